@@ -1,0 +1,89 @@
+//! The route table: what the proxy serves, as one immutable value.
+//!
+//! Control makes it, the proxy reads it, and a copy lies on disk so that a restart serves before
+//! the database or the engine is up. It holds hashes of tokens, never tokens.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{AccountId, Diagnosis, RepoName, SpaceId, SpaceStage, Timestamp};
+
+/// All routes of one moment. A newer table has a higher version; an older one never replaces it.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct RouteTable {
+    /// Grows with every change.
+    pub version: u64,
+    /// By host name in lower case, without port.
+    pub hosts: HashMap<String, Arc<Route>>,
+    /// SHA-256 of every valid token, in lower-case hex, with the account it speaks for.
+    pub tokens: Arc<HashMap<String, AccountId>>,
+}
+
+/// Where requests for one host go.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Route {
+    /// The Space.
+    pub space: SpaceId,
+    /// Its `owner/name`, for pages and logs.
+    pub name: RepoName,
+    /// The title its pages show.
+    pub title: String,
+    /// The Space's page on the hub, absolute.
+    pub hub_page: String,
+    /// Who may reach it.
+    pub access: Access,
+    /// What answers.
+    pub target: Target,
+    /// Response headers the front matter asks for (`custom_headers`, `disable_embedding`).
+    pub response_headers: Vec<(String, String)>,
+}
+
+/// Who may reach a route. Everyone else gets the same 404 as for an unknown host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Access {
+    /// Anyone.
+    Public,
+    /// Holders of a token of one of these accounts.
+    Members(HashSet<AccountId>),
+}
+
+/// What answers requests of a route.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Target {
+    /// An app in a container.
+    Upstream {
+        /// Changes with every container: connections to the previous one are drained, not reused.
+        instance: String,
+        /// The app's address as the node reaches it.
+        address: SocketAddr,
+    },
+    /// A directory of files, immutable: a new release has a new directory.
+    Files {
+        /// The folder that is served.
+        root: PathBuf,
+        /// File for `/` and for folders, `index.html`.
+        index: String,
+        /// Names and values for `window.huggingface.variables`.
+        variables: BTreeMap<String, String>,
+    },
+    /// Nothing serves yet, but the app is on its way: hold the request for a moment, then show
+    /// the state page.
+    Hold(Standing),
+    /// Nothing serves: show the state page at once.
+    Page(Standing),
+}
+
+/// What the state page tells a visitor.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Standing {
+    /// The stage.
+    pub stage: SpaceStage,
+    /// When it was entered.
+    pub since: Timestamp,
+    /// What is going on or wrong. Its evidence is for the owner and is not shown to visitors.
+    pub diagnosis: Option<Diagnosis>,
+}

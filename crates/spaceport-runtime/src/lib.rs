@@ -1,0 +1,155 @@
+//! The one port of Spaceport: the container runtime.
+//!
+//! Two implementations are in use: Docker Engine (`spaceport-docker`) and [`fake::FakeRuntime`],
+//! a stateful model for tests and simulations. Everything here is plain data and one trait;
+//! whoever implements it executes and does not choose.
+
+pub mod types;
+
+pub use types::*;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use futures::stream::BoxStream;
+use spaceport_core::{ImageDigest, Timestamp};
+use tokio_util::sync::CancellationToken;
+
+/// Any cause.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// What an engine could not do.
+#[derive(Debug, thiserror::Error)]
+pub enum RuntimeError {
+    /// The engine does not answer.
+    #[error("the container engine cannot be reached")]
+    Unreachable(#[source] BoxError),
+    /// The image is not there and cannot be pulled.
+    #[error("image {reference} is not on this host and could not be pulled")]
+    ImageMissing {
+        /// As it was asked for.
+        reference: String,
+        /// What the registry said.
+        #[source]
+        source: BoxError,
+    },
+    /// The container does not exist (any more).
+    #[error("there is no container {0}")]
+    NoContainer(String),
+    /// The command of a container cannot be executed.
+    #[error("the container's command cannot be run: {0}")]
+    CommandNotFound(String),
+    /// The engine's disk is full.
+    #[error("the engine's disk is full")]
+    DiskFull(#[source] BoxError),
+    /// It was canceled by the caller.
+    #[error("canceled")]
+    Canceled,
+    /// Another failure of the named operation.
+    #[error("could not {operation}")]
+    Engine {
+        /// In words: `create the container of space …`.
+        operation: String,
+        /// The cause.
+        #[source]
+        source: BoxError,
+    },
+}
+
+impl RuntimeError {
+    /// Whether trying again later can help without anybody changing anything.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        matches!(self, Self::Unreachable(_) | Self::DiskFull(_) | Self::Engine { .. })
+    }
+}
+
+/// Takes the lines a build or a pull prints, as they come.
+pub type LogSink = Arc<dyn Fn(&str) + Send + Sync>;
+
+/// A container engine. All calls are idempotent where the operation allows it; each has its own
+/// timeout inside, so that a stuck engine is an error and never a hang.
+#[async_trait]
+pub trait Runtime: Send + Sync + 'static {
+    /// Prepares networks and isolation and says what the engine is. Called at start and after
+    /// each reconnection; changes nothing that is already right.
+    async fn prepare(&self) -> Result<EngineInfo, RuntimeError>;
+
+    /// Answers when the engine does.
+    async fn ping(&self) -> Result<(), RuntimeError>;
+
+    /// The digest of a local image; `None` when it is not here.
+    async fn find_image(&self, reference: &str) -> Result<Option<ImageDigest>, RuntimeError>;
+
+    /// The digest of an image, pulled when it is not here; the progress goes to `log`.
+    async fn pull_image(
+        &self,
+        reference: &str,
+        log: LogSink,
+        cancel: CancellationToken,
+    ) -> Result<ImageDigest, RuntimeError>;
+
+    /// Runs one command in a new container of an image with the step's limits, streams its
+    /// output to `log`, and keeps what the step says (an image, an archive, or nothing). The container is
+    /// removed in every case. A command that fails is an outcome, not an error.
+    async fn run_step(
+        &self,
+        step: BuildStep,
+        log: LogSink,
+        cancel: CancellationToken,
+    ) -> Result<StepOutcome, RuntimeError>;
+
+    /// Adds an archive and settings to an image without running anything: container, archive,
+    /// commit. This is the code layer of a release.
+    async fn add_layer(&self, layer: Layer) -> Result<ImageDigest, RuntimeError>;
+
+    /// Builds a Dockerfile with BuildKit. A Dockerfile that fails is an outcome, not an error.
+    async fn build_dockerfile(
+        &self,
+        build: DockerfileBuild,
+        log: LogSink,
+        cancel: CancellationToken,
+    ) -> Result<DockerfileOutcome, RuntimeError>;
+
+    /// Ours, by label: images with what they were made for.
+    async fn list_images(&self) -> Result<Vec<OwnImage>, RuntimeError>;
+
+    /// Removes an image that nothing uses; absent is success, in use is `false`.
+    async fn remove_image(&self, digest: &ImageDigest) -> Result<bool, RuntimeError>;
+
+    /// Creates and starts the container of an instance. If one with the same instance label
+    /// exists, it is started (if it never ran) and returned: calling twice starts one.
+    async fn start(&self, spec: ContainerSpec) -> Result<Container, RuntimeError>;
+
+    /// All app containers of this installation, running or not.
+    async fn list(&self) -> Result<Vec<Container>, RuntimeError>;
+
+    /// One container with its exact state; `None` when there is none.
+    async fn inspect(&self, container: &ContainerId) -> Result<Option<Container>, RuntimeError>;
+
+    /// Asks the app to end, and ends it after `grace`. Absent is success.
+    async fn stop(&self, container: &ContainerId, grace: std::time::Duration) -> Result<(), RuntimeError>;
+
+    /// Removes a container, running or not. Absent is success.
+    async fn remove(&self, container: &ContainerId) -> Result<(), RuntimeError>;
+
+    /// Caps the CPU of a running container; `None` lifts the cap.
+    async fn limit_cpu(&self, container: &ContainerId, millicores: Option<u32>) -> Result<(), RuntimeError>;
+
+    /// What the app printed after `since`, oldest first, then live until it ends.
+    async fn logs(
+        &self,
+        container: &ContainerId,
+        since: Option<Timestamp>,
+    ) -> Result<BoxStream<'static, Result<LogLine, RuntimeError>>, RuntimeError>;
+
+    /// Use of CPU, memory and network since the container started.
+    async fn usage(&self, container: &ContainerId) -> Result<Option<Usage>, RuntimeError>;
+
+    /// The listening TCP sockets inside the container, from its own socket table.
+    async fn listening(&self, container: &ContainerId) -> Result<Vec<ListeningSocket>, RuntimeError>;
+
+    /// Hints that something changed. The stream ends when the engine goes away; nothing is
+    /// replayed, so the caller lists again after each reconnection.
+    async fn events(&self) -> Result<BoxStream<'static, ContainerEvent>, RuntimeError>;
+}

@@ -1,0 +1,282 @@
+//! The values that cross the runtime's border.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use spaceport_core::{HardwareFlavor, ImageDigest, InstanceId, ReleaseId, SpaceId, Timestamp};
+
+/// What an engine is and can do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EngineInfo {
+    /// `20.10.24`.
+    pub version: String,
+    /// The negotiated API version, `1.41`.
+    pub api_version: String,
+    /// Isolation that could not be put in place, one sentence each with the remedy.
+    pub warnings: Vec<String>,
+}
+
+/// The engine's name of a container.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ContainerId(pub String);
+
+/// Everything needed to start an app.
+#[derive(Debug, Clone)]
+pub struct ContainerSpec {
+    /// The Space.
+    pub space: SpaceId,
+    /// The release.
+    pub release: ReleaseId,
+    /// The attempt; the container is found again by it.
+    pub instance: InstanceId,
+    /// The image.
+    pub image: ImageDigest,
+    /// Replaces the image's command when given.
+    pub command: Option<Vec<String>>,
+    /// Environment, secrets included.
+    pub env: BTreeMap<String, String>,
+    /// Run as this user instead of the image's; `1000` for generated images.
+    pub user: Option<String>,
+    /// The port the app is expected on.
+    pub port: u16,
+    /// Limits. The CPU cap is applied by `limit_cpu` once the app is ready.
+    pub hardware: HardwareFlavor,
+}
+
+/// A container of ours, as the engine sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Container {
+    /// The engine's name.
+    pub id: ContainerId,
+    /// From its labels.
+    pub space: SpaceId,
+    /// From its labels.
+    pub release: ReleaseId,
+    /// From its labels.
+    pub instance: InstanceId,
+    /// Its state.
+    pub state: ContainerState,
+    /// Where the node reaches the app; `None` unless it runs.
+    pub address: Option<SocketAddr>,
+}
+
+/// The engine's state of a container.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ContainerState {
+    /// Created, never started.
+    Created,
+    /// Runs.
+    Running {
+        /// Since when.
+        started_at: Timestamp,
+    },
+    /// Ended.
+    Exited(Exit),
+}
+
+/// How a container ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Exit {
+    /// Exit code; 137 is SIGKILL.
+    pub code: i64,
+    /// Whether the kernel killed a process of it for want of memory.
+    pub oom_killed: bool,
+    /// The engine's own message, when it could not start the command.
+    pub error: String,
+    /// When it began.
+    pub started_at: Timestamp,
+    /// When it ended.
+    pub finished_at: Timestamp,
+}
+
+/// One line an app printed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogLine {
+    /// When, by the engine's clock.
+    pub at: Timestamp,
+    /// Without the newline.
+    pub text: String,
+}
+
+/// Use since the container started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Usage {
+    /// CPU time in microseconds.
+    pub cpu_us: u64,
+    /// Memory in use, page cache not counted.
+    pub memory_bytes: u64,
+    /// Its limit.
+    pub memory_limit_bytes: u64,
+    /// Bytes received.
+    pub rx_bytes: u64,
+    /// Bytes sent.
+    pub tx_bytes: u64,
+}
+
+/// A socket an app listens on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ListeningSocket {
+    /// `0.0.0.0` and `::` mean every interface.
+    pub address: IpAddr,
+    /// The port.
+    pub port: u16,
+}
+
+/// A hint.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ContainerEvent {
+    /// The Space whose container changed, when the event says.
+    pub space: Option<SpaceId>,
+}
+
+/// Limits of a build.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BuildLimits {
+    /// CPU in thousandths of a core.
+    pub cpu_millicores: u32,
+    /// Memory in bytes.
+    pub memory_bytes: u64,
+    /// Processes.
+    pub pids: u32,
+    /// What the step may add to the image, in bytes; checked while it runs.
+    pub disk_bytes: u64,
+    /// Wall time.
+    pub time: Duration,
+}
+
+/// One command in a container of its own.
+#[derive(Debug, Clone)]
+pub struct BuildStep {
+    /// For labels and messages, `space alice/demo`.
+    pub title: String,
+    /// The image it starts from.
+    pub image: ImageDigest,
+    /// `/bin/sh -c` script.
+    pub script: String,
+    /// `0` installs system packages with the few capabilities that needs; `1000` for all else.
+    pub user: String,
+    /// Where it runs.
+    pub working_dir: String,
+    /// Environment of the step; it stays out of the result.
+    pub env: BTreeMap<String, String>,
+    /// An archive (tar) unpacked before the step: path in the container and file on this host.
+    pub input: Option<(String, PathBuf)>,
+    /// A download cache: volume name and mount path. Created when missing, owned by the step's user.
+    pub cache: Option<(String, String)>,
+    /// Limits.
+    pub limits: BuildLimits,
+    /// What is kept.
+    pub keep: Keep,
+}
+
+/// What is kept of a step.
+#[derive(Debug, Clone)]
+pub enum Keep {
+    /// The container becomes an image with these settings.
+    Image(ImageSettings),
+    /// A path of the container becomes a tar file on this host.
+    Archive {
+        /// Absolute path in the container.
+        path: String,
+        /// File to write.
+        to: PathBuf,
+    },
+}
+
+/// Settings of an image we make.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ImageSettings {
+    /// Repository and tag, so that people find it: `spaceport/env:…`. Never used to run.
+    pub tag: String,
+    /// Labels; `spaceport.*` ones tell the garbage collector what it is for.
+    pub labels: BTreeMap<String, String>,
+    /// Added to the environment.
+    pub env: BTreeMap<String, String>,
+    /// Replaces the command when given.
+    pub command: Option<Vec<String>>,
+    /// Replaces the entry point when given; empty means none.
+    pub entrypoint: Option<Vec<String>>,
+    /// Replaces the user when given.
+    pub user: Option<String>,
+    /// Replaces the working directory when given.
+    pub working_dir: Option<String>,
+}
+
+/// How a step ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StepOutcome {
+    /// Exit code 0; the image when one was asked for.
+    Done(Option<ImageDigest>),
+    /// Another exit code.
+    Failed {
+        /// The exit code.
+        code: i64,
+        /// Whether memory ran out.
+        oom_killed: bool,
+    },
+    /// Its time ran out.
+    TimedOut,
+    /// It wrote more than it may.
+    DiskExceeded,
+}
+
+/// An archive on top of an image.
+#[derive(Debug, Clone)]
+pub struct Layer {
+    /// The image below.
+    pub image: ImageDigest,
+    /// Directory the archive is unpacked to; it exists.
+    pub path: String,
+    /// A tar file on this host, with owners as they shall be in the image.
+    pub archive: PathBuf,
+    /// Settings of the result.
+    pub settings: ImageSettings,
+}
+
+/// A `docker` Space's build.
+#[derive(Debug, Clone)]
+pub struct DockerfileBuild {
+    /// The context, a tar file on this host with a `Dockerfile` at its root.
+    pub context: PathBuf,
+    /// `--build-arg`.
+    pub args: BTreeMap<String, String>,
+    /// `--mount=type=secret,id=NAME`; the values are in no layer and no log.
+    pub secrets: BTreeMap<String, Vec<u8>>,
+    /// Labels of the result.
+    pub labels: BTreeMap<String, String>,
+    /// Tag of the result.
+    pub tag: String,
+    /// Ignore every cache.
+    pub no_cache: bool,
+    /// Limits.
+    pub limits: BuildLimits,
+}
+
+/// How a Dockerfile's build ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DockerfileOutcome {
+    /// The image.
+    Done(ImageDigest),
+    /// What BuildKit said.
+    Failed {
+        /// Its message.
+        message: String,
+    },
+    /// Its time ran out.
+    TimedOut,
+}
+
+/// An image of this installation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OwnImage {
+    /// Its content.
+    pub digest: ImageDigest,
+    /// Its `spaceport.*` labels.
+    pub labels: BTreeMap<String, String>,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// Bytes on disk, shared layers included.
+    pub size_bytes: u64,
+}

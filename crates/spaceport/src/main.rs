@@ -1,0 +1,2 @@
+//! The `spaceport` binary.
+fn main() {}
