@@ -5,6 +5,7 @@
 //! or a database. Types of this crate are not wire types: API views and table rows are converted
 //! at their own border.
 
+pub mod account;
 pub mod config;
 pub mod diagnosis;
 pub mod hardware;
@@ -12,6 +13,7 @@ pub mod id;
 pub mod name;
 pub mod route;
 pub mod sdk;
+pub mod space;
 pub mod stage;
 pub mod time;
 
