@@ -7,10 +7,12 @@
 
 pub mod account;
 pub mod config;
+pub mod diagnose;
 pub mod diagnosis;
 pub mod hardware;
 pub mod id;
 pub mod name;
+pub mod plan;
 pub mod route;
 pub mod sdk;
 pub mod space;
