@@ -13,6 +13,7 @@ pub mod hardware;
 pub mod id;
 pub mod name;
 pub mod plan;
+pub mod queue;
 pub mod route;
 pub mod sdk;
 pub mod space;

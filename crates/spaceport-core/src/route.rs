@@ -87,3 +87,10 @@ pub struct Standing {
     /// What is going on or wrong. Its evidence is for the owner and is not shown to visitors.
     pub diagnosis: Option<Diagnosis>,
 }
+
+/// The key of a Space's route: its host in lower case, without port.
+#[must_use]
+pub fn host(subdomain: &str, spaces_domain: &str) -> String {
+    let domain = spaces_domain.rsplit_once(':').map_or(spaces_domain, |(host, _)| host);
+    format!("{subdomain}.{domain}").to_ascii_lowercase()
+}
