@@ -7,6 +7,7 @@
 
 pub mod config;
 pub mod diagnosis;
+pub mod front_matter;
 pub mod hardware;
 pub mod id;
 pub mod name;
