@@ -9,6 +9,7 @@ pub mod account;
 pub mod config;
 pub mod diagnose;
 pub mod diagnosis;
+pub mod front_matter;
 pub mod hardware;
 pub mod id;
 pub mod name;
