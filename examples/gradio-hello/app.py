@@ -13,7 +13,7 @@ from model import Model
 SAMPLE = Path(__file__).with_name("harbour.txt")
 SHORTEST, LARGEST_BYTES = 50, 2_000_000
 SECONDS_PER_WORD = 0.04
-SMALL_WORDS = set("about after also and are been before but can down every from has have into its like more most not one only other out over some than that the their them then there they this two was what when which who will with you your".split())
+SMALL_WORDS = set("about after also and are been before but can down every for from has have into its like more most not one only other out over some than that the their them then there they this two was what when which who will with you your".split())
 
 FONTS = ["ui-sans-serif", "system-ui", "sans-serif"]
 THEME = gr.themes.Soft(primary_hue="indigo", secondary_hue="pink", font=FONTS, font_mono=["ui-monospace", "monospace"])

@@ -56,7 +56,7 @@ wet = shown.loc[shown["rain_mm"] > 5].groupby("date")["riders"].sum().mean()
 dry = shown.loc[shown["rain_mm"] == 0].groupby("date")["riders"].sum().mean()
 
 figures = st.columns(4)
-figures[0].metric("Riders", f"{shown['riders'].sum():,}", f"in {len(per_day):,} days", "off", border=True)
+figures[0].metric("Riders", f"{shown['riders'].sum():,}", f"in {len(per_day):,} days", "off", delta_arrow="off", border=True)
 change = per_day.mean() / per_day_before.mean() - 1 if comparable and len(per_day_before) else None
 figures[1].metric(
     "On an average day",
@@ -64,9 +64,9 @@ figures[1].metric(
     f"{change:+.1%} in a year" if change is not None else None,
     border=True,
 )
-figures[2].metric("Best day", f"{per_day.max():,}", per_day.idxmax().strftime("%a %d %b %Y"), "off", border=True)
+figures[2].metric("Best day", f"{per_day.max():,}", per_day.idxmax().strftime("%a %d %b %Y"), "off", delta_arrow="off", border=True)
 rain = "–" if pd.isna(wet) or pd.isna(dry) else f"{1 - wet / dry:.0%}"
-figures[3].metric("What rain costs", rain, "of a dry day's riders", "off", border=True)
+figures[3].metric("What rain costs", rain, "of a dry day's riders", "off", delta_arrow="off", border=True)
 
 summed = shown.groupby(["station", pd.Grouper(key="date", freq=STEPS[step])])["riders"].sum().reset_index()
 if step != "Day" and summed["date"].nunique() > 2:
@@ -95,7 +95,7 @@ st.altair_chart(line, width="stretch")
 left, right = st.columns([3, 2], gap="large")
 with left:
     st.subheader("When they ride")
-    average = shown.assign(weekday=shown["date"].dt.dayofweek).groupby(["station", "weekday"])["riders"].mean()
+    average = shown.assign(weekday=shown["date"].dt.day_of_week).groupby(["station", "weekday"])["riders"].mean()
     hours = pd.concat(
         pd.DataFrame(
             {

@@ -18,12 +18,12 @@ def daily_counts(seed: int = 7) -> pd.DataFrame:
     """One row for each day and station: date, station, riders, rain in millimetres, temperature."""
     dice = np.random.default_rng(seed)
     days = pd.date_range("2024-01-01", "2025-12-31", freq="D")
-    season = -np.cos(2 * np.pi * (days.dayofyear.to_numpy() - 20) / 365.25)
+    season = -np.cos(2 * np.pi * (days.day_of_year.to_numpy() - 20) / 365.25)
     temperature = 11 + 9.5 * season + dice.normal(0, 2.8, len(days))
     rain = np.where(dice.random(len(days)) < 0.36, dice.gamma(1.3, 4.2, len(days)), 0)
     weather = (1 + 0.38 * season) * np.exp(-rain / 18) * np.clip(1 + (temperature - 11) / 90, 0.7, 1.2)
     growth = np.linspace(1, 1.16, len(days))
-    weekend = days.dayofweek.to_numpy() >= 5
+    weekend = days.day_of_week.to_numpy() >= 5
     rows = []
     for station, (average, commuters) in STATIONS.items():
         week = np.where(weekend, 1.35 - commuters, 0.85 + 0.3 * commuters)
