@@ -51,7 +51,7 @@ const UNITS = [
 ] as const;
 
 /** `5 minutes ago`, `yesterday`; empty when the date is none. */
-export function ago(date: string | undefined, now: number): string {
+export function ago(date: string | null | undefined, now: number): string {
   const seconds = (now - Date.parse(date ?? "")) / 1000;
   if (Number.isNaN(seconds)) return "";
   for (const [unit, size] of UNITS) {
