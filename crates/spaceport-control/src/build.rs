@@ -13,6 +13,7 @@ use spaceport_core::queue::{Queued, next_builds};
 use spaceport_core::space::{Artifact, Build, BuildState, Inspection, Space};
 use spaceport_core::{BuildId, Diagnosis, Reason, Sdk};
 use spaceport_runtime::RuntimeError;
+use spaceport_store::BuildEnd;
 use tokio::sync::Mutex as AsyncMutex;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -30,7 +31,7 @@ const TICK: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub(crate) enum Stop {
     /// The author can mend it.
-    Failed(Diagnosis),
+    Failed(Box<Diagnosis>),
     /// Somebody canceled it.
     Canceled,
     /// The engine went away, or something else that passes: the build goes back into the queue.
@@ -178,7 +179,7 @@ impl Builds {
             Ok(outcome) => outcome,
             Err(_) => {
                 context.cancel.cancel();
-                Err(Stop::Failed(context.timed_out(limit)))
+                Err(Stop::Failed(Box::new(context.timed_out(limit))))
             }
         };
         context.clean().await;
@@ -197,7 +198,7 @@ impl Builds {
                 if !why.remedy.is_empty() {
                     context.say(&why.remedy);
                 }
-                (BuildState::Failed, Some(why), None)
+                (BuildState::Failed, Some(*why), None)
             }
             Err(Stop::Canceled) => {
                 context.say("===== Canceled =====");
@@ -236,7 +237,7 @@ impl Builds {
         let finished = self
             .parts
             .store
-            .build_finish(context.build.id, &self.lease, state, diagnosis.as_ref(), artifact.as_ref(), &phases, now())
+            .build_finish(context.build.id, &self.lease, &BuildEnd { state, diagnosis, artifact, phases, at: now() })
             .await;
         match finished {
             Ok(true) => tracing::info!(

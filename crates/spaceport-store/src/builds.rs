@@ -11,6 +11,21 @@ use spaceport_core::{BuildId, CommitSha, Diagnosis, SpaceId, Timestamp};
 use crate::rows::{json, json_opt, text, to_json};
 use crate::{Store, StoreError, run};
 
+/// How a build ended.
+#[derive(Debug, Clone)]
+pub struct BuildEnd {
+    /// Succeeded, failed or canceled.
+    pub state: BuildState,
+    /// Why, unless it succeeded.
+    pub diagnosis: Option<Diagnosis>,
+    /// What it made.
+    pub artifact: Option<Artifact>,
+    /// Milliseconds each phase took.
+    pub phases: BTreeMap<String, u64>,
+    /// When.
+    pub at: Timestamp,
+}
+
 #[derive(FromRow)]
 struct BuildRow {
     id: String,
@@ -178,22 +193,13 @@ impl Store {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn build_finish(
-        &self,
-        id: BuildId,
-        lease: &str,
-        state: BuildState,
-        diagnosis: Option<&Diagnosis>,
-        artifact: Option<&Artifact>,
-        phases: &BTreeMap<String, u64>,
-        at: Timestamp,
-    ) -> Result<bool, StoreError> {
+    pub async fn build_finish(&self, id: BuildId, lease: &str, end: &BuildEnd) -> Result<bool, StoreError> {
         run!(self, "build_finish", db => sqlx::query(BUILD_FINISH)
-            .bind(state.as_str())
-            .bind(at.as_millis())
-            .bind(diagnosis.map(to_json))
-            .bind(artifact.map(to_json))
-            .bind(to_json(phases))
+            .bind(end.state.as_str())
+            .bind(end.at.as_millis())
+            .bind(end.diagnosis.as_ref().map(to_json))
+            .bind(end.artifact.as_ref().map(to_json))
+            .bind(to_json(&end.phases))
             .bind(id.to_string())
             .bind(lease)
             .execute(db).map_ok(crate::Rows::rows))

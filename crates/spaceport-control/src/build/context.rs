@@ -143,7 +143,7 @@ impl Context {
     pub(crate) fn failed(&self, reason: Reason, message: &str, remedy: &str) -> Stop {
         let mut why = self.diagnosis(reason, message, remedy);
         why.evidence = self.tail();
-        Stop::Failed(why)
+        Stop::Failed(Box::new(why))
     }
 
     pub(crate) fn timed_out(&self, limit: Duration) -> Diagnosis {
@@ -173,7 +173,7 @@ impl Context {
         let outcome = self.parts.engine.runtime.run_step(step, self.sink(), self.cancel.clone()).await?;
         match outcome {
             StepOutcome::Done(image) => Ok(image),
-            StepOutcome::Failed { code, oom_killed } => Err(Stop::Failed(diagnose::build(&BuildEvidence {
+            StepOutcome::Failed { code, oom_killed } => Err(Stop::Failed(Box::new(diagnose::build(&BuildEvidence {
                 phase: doing,
                 code,
                 oom_killed,
@@ -181,8 +181,8 @@ impl Context {
                 otherwise,
                 log: &self.tail(),
                 at: self.parts.control.clock().now(),
-            }))),
-            StepOutcome::TimedOut => Err(Stop::Failed(self.timed_out(self.parts.config.builder.limits.time))),
+            })))),
+            StepOutcome::TimedOut => Err(Stop::Failed(Box::new(self.timed_out(self.parts.config.builder.limits.time)))),
             StepOutcome::DiskExceeded => Err(self.failed(
                 Reason::DiskFull,
                 &format!(

@@ -35,7 +35,7 @@ pub(super) async fn build(builds: &Builds, context: &Context) -> Result<Artifact
     };
     match parts.engine.runtime.build_dockerfile(build, context.sink(), context.cancel.clone()).await? {
         DockerfileOutcome::Done(digest) => Ok(Artifact::Image { digest }),
-        DockerfileOutcome::TimedOut => Err(Stop::Failed(context.timed_out(parts.config.builder.limits.time))),
+        DockerfileOutcome::TimedOut => Err(Stop::Failed(Box::new(context.timed_out(parts.config.builder.limits.time)))),
         DockerfileOutcome::Failed { message } => {
             let full = message.contains("no space left on device");
             let base = message.contains("pull access denied")

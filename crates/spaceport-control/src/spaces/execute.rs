@@ -178,14 +178,14 @@ impl Spaces {
         Ok(self.parts.store.instance_ended(id, Some(&why), false, now()).await?)
     }
 
-    fn hardware(&self, release: &Release) -> Result<HardwareFlavor, Diagnosis> {
+    fn hardware(&self, release: &Release) -> Result<HardwareFlavor, Box<Diagnosis>> {
         self.parts.config.hardware.get(&release.hardware).cloned().ok_or_else(|| {
             self.internal(&format!("The hardware {} is no longer offered.", release.hardware), "Choose other hardware.")
         })
     }
 
-    fn internal(&self, message: &str, remedy: &str) -> Diagnosis {
-        Diagnosis {
+    fn internal(&self, message: &str, remedy: &str) -> Box<Diagnosis> {
+        Box::new(Diagnosis {
             reason: Reason::Internal,
             phase: "failed to start".to_owned(),
             message: message.to_owned(),
@@ -193,10 +193,10 @@ impl Spaces {
             evidence: Vec::new(),
             since: self.parts.control.clock().now(),
             deadline: None,
-        }
+        })
     }
 
-    fn container_spec(&self, seen: &Seen, release: &Release, id: InstanceId) -> Result<ContainerSpec, Diagnosis> {
+    fn container_spec(&self, seen: &Seen, release: &Release, id: InstanceId) -> Result<ContainerSpec, Box<Diagnosis>> {
         let hardware = self.hardware(release)?;
         let Artifact::Image { digest } = &release.artifact else {
             return Err(self.internal("The release has no image.", "Restart the Space."));
@@ -352,6 +352,6 @@ impl Spaces {
     }
 }
 
-fn release_cpu(hardware: &Result<HardwareFlavor, Diagnosis>) -> Option<u32> {
+fn release_cpu(hardware: &Result<HardwareFlavor, Box<Diagnosis>>) -> Option<u32> {
     hardware.as_ref().ok().map(|hardware| hardware.cpu_millicores)
 }

@@ -63,7 +63,7 @@ impl Followers {
     async fn copy(&self, container: &Container) {
         let log = LogId::Run(container.space, container.instance);
         let logs = self.control.logs().clone();
-        let opened = tokio::task::spawn_blocking(move || (logs.last_line_at(log), logs.writer(log))).await;
+        let opened = tokio::task::spawn_blocking(move || (logs.last_position(log), logs.writer(log))).await;
         let (since, writer) = match opened {
             Ok((since, Ok(writer))) => (since, writer),
             Ok((_, Err(error))) => {
@@ -75,7 +75,7 @@ impl Followers {
         let Ok(mut lines) = self.engine.runtime.logs(&container.id, since).await else { return };
         while let Some(line) = lines.next().await {
             match line {
-                Ok(line) => writer.line_at(line.at, &line.text),
+                Ok(line) => writer.app_line(&line),
                 Err(_) => break,
             }
         }
