@@ -8,6 +8,7 @@
 pub mod account;
 pub mod config;
 pub mod diagnosis;
+pub mod front_matter;
 pub mod hardware;
 pub mod id;
 pub mod name;
