@@ -18,7 +18,7 @@ pub mod vault;
 pub use accounts::NewToken;
 pub use audit::AuditEntry;
 pub use settings::{Secret, Variable};
-pub use spaces::{NewSpace, SpaceFilter};
+pub use spaces::{NewSpace, SpaceFilter, SpaceSort};
 
 use std::path::Path;
 use std::str::FromStr;
