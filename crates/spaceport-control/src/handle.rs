@@ -1,13 +1,14 @@
 //! What the API holds of the control plane: it can wake it, watch it and read its logs. It
 //! cannot start or stop anything: handlers write desired state, reconcilers act.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::Serialize;
 use tokio::sync::{Notify, broadcast};
 
-use spaceport_core::{SpaceId, Timestamp};
+use spaceport_core::{InstanceId, SpaceId, Timestamp};
 use spaceport_runtime::Usage;
 
 use crate::clock::Clock;
@@ -29,11 +30,16 @@ struct Inner {
     /// Ids of Spaces whose stage, diagnosis or settings changed.
     changes: broadcast::Sender<SpaceId>,
     /// Wake-ups of the reconcilers.
-    dirty: Mutex<std::collections::HashSet<SpaceId>>,
+    dirty: Mutex<HashSet<SpaceId>>,
+    sweep: AtomicBool,
+    again: Mutex<HashSet<SpaceId>>,
+    drained: Mutex<HashSet<InstanceId>>,
+    retiring: Mutex<HashMap<InstanceId, SpaceId>>,
     wake_spaces: Notify,
     wake_builds: Notify,
     wake_routes: Notify,
     usage: Mutex<HashMap<SpaceId, UsageSample>>,
+    usage_wanted: Mutex<HashMap<SpaceId, Timestamp>>,
     statuses: Mutex<HashMap<&'static str, TaskStatus>>,
 }
 
@@ -75,10 +81,15 @@ impl ControlHandle {
                 logs,
                 changes: broadcast::Sender::new(CHANGES_KEPT),
                 dirty: Mutex::default(),
+                sweep: AtomicBool::new(true),
+                again: Mutex::default(),
+                drained: Mutex::default(),
+                retiring: Mutex::default(),
                 wake_spaces: Notify::new(),
                 wake_builds: Notify::new(),
                 wake_routes: Notify::new(),
                 usage: Mutex::default(),
+                usage_wanted: Mutex::default(),
                 statuses: Mutex::default(),
             }),
         }
@@ -120,9 +131,11 @@ impl ControlHandle {
         self.inner.changes.subscribe()
     }
 
-    /// The newest sample of a Space; `None` unless it runs.
+    /// The newest sample of a Space; `None` unless it runs, and for the first second: samples are
+    /// taken while somebody asks.
     #[must_use]
     pub fn usage(&self, space: SpaceId) -> Option<UsageSample> {
+        lock(&self.inner.usage_wanted).insert(space, self.inner.clock.now());
         lock(&self.inner.usage).get(&space).copied()
     }
 
@@ -130,6 +143,69 @@ impl ControlHandle {
     #[must_use]
     pub fn statuses(&self) -> HashMap<&'static str, TaskStatus> {
         lock(&self.inner.statuses).clone()
+    }
+
+    /// Has every Space looked at.
+    pub(crate) fn activate_all(&self) {
+        self.inner.sweep.store(true, std::sync::atomic::Ordering::Relaxed);
+        self.inner.wake_spaces.notify_one();
+    }
+
+    /// As [`Self::activate`], for hints that change nothing by themselves.
+    pub(crate) fn activate_quietly(&self, space: SpaceId) {
+        lock(&self.inner.dirty).insert(space);
+        self.inner.wake_spaces.notify_one();
+    }
+
+    /// Wakes the reconciler so that it reads its timers.
+    pub(crate) fn wake_spaces(&self) {
+        self.inner.wake_spaces.notify_one();
+    }
+
+    /// Keeps a signal for a Space whose worker is under way; [`Self::release`] hands it over.
+    pub(crate) fn requeue(&self, space: SpaceId) {
+        lock(&self.inner.again).insert(space);
+    }
+
+    /// Hands over the signals that came while the worker of a Space was under way.
+    pub(crate) fn release(&self, space: SpaceId) {
+        if lock(&self.inner.again).remove(&space) {
+            self.activate_quietly(space);
+        }
+    }
+
+    pub(crate) fn take_sweep(&self) -> bool {
+        self.inner.sweep.swap(false, std::sync::atomic::Ordering::Relaxed)
+    }
+
+    /// Spaces somebody asked the use of since `after`.
+    pub(crate) fn usage_wanted(&self, after: Timestamp) -> Vec<SpaceId> {
+        let mut wanted = lock(&self.inner.usage_wanted);
+        wanted.retain(|_, at| *at >= after);
+        wanted.keys().copied().collect()
+    }
+
+    /// Records that the proxy has nothing in flight for an instance that left the route table.
+    pub fn drained(&self, instance: InstanceId) {
+        lock(&self.inner.drained).insert(instance);
+        let space = lock(&self.inner.retiring).get(&instance).copied();
+        if let Some(space) = space {
+            self.activate_quietly(space);
+        }
+    }
+
+    /// Says whose instance it is that will be drained.
+    pub(crate) fn retiring(&self, instance: InstanceId, space: SpaceId) {
+        lock(&self.inner.retiring).insert(instance, space);
+    }
+
+    pub(crate) fn is_drained(&self, instance: InstanceId) -> bool {
+        lock(&self.inner.drained).contains(&instance)
+    }
+
+    pub(crate) fn forget_drained(&self, instance: InstanceId) {
+        lock(&self.inner.drained).remove(&instance);
+        lock(&self.inner.retiring).remove(&instance);
     }
 
     pub(crate) fn changed(&self, space: SpaceId) {

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use spaceport_core::{BuildId, InstanceId, SpaceId, Timestamp};
+use spaceport_runtime::{LogLine, LogPosition};
 
 use crate::clock::Clock;
 
@@ -29,6 +30,9 @@ pub struct LogRecord {
     pub at: Timestamp,
     /// Without the newline.
     pub text: String,
+    /// Where the line stands in the engine's own log, to go on after it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub position: Option<i64>,
 }
 
 /// Which log.
@@ -65,18 +69,22 @@ pub struct LogWriter {
 impl LogWriter {
     /// Appends one line, stamped now.
     pub fn line(&self, text: &str) {
-        self.line_at(self.clock.now(), text);
+        self.append(self.clock.now(), text, None);
     }
 
-    /// Appends one line. A full disk must not stop a build or an app, so a failed write only
-    /// loses the line.
-    pub fn line_at(&self, at: Timestamp, text: &str) {
+    /// Appends a line of an app.
+    pub fn app_line(&self, line: &LogLine) {
+        self.append(line.at, &line.text, Some(line.position.0));
+    }
+
+    /// A full disk must not stop a build or an app, so a failed write only loses the line.
+    fn append(&self, at: Timestamp, text: &str, position: Option<i64>) {
         let mut guard = self.file.lock().unwrap_or_else(PoisonError::into_inner);
         let (file, written) = &mut *guard;
         if *written > MAX_LOG_BYTES {
             return;
         }
-        let mut record = LogRecord { at, text: cut(text) };
+        let mut record = LogRecord { at, text: cut(text), position };
         let mut line = serde_json::to_vec(&record).expect("a record is JSON");
         if *written + line.len() as u64 > MAX_LOG_BYTES {
             record.text = format!("(the log reached {} MiB; later lines are not kept)", MAX_LOG_BYTES >> 20);
@@ -138,10 +146,10 @@ impl LogStore {
         Ok(LogWriter { file: Mutex::new((file, written)), shared, clock: self.clock.clone() })
     }
 
-    /// The time of the last line, to take up an app's output after a restart.
+    /// Where the last line stands in the engine's log, to take up an app's output after a restart.
     #[must_use]
-    pub fn last_line_at(&self, log: LogId) -> Option<Timestamp> {
-        self.tail(log, 1).pop().map(|record| record.at)
+    pub fn last_position(&self, log: LogId) -> Option<LogPosition> {
+        self.tail(log, 1).pop().and_then(|record| record.position).map(LogPosition)
     }
 
     /// The last lines, oldest first; all of them when `lines` is larger than the log.

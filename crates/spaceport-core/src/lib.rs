@@ -7,11 +7,14 @@
 
 pub mod account;
 pub mod config;
+pub mod diagnose;
 pub mod diagnosis;
 pub mod front_matter;
 pub mod hardware;
 pub mod id;
 pub mod name;
+pub mod plan;
+pub mod queue;
 pub mod route;
 pub mod sdk;
 pub mod space;

@@ -1,9 +1,11 @@
 //! The one port of Spaceport: the container runtime.
 //!
-//! Two implementations are in use: Docker Engine (`spaceport-docker`) and [`fake::FakeRuntime`],
+//! Two implementations are in use: Docker Engine (`spaceport-docker`) and `fake::FakeRuntime`,
 //! a stateful model for tests and simulations. Everything here is plain data and one trait;
 //! whoever implements it executes and does not choose.
 
+#[cfg(feature = "fake")]
+pub mod fake;
 pub mod types;
 
 pub use types::*;
@@ -12,7 +14,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use futures::stream::BoxStream;
-use spaceport_core::{ImageDigest, Timestamp};
+use spaceport_core::ImageDigest;
 use tokio_util::sync::CancellationToken;
 
 /// Any cause.
@@ -136,11 +138,12 @@ pub trait Runtime: Send + Sync + 'static {
     /// Caps the CPU of a running container; `None` lifts the cap.
     async fn limit_cpu(&self, container: &ContainerId, millicores: Option<u32>) -> Result<(), RuntimeError>;
 
-    /// What the app printed after `since`, oldest first, then live until it ends.
+    /// What the app printed after a line (`None`: from the start), oldest first, then live until
+    /// it ends.
     async fn logs(
         &self,
         container: &ContainerId,
-        since: Option<Timestamp>,
+        after: Option<LogPosition>,
     ) -> Result<BoxStream<'static, Result<LogLine, RuntimeError>>, RuntimeError>;
 
     /// Use of CPU, memory and network since the container started.

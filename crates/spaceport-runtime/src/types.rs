@@ -91,9 +91,17 @@ pub struct Exit {
     pub finished_at: Timestamp,
 }
 
+/// Where a line stands in the output of a container: nanoseconds since the Unix epoch, by the
+/// engine's clock. Lines can share a millisecond, so a `Timestamp` could not say where to go on
+/// without losing or repeating some.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct LogPosition(pub i64);
+
 /// One line an app printed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogLine {
+    /// Pass it to `Runtime::logs` to go on after this line.
+    pub position: LogPosition,
     /// When, by the engine's clock.
     pub at: Timestamp,
     /// Without the newline.

@@ -11,6 +11,21 @@ use spaceport_core::{BuildId, CommitSha, Diagnosis, SpaceId, Timestamp};
 use crate::rows::{json, json_opt, text, to_json};
 use crate::{Store, StoreError, run};
 
+/// How a build ended.
+#[derive(Debug, Clone)]
+pub struct BuildEnd {
+    /// Succeeded, failed or canceled.
+    pub state: BuildState,
+    /// Why, unless it succeeded.
+    pub diagnosis: Option<Diagnosis>,
+    /// What it made.
+    pub artifact: Option<Artifact>,
+    /// Milliseconds each phase took.
+    pub phases: BTreeMap<String, u64>,
+    /// When.
+    pub at: Timestamp,
+}
+
 #[derive(FromRow)]
 struct BuildRow {
     id: String,
@@ -70,7 +85,9 @@ const BUILD_CANCEL_REQUEST: &str =
 const BUILD_CANCEL_QUEUED: &str = "UPDATE builds SET state = 'canceled', finished_at = $1, diagnosis = $2, \
      cancel_requested = TRUE WHERE id = $3 AND state = 'queued'";
 const BUILDS_REQUEUE: &str = "UPDATE builds SET state = 'queued', lease = NULL, started_at = NULL, diagnosis = NULL \
-     WHERE state = 'running' AND lease <> $1";
+     WHERE state = 'running' AND lease <> $1 RETURNING space_id";
+const BUILD_REQUEUE: &str = "UPDATE builds SET state = 'queued', lease = NULL, started_at = NULL, diagnosis = NULL \
+     WHERE id = $1 AND state = 'running' AND lease = $2";
 
 impl Store {
     /// Asks for a build of a commit; asking again for the same `(space, sha, rebuild)` changes
@@ -188,22 +205,13 @@ impl Store {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn build_finish(
-        &self,
-        id: BuildId,
-        lease: &str,
-        state: BuildState,
-        diagnosis: Option<&Diagnosis>,
-        artifact: Option<&Artifact>,
-        phases: &BTreeMap<String, u64>,
-        at: Timestamp,
-    ) -> Result<bool, StoreError> {
+    pub async fn build_finish(&self, id: BuildId, lease: &str, end: &BuildEnd) -> Result<bool, StoreError> {
         run!(self, "build_finish", db => sqlx::query(BUILD_FINISH)
-            .bind(state.as_str())
-            .bind(at.as_millis())
-            .bind(diagnosis.map(to_json))
-            .bind(artifact.map(to_json))
-            .bind(to_json(phases))
+            .bind(end.state.as_str())
+            .bind(end.at.as_millis())
+            .bind(end.diagnosis.as_ref().map(to_json))
+            .bind(end.artifact.as_ref().map(to_json))
+            .bind(to_json(&end.phases))
             .bind(id.to_string())
             .bind(lease)
             .execute(db).map_ok(crate::Rows::rows))
@@ -223,11 +231,24 @@ impl Store {
     }
 
     /// Puts builds back into the queue whose worker is gone: every running one with another lease.
+    /// Returns the Spaces they belong to.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn builds_requeue(&self, own_lease: &str) -> Result<u64, StoreError> {
-        run!(self, "builds_requeue", db => sqlx::query(BUILDS_REQUEUE)
-            .bind(own_lease).execute(db).map_ok(crate::Rows::rows))
+    pub async fn builds_requeue(&self, own_lease: &str) -> Result<Vec<SpaceId>, StoreError> {
+        run!(self, "builds_requeue", db => sqlx::query_as::<_, (String,)>(BUILDS_REQUEUE)
+            .bind(own_lease).fetch_all(db))?
+        .iter()
+        .map(|(space,)| text("builds.space_id", space))
+        .collect()
+    }
+
+    /// Puts one's own build back into the queue.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn build_requeue(&self, id: BuildId, lease: &str) -> Result<(), StoreError> {
+        run!(self, "build_requeue", db => sqlx::query(BUILD_REQUEUE)
+            .bind(id.to_string()).bind(lease).execute(db).map_ok(crate::unit))
     }
 }

@@ -17,6 +17,7 @@ pub mod vault;
 
 pub use accounts::NewToken;
 pub use audit::AuditEntry;
+pub use builds::BuildEnd;
 pub use settings::{Secret, Variable};
 pub use spaces::{NewSpace, SpaceFilter, SpaceSort};
 

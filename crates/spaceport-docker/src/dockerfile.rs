@@ -1,0 +1,133 @@
+//! `docker` Spaces: their own Dockerfile, built by BuildKit inside the engine.
+//!
+//! The context goes up as a stream from its file. Time is limited here; CPU and memory are not,
+//! since the engine's BuildKit takes no such limits (they would need a builder of its own). The
+//! site's certificates cannot be put under somebody else's `FROM`; a step that needs them mounts
+//! them: `RUN --mount=type=secret,id=spaceport-ca,target=/etc/spaceport-ca.pem …`.
+
+use std::collections::HashMap;
+
+use bollard::errors::Error;
+use bollard::models::{BuildInfo, BuildInfoAux};
+use bollard::query_parameters::{BuildImageOptions, BuilderVersion};
+use futures::StreamExt;
+use spaceport_core::ImageDigest;
+use spaceport_runtime::{DockerfileBuild, DockerfileOutcome, LogSink, RuntimeError};
+use tokio_util::sync::CancellationToken;
+
+use crate::client::{classify, engine_error, status_of};
+use crate::lines::Lines;
+use crate::progress::Progress;
+use crate::{DockerRuntime, archive, images, labels, session};
+
+/// The secret that holds the site's certificates.
+const CA_SECRET: &str = "spaceport-ca";
+
+pub(crate) async fn build(
+    runtime: &DockerRuntime,
+    build: DockerfileBuild,
+    log: &LogSink,
+    cancel: &CancellationToken,
+) -> Result<DockerfileOutcome, RuntimeError> {
+    let limit = build.limits.time;
+    tokio::select! {
+        biased;
+        // Dropping the request makes the engine cancel the build.
+        () = cancel.cancelled() => Err(RuntimeError::Canceled),
+        () = tokio::time::sleep(limit) => Ok(DockerfileOutcome::TimedOut),
+        outcome = run(runtime, build, log) => outcome,
+    }
+}
+
+async fn run(
+    runtime: &DockerRuntime,
+    build: DockerfileBuild,
+    log: &LogSink,
+) -> Result<DockerfileOutcome, RuntimeError> {
+    let docker = runtime.docker().await?;
+    let shared = &runtime.shared;
+    let session = crate::unique()?;
+    let mut secrets = build.secrets;
+    if let Some(trust) = &shared.trust {
+        secrets.entry(CA_SECRET.to_owned()).or_insert_with(|| trust.pem().as_bytes().to_vec());
+    }
+    let serving = if secrets.is_empty() {
+        futures::future::Either::Left(std::future::pending())
+    } else {
+        futures::future::Either::Right(session::open(&shared.client.endpoint, &session, secrets).await?)
+    };
+    let mut all_labels: HashMap<String, String> = build.labels.into_iter().collect();
+    all_labels.insert(labels::INSTALLATION.to_owned(), shared.config.installation.clone());
+    let options = BuildImageOptions {
+        dockerfile: "Dockerfile".to_owned(),
+        t: Some(build.tag.clone()),
+        nocache: build.no_cache,
+        buildargs: Some(build.args.into_iter().collect()),
+        labels: Some(all_labels),
+        version: BuilderVersion::BuilderBuildKit,
+        session: Some(session),
+        ..Default::default()
+    };
+    let context = bollard::body_try_stream(archive::file_body(&build.context).await?);
+    let messages = docker.build_image(options, None, Some(context));
+    let building = follow(messages, &build.tag, log);
+    let ended = tokio::select! {
+        ended = building => ended?,
+        () = serving => Err("the engine closed the session of the build".to_owned()),
+    };
+    match ended {
+        Err(message) => Ok(DockerfileOutcome::Failed { message }),
+        Ok(Some(digest)) => Ok(DockerfileOutcome::Done(digest)),
+        // Older engines do not say the id.
+        Ok(None) => match images::find(&docker, &build.tag).await? {
+            Some(digest) => Ok(DockerfileOutcome::Done(digest)),
+            None => {
+                Err(engine_error(format!("build {}", build.tag), "the engine says it is built, but it is not there"))
+            }
+        },
+    }
+}
+
+/// The inner result is BuildKit's: the image's id when it says it, or what failed.
+async fn follow(
+    messages: impl futures::Stream<Item = Result<BuildInfo, Error>>,
+    tag: &str,
+    log: &LogSink,
+) -> Result<Result<Option<ImageDigest>, String>, RuntimeError> {
+    let mut messages = std::pin::pin!(messages);
+    let (mut progress, mut text, mut digest) = (Progress::default(), Lines::default(), None);
+    while let Some(message) = messages.next().await {
+        match message {
+            Ok(message) => {
+                match message.aux {
+                    Some(BuildInfoAux::BuildKit(report)) => progress.report(&report, &|line| log(line)),
+                    Some(BuildInfoAux::Default(image)) => {
+                        digest = image.id.as_deref().map(images::digest).transpose()?;
+                    }
+                    None => {}
+                }
+                if let Some(stream) = message.stream {
+                    text.push(stream.as_bytes(), |line| log(line));
+                }
+            }
+            Err(error) => return failure(error, progress, tag).map(Err),
+        }
+    }
+    text.finish(|line| log(line));
+    Ok(Ok(digest))
+}
+
+/// A mistake in the Dockerfile is an outcome; an engine that breaks down is an error.
+fn failure(error: Error, progress: Progress, tag: &str) -> Result<String, RuntimeError> {
+    let said = match &error {
+        Error::DockerStreamError { error } => Some(error.clone()),
+        Error::DockerResponseServerError { message, .. } => Some(message.clone()),
+        _ => None,
+    };
+    let error = classify(&format!("build {tag}"), error);
+    match (&error, said) {
+        (RuntimeError::DiskFull(_) | RuntimeError::Unreachable(_), _) | (_, None) => Err(error),
+        (_, Some(_)) if status_of(&error).is_some_and(|status| status >= 500) && progress.is_empty() => Err(error),
+        (_, Some(said)) => Ok(progress.failure().unwrap_or(said)),
+    }
+}

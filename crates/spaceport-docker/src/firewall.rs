@@ -1,0 +1,196 @@
+//! The packet filter between containers and everything that is none of their business.
+//!
+//! Docker's own networks do not protect the node: from any of them the node's ports, other
+//! private networks and cloud metadata addresses are reachable, even from an `internal` one.
+//! Two chains of ours close that: what is forwarded (hung into `DOCKER-USER`, which the engine
+//! leaves alone) and what is for the node itself (hung into `INPUT`). They are replaced as a whole
+//! in one transaction, so applying them again is harmless and never leaves a gap.
+//!
+//! The rules are set by the host's own `iptables`: directly when this process is in the host's
+//! network, else by a short-lived container with the host's root directory. That container is
+//! privileged, so only an image the operator trusts with the host is used for it, never one made
+//! from a Space.
+
+use std::process::Stdio;
+use std::time::Duration;
+
+use bollard::Docker;
+use bollard::container::LogOutput;
+use bollard::models::{ContainerCreateBody, HostConfig};
+use bollard::query_parameters::{LogsOptions, StartContainerOptions, WaitContainerOptions};
+use futures::StreamExt;
+use spaceport_runtime::RuntimeError;
+use tokio::process::Command;
+
+use crate::client::{CALL_TIMEOUT, START_TIMEOUT, within};
+use crate::scratch::Scratch;
+use crate::{DockerConfig, DockerRuntime, images};
+
+/// Nothing a demo needs lives here: private, shared, link-local (metadata), multicast.
+const BLOCKED: [&str; 6] =
+    ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "169.254.0.0/16", "224.0.0.0/4"];
+/// Setting two chains takes milliseconds; the lock may be held by others for a moment.
+const APPLY_TIMEOUT: Duration = Duration::from_secs(20);
+const REMEDY: &str = "Run Spaceport as root on the engine's host, or name a trusted image with a shell \
+                      (the base image) as the helper image, and install iptables there";
+
+/// Sets the rules. The error is a sentence for the operator.
+pub(crate) async fn apply(
+    runtime: &DockerRuntime,
+    docker: &Docker,
+    chain: &str,
+    bridges: &[String],
+) -> Result<(), String> {
+    let config = &runtime.shared.config;
+    let script = script(config, chain, bridges)?;
+    // The bridge is visible only in the network namespace of the engine's host.
+    let same_network = bridges.iter().all(|bridge| std::path::Path::new("/sys/class/net").join(bridge).exists());
+    let direct = if same_network { run_here(&script).await } else { Err("this process is not on it".to_owned()) };
+    let Err(here) = direct else { return Ok(()) };
+    let there = match &config.helper_image {
+        Some(image) => match run_in_helper(runtime, docker, image, script).await {
+            Ok(()) => return Ok(()),
+            Err(error) => error,
+        },
+        None => "no helper image is configured".to_owned(),
+    };
+    Err(format!(
+        "The packet filter of the engine's host could not be set ({here}; {there}), so apps can reach the node's own \
+         ports, private networks and metadata addresses. {REMEDY}."
+    ))
+}
+
+fn script(config: &DockerConfig, chain: &str, bridges: &[String]) -> Result<String, String> {
+    for network in config.blocked_networks.iter().chain(&config.allowed_networks) {
+        let is_network = !network.is_empty() && network.bytes().all(|b| b.is_ascii_digit() || b == b'.' || b == b'/');
+        if !is_network {
+            return Err(format!("{network:?} is not an IPv4 network; write it like 10.1.0.0/16."));
+        }
+    }
+    let lines = |networks: &mut dyn Iterator<Item = &str>, target: &str| {
+        networks.map(|network| format!("echo '-A {chain}-F -d {network} -j {target}'\n")).collect::<String>()
+    };
+    let allowed = lines(&mut config.allowed_networks.iter().map(String::as_str), "RETURN");
+    let blocked = lines(&mut BLOCKED.into_iter().chain(config.blocked_networks.iter().map(String::as_str)), "DROP");
+    let resolvers: String = config.dns.iter().filter(|ip| ip.is_ipv4()).map(|ip| format!("echo {ip}\n")).collect();
+    let bridges = bridges.join(" ");
+    Ok(format!(
+        r#"set -e
+PATH=/usr/sbin:/sbin:/usr/bin:/bin
+command -v iptables-restore >/dev/null || {{ echo 'iptables is not installed' >&2; exit 1; }}
+iptables -w 5 -n -L DOCKER-USER >/dev/null || {{ echo 'the engine has made no DOCKER-USER chain' >&2; exit 1; }}
+resolvers() {{
+{resolvers}for file in /etc/resolv.conf /run/systemd/resolve/resolv.conf; do
+  [ ! -r $file ] || sed -n 's/^nameserver[[:space:]]*\([0-9.][0-9.]*\)[[:space:]]*$/\1/p' $file
+done
+}}
+{{
+echo '*filter'
+echo ':{chain}-F - [0:0]'
+echo ':{chain}-I - [0:0]'
+for chain in {chain}-F {chain}-I; do
+  echo "-A $chain -m conntrack --ctstate RELATED,ESTABLISHED -j RETURN"
+  for resolver in $(resolvers | sort -u); do
+    echo "-A $chain -d $resolver -p udp --dport 53 -j RETURN"
+    echo "-A $chain -d $resolver -p tcp --dport 53 -j RETURN"
+  done
+done
+{allowed}{blocked}echo '-A {chain}-I -j DROP'
+echo COMMIT
+}} | iptables-restore -w 5 --noflush
+for bridge in {bridges}; do
+  iptables -w 5 -C DOCKER-USER -i $bridge -j {chain}-F 2>/dev/null || iptables -w 5 -I DOCKER-USER 1 -i $bridge -j {chain}-F
+  iptables -w 5 -C INPUT -i $bridge -j {chain}-I 2>/dev/null || iptables -w 5 -I INPUT 1 -i $bridge -j {chain}-I
+done
+"#
+    ))
+}
+
+async fn run_here(script: &str) -> Result<(), String> {
+    let child = Command::new("/bin/sh")
+        .args(["-c", script])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .output();
+    match tokio::time::timeout(APPLY_TIMEOUT, child).await {
+        Ok(Ok(output)) if output.status.success() => Ok(()),
+        Ok(Ok(output)) => Err(last_line(&String::from_utf8_lossy(&output.stderr))),
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(_) => Err("iptables did not end".to_owned()),
+    }
+}
+
+async fn run_in_helper(runtime: &DockerRuntime, docker: &Docker, image: &str, script: String) -> Result<(), String> {
+    let run = async {
+        let Some(digest) = images::find(docker, image).await? else {
+            return Ok(Err(format!("the helper image {image} is not on the engine yet")));
+        };
+        let body = ContainerCreateBody {
+            image: Some(digest.to_string()),
+            entrypoint: Some(["chroot", "/host", "/bin/sh", "-c"].map(str::to_owned).to_vec()),
+            cmd: Some(vec![script]),
+            user: Some("0".to_owned()),
+            host_config: Some(HostConfig {
+                network_mode: Some("host".to_owned()),
+                privileged: Some(true),
+                binds: Some(vec!["/:/host".to_owned()]),
+                ..Default::default()
+            }),
+            ..Default::default()
+        };
+        let scratch = Scratch::create(runtime, docker, "the packet filter", body).await?;
+        let id = scratch.id();
+        let start = docker.start_container(id, None::<StartContainerOptions>);
+        within(START_TIMEOUT, "start the helper container", start).await?;
+        let options = WaitContainerOptions { condition: "not-running".to_owned() };
+        let mut waiting = docker.wait_container(id, Some(options));
+        let ended = tokio::time::timeout(APPLY_TIMEOUT, waiting.next()).await;
+        let outcome = match ended {
+            Ok(Some(Ok(_))) => Ok(()),
+            Ok(_) => Err(errors(docker, id).await?),
+            Err(_) => Err("the helper container did not end".to_owned()),
+        };
+        scratch.remove().await?;
+        Ok::<_, RuntimeError>(outcome)
+    };
+    run.await.unwrap_or_else(|error| Err(format!("the helper container failed: {}", cause(&error))))
+}
+
+async fn errors(docker: &Docker, id: &str) -> Result<String, RuntimeError> {
+    let options = LogsOptions { stderr: true, ..Default::default() };
+    let call = async {
+        let mut text = String::new();
+        let mut frames = docker.logs(id, Some(options));
+        while let Some(frame) = frames.next().await {
+            if let LogOutput::StdErr { message } = frame? {
+                text.push_str(&String::from_utf8_lossy(&message));
+            }
+        }
+        Ok(text)
+    };
+    within(CALL_TIMEOUT, "read the helper container's output", call).await.map(|text| last_line(&text))
+}
+
+fn last_line(text: &str) -> String {
+    text.lines().rev().map(str::trim).find(|line| !line.is_empty()).unwrap_or("it failed without a word").to_owned()
+}
+
+fn cause(error: &dyn std::error::Error) -> String {
+    error.source().map_or_else(|| error.to_string(), cause)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_networks_get_into_the_script() {
+        let with =
+            |network: &str| DockerConfig { blocked_networks: vec![network.to_owned()], ..DockerConfig::default() };
+        let bridges = ["sp0".to_owned()];
+        assert!(script(&with("203.0.113.0/24"), "SP", &bridges).unwrap().contains("-d 203.0.113.0/24 -j DROP"));
+        assert!(script(&with("1.2.3.4'; reboot; '"), "SP", &bridges).is_err());
+    }
+}
