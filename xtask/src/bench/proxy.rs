@@ -178,7 +178,7 @@ fn start_caddy(folder: &Path, ports: &Ports) -> Result<Running> {
     let [_, port, _] = ports.peers;
     let file = folder.join("Caddyfile");
     let text = format!(
-        "{{\n\tadmin off\n\tauto_https off\n\tpersist_config off\n}}\nhttp://{HOST}:{port} {{\n\tbind 127.0.0.1\n\t\
+        "{{\n\tadmin off\n\tauto_https off\n}}\nhttp://{HOST}:{port} {{\n\tbind 127.0.0.1\n\t\
          reverse_proxy 127.0.0.1:{} {{\n\t\tflush_interval -1\n\t\theader_up X-Request-Id {{http.request.uuid}}\n\t\t\
          transport http {{\n\t\t\tkeepalive_idle_conns_per_host 256\n\t\t}}\n\t}}\n}}\n",
         ports.upstream
