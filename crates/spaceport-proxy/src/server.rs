@@ -5,7 +5,7 @@
 //! and a shared pool of connections another sixth.
 
 use std::convert::Infallible;
-use std::future::poll_fn;
+use std::future::{pending, poll_fn};
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener};
 use std::pin::{Pin, pin};
@@ -209,60 +209,69 @@ impl Thread {
         // Dropping the set ends what is left: connections, tunnels, upstream connections.
     }
 
-    async fn serve(mut self, listener: StdListener) -> io::Result<()> {
+    async fn serve(self, listener: StdListener) -> io::Result<()> {
+        let Self { config, routes, hub, events, notes, mut departures, seed, soft, hard } = self;
         let listener = TcpListener::from_std(listener)?;
-        let worker =
-            Worker::new(self.config.clone(), self.routes, self.hub, self.events, self.notes, self.seed);
-        tokio::task::spawn_local(worker.clone().table_changes());
-        let for_ticks = worker.clone();
-        tokio::task::spawn_local(async move {
+        let worker = Worker::new(config, routes, hub, events, notes, seed);
+        let ticks = async {
             let mut seconds = interval(Duration::from_secs(1));
             seconds.set_missed_tick_behavior(MissedTickBehavior::Skip);
             loop {
                 seconds.tick().await;
-                for_ticks.tick();
-            }
-        });
-        let for_departures = worker.clone();
-        tokio::task::spawn_local(async move {
-            while let Some(departure) = self.departures.recv().await {
-                for_departures.depart(&departure);
-            }
-        });
-        let accept = async {
-            loop {
-                match listener.accept().await {
-                    Ok((stream, peer)) => {
-                        tokio::task::spawn_local(serve_client(worker.clone(), stream, peer));
-                    }
-                    Err(error) if is_of_connection(&error) => {}
-                    Err(error) => {
-                        tracing::error!(
-                            error = &error as &dyn std::error::Error,
-                            "connections cannot be accepted: raise the limit of open files"
-                        );
-                        sleep(OUT_OF_DESCRIPTORS).await;
-                    }
-                }
+                worker.tick();
             }
         };
-        tokio::select! {
-            () = accept => {}
-            () = self.soft.cancelled() => {}
-            () = self.hard.cancelled() => return Ok(()),
-        }
-        drop(listener);
-        worker.clients.each(|client| client.tell(Command::Finish));
-        let finished = async {
-            while !worker.clients.is_empty() || worker.tunnels.get() > 0 {
-                sleep(DRAIN_POLL).await;
+        let drain = async {
+            while let Some(departure) = departures.recv().await {
+                worker.depart(&departure);
             }
+            pending::<()>().await;
         };
+        // Futures of this thread's own rather than tasks, so that a panic ends the thread and is
+        // noticed, instead of leaving a proxy without deadlines.
         tokio::select! {
-            _ = timeout(self.config.timeouts.drain, finished) => {}
-            () = self.hard.cancelled() => {}
+            () = front(&worker, listener, &soft) => {}
+            () = ticks => {}
+            () = drain => {}
+            () = worker.table_changes() => {}
+            () = hard.cancelled() => {}
         }
         Ok(())
+    }
+}
+
+/// Takes connections until the soft stop, then waits until they have ended or the time is over.
+async fn front(worker: &Rc<Worker>, listener: TcpListener, soft: &CancellationToken) {
+    let accept = async {
+        loop {
+            match listener.accept().await {
+                Ok((stream, peer)) => {
+                    tokio::task::spawn_local(serve_client(worker.clone(), stream, peer));
+                }
+                Err(error) if is_of_connection(&error) => {}
+                Err(error) => {
+                    tracing::error!(
+                        error = &error as &dyn std::error::Error,
+                        "connections cannot be accepted: raise the limit of open files"
+                    );
+                    sleep(OUT_OF_DESCRIPTORS).await;
+                }
+            }
+        }
+    };
+    tokio::select! {
+        () = accept => {}
+        () = soft.cancelled() => {}
+    }
+    drop(listener);
+    worker.clients.each(|client| client.tell(Command::Finish));
+    let finished = async {
+        while !worker.clients.is_empty() || worker.tunnels.get() > 0 {
+            sleep(DRAIN_POLL).await;
+        }
+    };
+    if timeout(worker.config.timeouts.drain, finished).await.is_err() {
+        tracing::info!(tunnels = worker.tunnels.get(), "requests that did not finish in time are cut");
     }
 }
 

@@ -174,9 +174,8 @@ impl Instance {
             if self.open.get() < self.limit {
                 return Ok((self.connect(timeouts).await?, false));
             }
-            self.waiting.set(self.waiting.get() + 1);
+            let _waiting = Waiting::new(&self.waiting);
             let freed = timeout(timeouts.connect, self.freed.notified()).await;
-            self.waiting.set(self.waiting.get() - 1);
             freed.map_err(|_| ConnectError::Busy { limit: self.limit })?;
         }
     }
@@ -273,6 +272,22 @@ impl Connection {
     /// Gives the connection up, whatever is on it.
     pub(crate) fn cut(&self) {
         self.exchange.abort();
+    }
+}
+
+/// Counts a request that waits for a connection, also when its client goes away meanwhile.
+struct Waiting<'a>(&'a Cell<usize>);
+
+impl<'a> Waiting<'a> {
+    fn new(count: &'a Cell<usize>) -> Self {
+        count.set(count.get() + 1);
+        Self(count)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
     }
 }
 
