@@ -97,7 +97,7 @@ impl DataDir {
         let (token, place) = match &config.admin_token {
             Some(token) => (token.expose().to_owned(), "SPACEPORT_ADMIN_TOKEN".to_owned()),
             None => {
-                let bytes = read_or_make(&file, || Ok(spaceport_api::random_token().into_bytes()))?;
+                let bytes = read_or_make(&file, || Ok(spaceport_api::random_token()?.into_bytes()))?;
                 (String::from_utf8_lossy(&bytes).trim().to_owned(), file.display().to_string())
             }
         };
