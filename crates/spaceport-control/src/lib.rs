@@ -1,1 +1,27 @@
-//! See the crate description.
+//! Reconcilers: they read desired and observed state, ask the core what to do, and do it.
+//!
+//! Level-triggered: an activation carries no input, a task looks at everything and does what is
+//! missing. A lost event costs time, never correctness.
+
+pub mod build;
+pub mod clock;
+pub mod config;
+pub mod engine;
+mod environment;
+pub mod garbage;
+pub mod handle;
+mod inspect;
+pub mod logs;
+mod probe;
+pub mod routes;
+pub mod spaces;
+pub mod usage;
+
+pub use build::Builds;
+pub use clock::Clock;
+pub use config::{BuilderConfig, ControlConfig};
+pub use engine::Engine;
+pub use handle::{ControlHandle, TaskStatus, UsageSample};
+pub use logs::{LogId, LogRecord, LogStore, LogWriter};
+pub use routes::Routes;
+pub use spaces::{Parts, Spaces};

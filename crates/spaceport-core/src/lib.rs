@@ -5,13 +5,19 @@
 //! or a database. Types of this crate are not wire types: API views and table rows are converted
 //! at their own border.
 
+pub mod account;
 pub mod config;
+pub mod diagnose;
 pub mod diagnosis;
+pub mod front_matter;
 pub mod hardware;
 pub mod id;
 pub mod name;
+pub mod plan;
+pub mod queue;
 pub mod route;
 pub mod sdk;
+pub mod space;
 pub mod stage;
 pub mod time;
 

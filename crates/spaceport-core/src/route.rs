@@ -87,3 +87,30 @@ pub struct Standing {
     /// What is going on or wrong. Its evidence is for the owner and is not shown to visitors.
     pub diagnosis: Option<Diagnosis>,
 }
+
+/// The key of a Space's route: its host in lower case, without port.
+#[must_use]
+pub fn host(subdomain: &str, spaces_domain: &str) -> String {
+    let domain = spaces_domain.rsplit_once(':').map_or(spaces_domain, |(host, _)| host);
+    format!("{subdomain}.{domain}").to_ascii_lowercase()
+}
+
+/// What the proxy tells control: observations, never requests to do something.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ProxyEvent {
+    /// A Space was used. Sent about once per second and Space, and dropped when control is slow:
+    /// the next one follows.
+    Activity {
+        /// The Space.
+        space: SpaceId,
+        /// When.
+        at: Timestamp,
+    },
+    /// An instance that left the table has no request, body or upgraded connection in flight any
+    /// more. An instance that was published and withdrawn within an instant may never be reported,
+    /// and one may be reported twice, so whoever stops it also has a deadline.
+    Drained {
+        /// The `instance` of the target that left.
+        instance: String,
+    },
+}

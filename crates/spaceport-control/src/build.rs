@@ -1,0 +1,274 @@
+//! The reconciler of builds: a queue with a limit, fair per owner, under leases.
+
+mod context;
+mod dockerfile;
+mod python;
+mod site;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use spaceport_core::queue::{Queued, next_builds};
+use spaceport_core::space::{Artifact, Build, BuildState, Inspection, Space};
+use spaceport_core::{BuildId, Diagnosis, Reason, Sdk};
+use spaceport_runtime::RuntimeError;
+use spaceport_store::BuildEnd;
+use tokio::sync::Mutex as AsyncMutex;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::engine::chain;
+use crate::handle::TaskStatus;
+use crate::spaces::Parts;
+
+use context::Context;
+
+/// The queue is looked at this often, whatever was signalled.
+const TICK: Duration = Duration::from_secs(5);
+
+/// How a build ended, if not with an artifact.
+#[derive(Debug)]
+pub(crate) enum Stop {
+    /// The author can mend it.
+    Failed(Box<Diagnosis>),
+    /// Somebody canceled it.
+    Canceled,
+    /// The engine went away, or something else that passes: the build goes back into the queue.
+    Again(String),
+}
+
+impl From<RuntimeError> for Stop {
+    fn from(error: RuntimeError) -> Self {
+        match error {
+            RuntimeError::Canceled => Self::Canceled,
+            error => Self::Again(chain(&error)),
+        }
+    }
+}
+
+impl From<std::io::Error> for Stop {
+    fn from(error: std::io::Error) -> Self {
+        Self::Again(format!("a file of the platform could not be written: {error}"))
+    }
+}
+
+/// The reconciler.
+#[derive(Debug, Clone)]
+pub struct Builds {
+    parts: Parts,
+    /// Names this process: a build under another lease lost its worker.
+    lease: String,
+    running: Arc<Mutex<HashMap<BuildId, CancellationToken>>>,
+    /// One environment is built once, however many builds want it.
+    making: Arc<Mutex<HashMap<String, Arc<AsyncMutex<()>>>>>,
+    /// Builds that failed for the platform's sake, and how often.
+    retries: Arc<Mutex<HashMap<BuildId, u32>>>,
+}
+
+/// A build is put back into the queue so often before it fails.
+const MAX_RETRIES: u32 = 5;
+
+impl Builds {
+    /// A reconciler that does nothing until it runs.
+    #[must_use]
+    pub fn new(parts: Parts) -> Self {
+        let lease = format!("{:032x}", crate::clock::random());
+        Self { parts, lease, running: Arc::default(), making: Arc::default(), retries: Arc::default() }
+    }
+
+    /// Runs until told to stop. Builds under way are abandoned: their containers are removed and
+    /// the next process takes them up.
+    pub async fn run(&self, stop: CancellationToken) {
+        let tracker = TaskTracker::new();
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = self.parts.engine.ready() => {}
+        }
+        let mut tick = tokio::time::interval(TICK);
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => break,
+                _ = tick.tick() => {}
+                () = self.parts.control.builds_woken() => {}
+            }
+            let began = Instant::now();
+            let result = self.pass(&tracker, &stop).await;
+            let message = match &result {
+                Ok(message) => message.clone(),
+                Err(error) => chain(error),
+            };
+            let duration_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+            let at = self.parts.control.clock().now();
+            self.parts.control.report("builds", TaskStatus { ok: result.is_ok(), message, at, duration_ms });
+        }
+        tracker.close();
+        tracker.wait().await;
+    }
+
+    async fn pass(
+        &self,
+        tracker: &TaskTracker,
+        stop: &CancellationToken,
+    ) -> Result<String, spaceport_store::StoreError> {
+        let store = &self.parts.store;
+        for space in store.builds_requeue(&self.lease).await? {
+            self.parts.control.activate(space);
+        }
+        let unfinished = store.builds_unfinished().await?;
+        let mut queued = Vec::new();
+        for build in &unfinished {
+            if build.cancel_requested {
+                let running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+                if let Some(cancel) = running.get(&build.id) {
+                    cancel.cancel();
+                }
+            }
+            let Some(space) = store.space_by_id(build.space).await? else { continue };
+            let running = build.state == BuildState::Running;
+            queued.push(Queued {
+                build: build.id,
+                space: build.space,
+                owner: space.owner,
+                queued_at: build.queued_at,
+                running,
+            });
+        }
+        if self.parts.engine.info().is_some() {
+            for id in next_builds(&queued, self.parts.config.builder.concurrency) {
+                let Some(build) = unfinished.iter().find(|build| build.id == id) else { continue };
+                let Some(space) = store.space_by_id(build.space).await? else { continue };
+                if store.build_claim(id, &self.lease, self.parts.control.clock().now()).await? {
+                    self.spawn(build.clone(), space, tracker, stop);
+                }
+            }
+        }
+        let waiting = queued.iter().filter(|build| !build.running).count();
+        Ok(format!("{} running, {waiting} waiting", queued.len() - waiting))
+    }
+
+    fn spawn(&self, build: Build, space: Space, tracker: &TaskTracker, stop: &CancellationToken) {
+        let cancel = stop.child_token();
+        self.running.lock().unwrap_or_else(PoisonError::into_inner).insert(build.id, cancel.clone());
+        let (this, stop) = (self.clone(), stop.clone());
+        tracker.spawn(async move {
+            let id = build.id;
+            let space_id = build.space;
+            this.parts.control.activate(space_id);
+            this.work(build, space, cancel, &stop).await;
+            this.running.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
+            this.parts.control.activate(space_id);
+            this.parts.control.activate_builds();
+        });
+    }
+
+    /// One build from its claim to its end.
+    async fn work(&self, build: Build, space: Space, cancel: CancellationToken, stop: &CancellationToken) {
+        let now = || self.parts.control.clock().now();
+        let context = match Context::open(self, build, space, cancel).await {
+            Ok(context) => context,
+            Err(error) => {
+                tracing::error!(error = %error, "a build could not begin: {error}");
+                return;
+            }
+        };
+        let began = Instant::now();
+        context.say(&format!("===== Build {} of {} at {} =====", context.build.number, context.build.sha, now()));
+        let limit = self.parts.config.builder.limits.time;
+        let outcome = match tokio::time::timeout(limit, self.make(&context)).await {
+            Ok(outcome) => outcome,
+            Err(_) => {
+                context.cancel.cancel();
+                Err(Stop::Failed(Box::new(context.timed_out(limit))))
+            }
+        };
+        context.clean().await;
+        if stop.is_cancelled() {
+            // The next process takes the build up; its log says so.
+            context.say("The server is shutting down; the build starts again with it.");
+            return;
+        }
+        let (state, diagnosis, artifact) = match outcome {
+            Ok(artifact) => {
+                context.say(&format!("===== Built in {:.1} s =====", began.elapsed().as_secs_f64()));
+                (BuildState::Succeeded, None, Some(artifact))
+            }
+            Err(Stop::Failed(why)) => {
+                context.say(&format!("===== Failed: {} =====", why.message));
+                if !why.remedy.is_empty() {
+                    context.say(&why.remedy);
+                }
+                (BuildState::Failed, Some(*why), None)
+            }
+            Err(Stop::Canceled) => {
+                context.say("===== Canceled =====");
+                let why = context.diagnosis(
+                    Reason::BuildCanceled,
+                    "The build was canceled.",
+                    "Restart the Space to build this commit.",
+                );
+                (BuildState::Canceled, Some(why), None)
+            }
+            Err(Stop::Again(message)) => {
+                let tries = {
+                    let mut retries = self.retries.lock().unwrap_or_else(PoisonError::into_inner);
+                    let tries = retries.entry(context.build.id).or_default();
+                    *tries += 1;
+                    *tries
+                };
+                context.say(&format!("The platform failed: {message}"));
+                if tries <= MAX_RETRIES {
+                    context.say("The build starts again as soon as the platform is back.");
+                    if let Err(error) = self.parts.store.build_requeue(context.build.id, &self.lease).await {
+                        tracing::error!(error = &error as &dyn std::error::Error, "a build could not be put back");
+                    }
+                    tokio::time::sleep(TICK).await;
+                    return;
+                }
+                let why = context.diagnosis(
+                    Reason::EngineUnavailable,
+                    &format!("The platform could not do this build: {message}."),
+                    "This is not your app's fault. Ask the administrator, then restart the Space.",
+                );
+                (BuildState::Failed, Some(why), None)
+            }
+        };
+        let phases = context.phases();
+        let finished = self
+            .parts
+            .store
+            .build_finish(context.build.id, &self.lease, &BuildEnd { state, diagnosis, artifact, phases, at: now() })
+            .await;
+        match finished {
+            Ok(true) => tracing::info!(
+                build.id = %context.build.id, space.name = %context.space.name, duration_ms = began.elapsed().as_millis(),
+                "build {} of {} {state}", context.build.number, context.space.name,
+            ),
+            Ok(false) => {
+                tracing::warn!(build.id = %context.build.id, "a build ended without its lease; its result is dropped")
+            }
+            Err(error) => {
+                tracing::error!(error = &error as &dyn std::error::Error, "the end of a build could not be recorded")
+            }
+        }
+    }
+
+    async fn make(&self, context: &Context) -> Result<Artifact, Stop> {
+        let revision = self.parts.store.revision(context.space.id, &context.build.sha).await;
+        let Ok(Some(Inspection::Buildable(config))) = revision else {
+            return Err(Stop::Again("the commit's configuration could not be read".to_owned()));
+        };
+        match config.sdk {
+            Sdk::Gradio | Sdk::Streamlit => python::build(self, context, &config).await,
+            Sdk::Docker => dockerfile::build(self, context).await,
+            Sdk::Static => site::build(self, context, &config).await,
+        }
+    }
+
+    /// Serialises the making of what `key` names.
+    fn making(&self, key: &str) -> Arc<AsyncMutex<()>> {
+        let mut making = self.making.lock().unwrap_or_else(PoisonError::into_inner);
+        making.retain(|_, lock| Arc::strong_count(lock) > 1);
+        Arc::clone(making.entry(key.to_owned()).or_default())
+    }
+}

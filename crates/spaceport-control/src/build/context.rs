@@ -1,0 +1,286 @@
+//! What every kind of build has: a log, phases, a folder for temporary files, and the source.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use spaceport_core::diagnose::{self, BuildEvidence};
+use spaceport_core::space::{Build, Space};
+use spaceport_core::{Diagnosis, ImageDigest, Reason};
+use spaceport_git::{ArchiveOptions, GitError, SourceLimits, SourceSummary};
+use spaceport_runtime::{BuildLimits, BuildStep, Keep, LogSink, StepOutcome};
+use tokio_util::sync::CancellationToken;
+
+use super::{Builds, Stop};
+use crate::logs::{LogId, LogWriter};
+use crate::spaces::Parts;
+
+/// Lines of output a diagnosis may use.
+const TAIL: usize = 60;
+/// One file of a commit may have so many bytes.
+const MAX_FILE: u64 = 2 << 30;
+
+/// One build under way.
+pub(crate) struct Context {
+    pub(crate) build: Build,
+    pub(crate) space: Space,
+    pub(crate) cancel: CancellationToken,
+    pub(crate) folder: PathBuf,
+    parts: Parts,
+    lease: String,
+    log: Arc<LogWriter>,
+    tail: Arc<Mutex<VecDeque<String>>>,
+    phases: Mutex<Phases>,
+    began: Instant,
+}
+
+#[derive(Default)]
+struct Phases {
+    done: BTreeMap<String, u64>,
+    current: Option<(String, Instant)>,
+}
+
+impl Phases {
+    fn end(&mut self) {
+        if let Some((name, began)) = self.current.take() {
+            let took = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+            *self.done.entry(name).or_default() += took;
+        }
+    }
+}
+
+impl Context {
+    pub(crate) async fn open(
+        builds: &Builds,
+        build: Build,
+        space: Space,
+        cancel: CancellationToken,
+    ) -> std::io::Result<Self> {
+        let parts = builds.parts.clone();
+        let folder = parts.config.data_dir.join("tmp").join(format!("build-{}", build.id));
+        // What a crashed process left of this build.
+        match tokio::fs::remove_dir_all(&folder).await {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        tokio::fs::create_dir_all(&folder).await?;
+        let log = Arc::new(parts.control.logs().writer(LogId::Build(space.id, build.id))?);
+        Ok(Self {
+            build,
+            space,
+            cancel,
+            folder,
+            parts,
+            lease: builds.lease.clone(),
+            log,
+            tail: Arc::default(),
+            phases: Mutex::default(),
+            began: Instant::now(),
+        })
+    }
+
+    /// Writes a line of our own.
+    pub(crate) fn say(&self, text: &str) {
+        self.log.line(text);
+    }
+
+    /// Takes the output of a step.
+    pub(crate) fn sink(&self) -> LogSink {
+        let (log, tail) = (Arc::clone(&self.log), Arc::clone(&self.tail));
+        Arc::new(move |line: &str| {
+            log.line(line);
+            let mut tail = tail.lock().unwrap_or_else(PoisonError::into_inner);
+            if tail.len() == TAIL {
+                tail.pop_front();
+            }
+            tail.push_back(line.to_owned());
+        })
+    }
+
+    pub(crate) fn tail(&self) -> Vec<String> {
+        self.tail.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
+    }
+
+    /// Begins a phase: `name` for the breakdown, `text` for people.
+    pub(crate) async fn phase(&self, name: &str, text: &str) {
+        {
+            let mut phases = self.phases.lock().unwrap_or_else(PoisonError::into_inner);
+            phases.end();
+            phases.current = Some((name.to_owned(), Instant::now()));
+        }
+        self.tail.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.say(&format!("--> {text}"));
+        let mut doing = self.diagnosis(Reason::BuildRunning, &format!("{text}."), "");
+        name.clone_into(&mut doing.phase);
+        match self.parts.store.build_progress(self.build.id, &self.lease, &doing).await {
+            Ok(true) => self.parts.control.activate_quietly(self.space.id),
+            // Somebody else has the build: what we do here is of no use to anyone.
+            Ok(false) => self.cancel.cancel(),
+            Err(error) => tracing::warn!(error = &error as &dyn std::error::Error, "build progress was not recorded"),
+        }
+    }
+
+    /// Milliseconds each phase took.
+    pub(crate) fn phases(&self) -> BTreeMap<String, u64> {
+        let mut phases = self.phases.lock().unwrap_or_else(PoisonError::into_inner);
+        phases.end();
+        phases.done.clone()
+    }
+
+    pub(crate) fn diagnosis(&self, reason: Reason, message: &str, remedy: &str) -> Diagnosis {
+        Diagnosis {
+            reason,
+            phase: "building".to_owned(),
+            message: message.to_owned(),
+            remedy: remedy.to_owned(),
+            evidence: Vec::new(),
+            since: self.parts.control.clock().now(),
+            deadline: None,
+        }
+    }
+
+    pub(crate) fn failed(&self, reason: Reason, message: &str, remedy: &str) -> Stop {
+        let mut why = self.diagnosis(reason, message, remedy);
+        why.evidence = self.tail();
+        Stop::Failed(Box::new(why))
+    }
+
+    pub(crate) fn timed_out(&self, limit: Duration) -> Diagnosis {
+        let minutes = limit.as_secs() / 60;
+        let mut why = self.diagnosis(
+            Reason::BuildTimeout,
+            &format!("The build did not end within its limit of {minutes} min."),
+            "Look for the step that hangs or is slow at the end of the build log.",
+        );
+        why.evidence = self.tail();
+        why
+    }
+
+    /// The limits of a step: what is left of the build's time.
+    pub(crate) fn limits(&self) -> BuildLimits {
+        let limits = self.parts.config.builder.limits;
+        BuildLimits { time: limits.time.saturating_sub(self.began.elapsed()), ..limits }
+    }
+
+    /// Runs a step and turns its failure into a diagnosis.
+    pub(crate) async fn step(
+        &self,
+        step: BuildStep,
+        doing: &str,
+        otherwise: Reason,
+    ) -> Result<Option<ImageDigest>, Stop> {
+        let outcome = self.parts.engine.runtime.run_step(step, self.sink(), self.cancel.clone()).await?;
+        match outcome {
+            StepOutcome::Done(image) => Ok(image),
+            StepOutcome::Failed { code, oom_killed } => Err(Stop::Failed(Box::new(diagnose::build(&BuildEvidence {
+                phase: doing,
+                code,
+                oom_killed,
+                memory_bytes: self.parts.config.builder.limits.memory_bytes,
+                otherwise,
+                log: &self.tail(),
+                at: self.parts.control.clock().now(),
+            })))),
+            StepOutcome::TimedOut => Err(Stop::Failed(Box::new(self.timed_out(self.parts.config.builder.limits.time)))),
+            StepOutcome::DiskExceeded => Err(self.failed(
+                Reason::DiskFull,
+                &format!(
+                    "The build wrote more than its limit of {} GiB while {doing}.",
+                    self.parts.config.builder.limits.disk_bytes >> 30
+                ),
+                "Install less, or download large files when the app starts.",
+            )),
+        }
+    }
+
+    /// Writes the commit as an archive below the build's folder.
+    pub(crate) async fn archive(&self, uid: u64) -> Result<(PathBuf, SourceSummary), Stop> {
+        let to = self.folder.join(format!("source-{uid}.tar"));
+        let options = ArchiveOptions { uid, gid: uid, limits: self.source_limits(), ..ArchiveOptions::default() };
+        let result = self.parts.repositories.archive(self.space.id, &self.build.sha, &to, &options).await;
+        let summary = result.map_err(|error| self.source_error(error))?;
+        self.warn_of_pointers(&summary);
+        Ok((to, summary))
+    }
+
+    /// Puts the files of the commit into a new folder.
+    pub(crate) async fn extract(&self, to: &Path) -> Result<(), Stop> {
+        let result = self.parts.repositories.extract(self.space.id, &self.build.sha, to, self.source_limits()).await;
+        let summary = result.map_err(|error| self.source_error(error))?;
+        self.warn_of_pointers(&summary);
+        Ok(())
+    }
+
+    pub(crate) fn source_limits(&self) -> SourceLimits {
+        let builder = &self.parts.config.builder;
+        SourceLimits {
+            max_files: builder.max_source_files,
+            max_file_bytes: MAX_FILE,
+            max_total_bytes: builder.max_source_bytes,
+        }
+    }
+
+    fn warn_of_pointers(&self, summary: &SourceSummary) {
+        if summary.lfs_pointers > 0 {
+            self.say(&format!(
+                "Warning: {} files are Git LFS pointers whose content is not on this hub: {}",
+                summary.lfs_pointers,
+                summary.lfs_paths.join(", ")
+            ));
+        }
+    }
+
+    pub(crate) fn source_error(&self, error: GitError) -> Stop {
+        match error {
+            GitError::Source(problem) => {
+                let text = problem.to_string();
+                let mut chars = text.chars();
+                let message = chars.next().map_or(String::new(), |first| first.to_uppercase().chain(chars).collect());
+                self.failed(problem.reason(), &format!("{message}."), problem.remedy())
+            }
+            error => Stop::Again(crate::engine::chain(&error)),
+        }
+    }
+
+    /// A file of the commit as text; `None` when there is none.
+    pub(crate) async fn text_file(&self, path: &str, max: u64) -> Result<Option<String>, Stop> {
+        match self.parts.repositories.read_file(self.space.id, &self.build.sha, path, max).await {
+            Ok(None) => Ok(None),
+            Ok(Some(bytes)) => String::from_utf8(bytes).map(Some).map_err(|_| {
+                self.failed(
+                    Reason::DependencyFailed,
+                    &format!("{path} is not a UTF-8 text file."),
+                    "Save it as UTF-8 text and push again.",
+                )
+            }),
+            Err(GitError::FileTooLarge { bytes, .. }) => Err(self.failed(
+                Reason::SourceTooLarge,
+                &format!("{path} has {bytes} bytes; at most {max} are read."),
+                "Shorten it.",
+            )),
+            Err(error) => Err(self.source_error(error)),
+        }
+    }
+
+    /// Removes the build's folder; what stays is removed with the next build of the same id.
+    pub(crate) async fn clean(&self) {
+        let _ = tokio::fs::remove_dir_all(&self.folder).await;
+    }
+}
+
+/// A step with what all steps have.
+pub(crate) fn step(context: &Context, image: &ImageDigest, user: &str, script: String, keep: Keep) -> BuildStep {
+    BuildStep {
+        title: format!("{} build {}", context.space.name, context.build.number),
+        image: image.clone(),
+        script,
+        user: user.to_owned(),
+        working_dir: "/".to_owned(),
+        env: BTreeMap::new(),
+        input: None,
+        cache: None,
+        limits: context.limits(),
+        keep,
+    }
+}

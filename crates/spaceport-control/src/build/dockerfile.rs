@@ -1,0 +1,74 @@
+//! `docker` Spaces: the repository's own Dockerfile, through BuildKit.
+
+use std::collections::BTreeMap;
+
+use spaceport_core::Reason;
+use spaceport_core::space::Artifact;
+use spaceport_runtime::{DockerfileBuild, DockerfileOutcome};
+
+use super::context::Context;
+use super::{Builds, Stop};
+
+pub(super) async fn build(builds: &Builds, context: &Context) -> Result<Artifact, Stop> {
+    let parts = &builds.parts;
+    context.phase("source", "Reading the commit").await;
+    let (archive, _) = context.archive(0).await?;
+    let failed = |error: spaceport_store::StoreError| Stop::Again(error.to_string());
+    let variables = parts.store.variables(context.space.id).await.map_err(failed)?;
+    let mut secrets = BTreeMap::new();
+    for (name, secret) in parts.store.secrets(context.space.id).await.map_err(failed)? {
+        let value = parts
+            .vault
+            .open(context.space.id, &name, &secret.sealed)
+            .map_err(|error| context.failed(Reason::Internal, &format!("{error}."), "Set the secret again."))?;
+        secrets.insert(name, value.into_bytes());
+    }
+    context.phase("dockerfile", "Building the Dockerfile").await;
+    let build = DockerfileBuild {
+        context: archive,
+        args: variables.into_iter().map(|(name, variable)| (name, variable.value)).collect(),
+        secrets,
+        labels: labels(context, "release"),
+        tag: tag(context),
+        no_cache: context.build.no_cache,
+        limits: context.limits(),
+    };
+    match parts.engine.runtime.build_dockerfile(build, context.sink(), context.cancel.clone()).await? {
+        DockerfileOutcome::Done(digest) => Ok(Artifact::Image { digest }),
+        DockerfileOutcome::TimedOut => Err(Stop::Failed(Box::new(context.timed_out(parts.config.builder.limits.time)))),
+        DockerfileOutcome::Failed { message } => {
+            let full = message.contains("no space left on device");
+            let base = message.contains("pull access denied")
+                || message.contains("not found: manifest unknown")
+                || message.contains("failed to resolve source metadata")
+                || message.contains("failed to do request")
+                || message.contains("failed to solve with frontend") && message.contains("docker.io");
+            let (reason, remedy) = if full {
+                (Reason::DiskFull, "The administrator must free space on the engine's disk; then restart the Space.")
+            } else if base {
+                (Reason::BaseImageUnavailable, "Check the image named in FROM; this site must be able to pull it.")
+            } else {
+                (
+                    Reason::BuildStepFailed,
+                    "Read the build log from the failing step on, correct the Dockerfile and push.",
+                )
+            };
+            let line = message.trim().trim_end_matches('.').to_owned();
+            Err(context.failed(reason, &format!("The Dockerfile failed: {line}."), remedy))
+        }
+    }
+}
+
+/// Labels by which the garbage collector knows what an image is for.
+pub(super) fn labels(context: &Context, kind: &str) -> BTreeMap<String, String> {
+    BTreeMap::from([
+        ("spaceport.kind".to_owned(), kind.to_owned()),
+        ("spaceport.space".to_owned(), context.space.id.to_string()),
+        ("spaceport.build".to_owned(), context.build.id.to_string()),
+    ])
+}
+
+/// The tag people find a release's image by; nothing runs by tag.
+pub(super) fn tag(context: &Context) -> String {
+    format!("spaceport/space:{}-{}", context.space.subdomain, context.build.number)
+}

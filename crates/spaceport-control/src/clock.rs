@@ -1,0 +1,84 @@
+//! The clock and the source of ids: parameters, so that tests can state exact times.
+
+use std::sync::Arc;
+
+use spaceport_core::{BuildId, InstanceId, ReleaseId, SpaceId, Timestamp, TokenId};
+
+/// Tells the time and makes identifiers.
+#[derive(Clone)]
+pub struct Clock {
+    now: Arc<dyn Fn() -> Timestamp + Send + Sync>,
+}
+
+impl std::fmt::Debug for Clock {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Clock")
+    }
+}
+
+impl Clock {
+    /// The system's clock.
+    #[must_use]
+    pub fn system() -> Self {
+        Self::from_fn(|| {
+            #[expect(clippy::disallowed_methods, reason = "the one place that reads the clock")]
+            let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+            Timestamp::from_millis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+        })
+    }
+
+    /// Any other clock.
+    #[must_use]
+    pub fn from_fn(now: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
+        Self { now: Arc::new(now) }
+    }
+
+    /// The time.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        (self.now)()
+    }
+
+    /// A new identifier.
+    #[must_use]
+    pub fn space_id(&self) -> SpaceId {
+        SpaceId::new(self.now(), random())
+    }
+
+    /// A new identifier.
+    #[must_use]
+    pub fn build_id(&self) -> BuildId {
+        BuildId::new(self.now(), random())
+    }
+
+    /// A new identifier.
+    #[must_use]
+    pub fn release_id(&self) -> ReleaseId {
+        ReleaseId::new(self.now(), random())
+    }
+
+    /// A new identifier.
+    #[must_use]
+    pub fn instance_id(&self) -> InstanceId {
+        InstanceId::new(self.now(), random())
+    }
+
+    /// A new identifier.
+    #[must_use]
+    pub fn token_id(&self) -> TokenId {
+        TokenId::new(self.now(), random())
+    }
+
+    /// A new identifier of an account.
+    #[must_use]
+    pub fn account_id(&self) -> spaceport_core::AccountId {
+        spaceport_core::AccountId::new(self.now(), random())
+    }
+}
+
+/// 128 random bits.
+pub(crate) fn random() -> u128 {
+    let mut bytes = [0u8; 16];
+    getrandom::fill(&mut bytes).expect("the operating system has random numbers");
+    u128::from_le_bytes(bytes)
+}

@@ -1,0 +1,112 @@
+//! What the control plane is told about its site. Parsed once, in the binary.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use spaceport_core::hardware::{FlavorName, HardwareFlavor};
+use spaceport_runtime::BuildLimits;
+
+/// The site.
+#[derive(Debug, Clone)]
+pub struct ControlConfig {
+    /// `http://localhost:8080`, without a slash at the end.
+    pub hub_url: String,
+    /// `localhost:8080`: Spaces are `{subdomain}.{spaces_domain}`.
+    pub spaces_domain: String,
+    /// Holds `static/`, `tmp/` and `routes.json`.
+    pub data_dir: PathBuf,
+    /// Flavors a Space may ask for.
+    pub hardware: BTreeMap<FlavorName, HardwareFlavor>,
+    /// Requests in flight on a retired instance may take so long.
+    pub drain: Duration,
+    /// `HF_ENDPOINT` of apps; `None` leaves them to the public hub.
+    pub app_hf_endpoint: Option<String>,
+    /// How builds are done.
+    pub builder: BuilderConfig,
+}
+
+/// How builds are done.
+#[derive(Debug, Clone)]
+pub struct BuilderConfig {
+    /// Builds that run at once.
+    pub concurrency: usize,
+    /// Limits of each build.
+    pub limits: BuildLimits,
+    /// Image of a Python version; `{version}` is replaced: `docker.io/library/python:{version}`.
+    pub python_image: Option<String>,
+    /// Images that win over `python_image`, by minor version.
+    pub python_images: BTreeMap<String, String>,
+    /// Python of Spaces that name none.
+    pub default_python: String,
+    /// Image with Node.js for static builds.
+    pub node_image: String,
+    /// Debian packages of every generated Python image.
+    pub apt_packages: Vec<String>,
+    /// Python packages of every generated Python image, besides the SDK.
+    pub python_packages: Vec<String>,
+    /// Where `preload_from_hub` downloads from.
+    pub preload_endpoint: String,
+    /// A commit may hold so many bytes.
+    pub max_source_bytes: u64,
+    /// A commit may hold so many files.
+    pub max_source_files: usize,
+}
+
+impl ControlConfig {
+    /// `http` or `https`, from the hub's URL.
+    #[must_use]
+    pub fn scheme(&self) -> &str {
+        self.hub_url.split("://").next().unwrap_or("http")
+    }
+
+    /// The host of a Space with port, as people type it.
+    #[must_use]
+    pub fn space_host(&self, subdomain: &str) -> String {
+        format!("{subdomain}.{}", self.spaces_domain)
+    }
+
+    /// The Space's page on the hub.
+    #[must_use]
+    pub fn space_page(&self, name: &spaceport_core::RepoName) -> String {
+        format!("{}/spaces/{name}", self.hub_url)
+    }
+}
+
+impl Default for BuilderConfig {
+    fn default() -> Self {
+        let words = |text: &str| text.split_whitespace().map(str::to_owned).collect();
+        Self {
+            concurrency: 2,
+            limits: BuildLimits {
+                cpu_millicores: 4000,
+                memory_bytes: 8 << 30,
+                pids: 4096,
+                disk_bytes: 30 << 30,
+                time: Duration::from_secs(60 * 60),
+            },
+            python_image: Some("docker.io/library/python:{version}".to_owned()),
+            python_images: BTreeMap::new(),
+            default_python: "3.10".to_owned(),
+            node_image: "docker.io/library/node:22".to_owned(),
+            // What the hosted service puts into its Python images.
+            apt_packages: words("git git-lfs ffmpeg libsm6 libxext6 libgl1 libsndfile1 cmake rsync"),
+            python_packages: words("huggingface_hub datasets requests"),
+            preload_endpoint: "https://huggingface.co".to_owned(),
+            max_source_bytes: 5 << 30,
+            max_source_files: 100_000,
+        }
+    }
+}
+
+/// Limits of a build in the units people configure.
+#[must_use]
+pub fn build_limits(cpus: u32, memory_gib: u64, disk_gib: u64, time: Duration) -> BuildLimits {
+    BuildLimits {
+        cpu_millicores: cpus.saturating_mul(1000),
+        memory_bytes: memory_gib << 30,
+        pids: 4096,
+        disk_bytes: disk_gib << 30,
+        time,
+    }
+}

@@ -1,0 +1,145 @@
+//! The engine as the reconcilers see it: up or down, and its containers.
+//!
+//! Events are only hints: the engine replays none. So the list is read again after each
+//! reconnection and for every plan; plans made at the same time share one list.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures::StreamExt;
+use spaceport_core::InstanceId;
+use spaceport_runtime::{Container, EngineInfo, Runtime};
+use tokio::sync::{Mutex, watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::handle::{ControlHandle, TaskStatus};
+
+/// How long an engine that is away is left alone.
+const RETRY: Duration = Duration::from_secs(2);
+
+/// Containers by instance, as of one moment.
+pub(crate) type Containers = Arc<HashMap<InstanceId, Container>>;
+
+/// The engine, watched.
+pub struct Engine {
+    /// The port.
+    pub runtime: Arc<dyn Runtime>,
+    list: Mutex<Option<(Instant, Option<Containers>)>>,
+    state: watch::Sender<Option<EngineInfo>>,
+}
+
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Engine").field("state", &*self.state.borrow()).finish_non_exhaustive()
+    }
+}
+
+impl Engine {
+    /// An engine nobody has spoken to yet.
+    #[must_use]
+    pub fn new(runtime: Arc<dyn Runtime>) -> Self {
+        Self { runtime, list: Mutex::new(None), state: watch::Sender::new(None) }
+    }
+
+    /// What the engine is; `None` while it is away.
+    #[must_use]
+    pub fn info(&self) -> Option<EngineInfo> {
+        self.state.borrow().clone()
+    }
+
+    /// Waits until the engine is prepared.
+    pub async fn ready(&self) {
+        // The sender lives as long as `self`.
+        let _ = self.state.subscribe().wait_for(Option::is_some).await;
+    }
+
+    /// Our containers, read after this call began; `None` when the engine does not answer or is
+    /// not prepared.
+    pub(crate) async fn containers(&self) -> Option<Containers> {
+        let asked = Instant::now();
+        let mut list = self.list.lock().await;
+        if let Some((read, containers)) = &*list
+            && *read >= asked
+        {
+            return containers.clone();
+        }
+        if self.state.borrow().is_none() {
+            return None;
+        }
+        let read = Instant::now();
+        let containers = match self.runtime.list().await {
+            Ok(found) => Some(Arc::new(found.into_iter().map(|found| (found.instance, found)).collect())),
+            Err(error) => {
+                tracing::warn!(error = &error as &dyn std::error::Error, "the engine did not list its containers");
+                None
+            }
+        };
+        *list = Some((read, containers.clone()));
+        containers
+    }
+
+    /// Prepares the engine, passes its hints on, and does so again whenever it comes back.
+    pub async fn watch(&self, control: ControlHandle, stop: CancellationToken) {
+        while !stop.is_cancelled() {
+            let began = Instant::now();
+            let session = async {
+                let info = self.runtime.prepare().await?;
+                for warning in &info.warnings {
+                    tracing::warn!(warning, "isolation is incomplete: {warning}");
+                }
+                let message = format!("Docker {} (API {})", info.version, info.api_version);
+                let events = self.runtime.events().await?;
+                self.state.send_replace(Some(info));
+                control.report("engine", status(true, message, began, &control));
+                control.activate_all();
+                Ok::<_, spaceport_runtime::RuntimeError>(events)
+            };
+            match session.await {
+                Ok(mut events) => {
+                    loop {
+                        tokio::select! {
+                            () = stop.cancelled() => return,
+                            event = events.next() => match event {
+                                Some(event) => match event.space {
+                                    Some(space) => control.activate_quietly(space),
+                                    None => control.activate_all(),
+                                },
+                                None => break,
+                            },
+                        }
+                    }
+                    tracing::warn!("the container engine went away");
+                }
+                Err(error) => {
+                    let text = chain(&error);
+                    tracing::warn!(error = text, "the container engine is not ready: {text}");
+                    control.report("engine", status(false, text, began, &control));
+                }
+            }
+            self.state.send_replace(None);
+            control.activate_all();
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(RETRY) => {}
+            }
+        }
+    }
+}
+
+fn status(ok: bool, message: String, began: Instant, control: &ControlHandle) -> TaskStatus {
+    let duration_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+    TaskStatus { ok, message, at: control.clock().now(), duration_ms }
+}
+
+/// An error with its causes, on one line.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}

@@ -1,0 +1,55 @@
+//! The environment of an app: what the hosted service injects, then the owner's settings.
+
+use std::collections::BTreeMap;
+
+use spaceport_core::space::{Release, Space};
+use spaceport_core::{HardwareFlavor, Sdk};
+use spaceport_store::vault::{CannotOpen, Vault};
+
+use crate::config::ControlConfig;
+
+/// Every variable of an app. Hub: "Built-in environment variables" of the Spaces overview.
+///
+/// # Errors
+/// When a secret cannot be opened with this installation's key.
+pub(crate) fn of_app(
+    config: &ControlConfig,
+    space: &Space,
+    release: &Release,
+    hardware: &HardwareFlavor,
+    vault: &Vault,
+) -> Result<BTreeMap<String, String>, CannotOpen> {
+    let mut env = BTreeMap::new();
+    let mut set = |name: &str, value: String| env.insert(name.to_owned(), value);
+    set("SYSTEM", "spaces".to_owned());
+    set("SPACE_ID", space.name.to_string());
+    set("SPACE_HOST", config.space_host(space.subdomain.as_str()));
+    set("SPACE_AUTHOR_NAME", space.name.owner().to_owned());
+    set("SPACE_REPO_NAME", space.name.name().to_owned());
+    set("SPACE_TITLE", release.config.title.clone().unwrap_or_else(|| space.name.name().to_owned()));
+    set("SPACE_CREATOR_USER_ID", space.creator.to_string());
+    set("ACCELERATOR", "none".to_owned());
+    set("CPU_CORES", hardware.cpu_millicores.div_ceil(1000).to_string());
+    set("MEMORY", format!("{}Gi", hardware.memory_bytes >> 30));
+    if release.config.sdk != Sdk::Docker {
+        set("PORT", release.config.app_port.to_string());
+        set("PYTHONUNBUFFERED", "1".to_owned());
+    }
+    // Gradio listens on loopback otherwise, also in a Docker Space.
+    set("GRADIO_SERVER_NAME", "0.0.0.0".to_owned());
+    set("GRADIO_SERVER_PORT", release.config.app_port.to_string());
+    set("GRADIO_ANALYTICS_ENABLED", "False".to_owned());
+    set("GRADIO_SSR_MODE", "False".to_owned());
+    if let Some(endpoint) = &config.app_hf_endpoint {
+        set("HF_ENDPOINT", endpoint.clone());
+    }
+    for (name, value) in &release.variables {
+        set(name, value.clone());
+    }
+    // A secret wins over a variable of the same name.
+    for (name, sealed) in &release.sealed_secrets {
+        let value = vault.open(space.id, name, sealed)?;
+        set(name, value);
+    }
+    Ok(env)
+}

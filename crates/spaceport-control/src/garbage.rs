@@ -1,0 +1,99 @@
+//! Removes what nothing refers to: images of old builds and of deleted Spaces, folders of old
+//! static builds, temporary files.
+//!
+//! The engine refuses to remove an image that a container or another image needs, so an
+//! environment goes only after everything made from it.
+
+use std::collections::HashSet;
+use std::time::{Duration, Instant};
+
+use spaceport_core::space::BuildState;
+use spaceport_core::{BuildId, SpaceId};
+use tokio_util::sync::CancellationToken;
+
+use crate::engine::chain;
+use crate::handle::TaskStatus;
+use crate::spaces::{Parts, WorkError};
+
+/// Between two passes.
+const PERIOD: Duration = Duration::from_secs(10 * 60);
+/// Good builds of a Space whose images are kept, the newest ones.
+const KEPT: usize = 5;
+/// An image younger than this may belong to a build under way.
+const YOUNG: Duration = Duration::from_secs(60 * 60);
+/// An environment is kept so long after it was made, for builds that need the same.
+const ENVIRONMENT: Duration = Duration::from_secs(14 * 24 * 60 * 60);
+
+/// Runs until told to stop.
+pub async fn run(parts: Parts, stop: CancellationToken) {
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(PERIOD) => {}
+        }
+        let began = Instant::now();
+        let result = pass(&parts).await;
+        let message = match &result {
+            Ok(removed) => format!("{removed} images and folders removed"),
+            Err(error) => chain(error),
+        };
+        let duration_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let at = parts.control.clock().now();
+        parts.control.report("garbage", TaskStatus { ok: result.is_ok(), message, at, duration_ms });
+    }
+}
+
+async fn pass(parts: &Parts) -> Result<usize, WorkError> {
+    let mut kept: HashSet<BuildId> = HashSet::new();
+    let spaces: HashSet<SpaceId> = parts.store.space_ids().await?.into_iter().collect();
+    for space in &spaces {
+        let builds = parts.store.builds_of(*space, 1000).await?;
+        let good = builds.iter().filter(|build| build.state == BuildState::Succeeded).take(KEPT);
+        kept.extend(good.map(|build| build.id));
+        let unfinished = |state| matches!(state, BuildState::Queued | BuildState::Running);
+        kept.extend(builds.iter().filter(|build| unfinished(build.state)).map(|build| build.id));
+        if let Some(release) = parts.store.release_last_ready(*space, None).await? {
+            kept.insert(release.build);
+        }
+    }
+    let now = parts.control.clock().now();
+    let mut removed = 0;
+    for image in parts.engine.runtime.list_images().await? {
+        let age = now.since(image.created_at);
+        let build: Option<BuildId> = image.labels.get("spaceport.build").and_then(|id| id.parse().ok());
+        let goes = match image.labels.get("spaceport.kind").map(String::as_str) {
+            Some("release") => age > YOUNG && build.is_none_or(|build| !kept.contains(&build)),
+            Some("environment") => age > ENVIRONMENT,
+            _ => false,
+        };
+        if goes && parts.engine.runtime.remove_image(&image.digest).await? {
+            removed += 1;
+        }
+    }
+    removed += remove_folders(parts, &spaces, &kept)?;
+    Ok(removed)
+}
+
+/// `static/{space}/{build}` of builds that are not kept.
+fn remove_folders(parts: &Parts, spaces: &HashSet<SpaceId>, kept: &HashSet<BuildId>) -> Result<usize, WorkError> {
+    let Ok(folders) = std::fs::read_dir(parts.config.data_dir.join("static")) else { return Ok(0) };
+    let mut removed = 0;
+    for folder in folders {
+        let folder = folder?;
+        let space: Option<SpaceId> = folder.file_name().to_str().and_then(|name| name.parse().ok());
+        if space.is_none_or(|space| !spaces.contains(&space)) {
+            std::fs::remove_dir_all(folder.path())?;
+            removed += 1;
+            continue;
+        }
+        for build in std::fs::read_dir(folder.path())? {
+            let build = build?;
+            let id: Option<BuildId> = build.file_name().to_str().and_then(|name| name.parse().ok());
+            if id.is_some_and(|id| !kept.contains(&id)) {
+                std::fs::remove_dir_all(build.path())?;
+                removed += 1;
+            }
+        }
+    }
+    Ok(removed)
+}

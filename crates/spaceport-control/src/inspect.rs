@@ -1,0 +1,52 @@
+//! What a commit is: its front matter, and whether the file that starts it is there.
+
+use spaceport_core::config::{ConfigError, SpaceConfig};
+use spaceport_core::space::Inspection;
+use spaceport_core::{CommitSha, Sdk, SpaceId, front_matter};
+use spaceport_git::{GitError, Repositories};
+
+/// A README may hold so many bytes; its front matter is at the top.
+const MAX_README: u64 = 4 << 20;
+
+/// Reads a commit.
+///
+/// # Errors
+/// When the repository cannot be read.
+pub(crate) async fn inspect(
+    repositories: &Repositories,
+    space: SpaceId,
+    sha: &CommitSha,
+) -> Result<Inspection, GitError> {
+    let readme = match repositories.read_file(space, sha, "README.md", MAX_README).await {
+        Err(GitError::FileTooLarge { bytes, limit, .. }) => {
+            let message = format!("the file has {bytes} bytes; at most {limit} are read");
+            let error = ConfigError { key: String::new(), line: 1, column: 1, message, allowed: String::new() };
+            return Ok(Inspection::ConfigError(vec![error]));
+        }
+        other => other?,
+    };
+    let Some(readme) = readme else {
+        return Ok(Inspection::ConfigError(vec![front_matter::no_readme()]));
+    };
+    let config = match front_matter::parse(&readme) {
+        Ok(config) => config,
+        Err(errors) => return Ok(Inspection::ConfigError(errors)),
+    };
+    let file = start_file(&config);
+    let there = match repositories.read_file(space, sha, &file, MAX_README).await {
+        Ok(content) => content.is_some(),
+        Err(GitError::FileTooLarge { .. }) => true,
+        Err(error) => return Err(error),
+    };
+    if there { Ok(Inspection::Buildable(Box::new(config))) } else { Ok(Inspection::NoAppFile { file }) }
+}
+
+/// The file a build cannot do without.
+fn start_file(config: &SpaceConfig) -> String {
+    match config.sdk {
+        Sdk::Docker => "Dockerfile".to_owned(),
+        // The build command makes the entry file; a commit has its README at least.
+        Sdk::Static if config.app_build_command.is_some() => "README.md".to_owned(),
+        Sdk::Gradio | Sdk::Streamlit | Sdk::Static => config.app_file().to_owned(),
+    }
+}

@@ -1,0 +1,229 @@
+//! The route table: one entry per Space, published whole, kept on disk.
+//!
+//! Reconcilers set the entry of their Space; the table goes to the proxy by a `watch`. The file
+//! is written behind it (temporary file, then rename), so that a restart serves before the
+//! database or the engine is up.
+
+use std::collections::{HashMap, HashSet};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use spaceport_core::route::{Access, Route, RouteTable, Standing, Target};
+use spaceport_core::space::{Space, Visibility};
+use spaceport_core::{AccountId, SpaceId};
+use spaceport_store::Store;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::ControlConfig;
+use crate::engine::chain;
+use crate::handle::{ControlHandle, TaskStatus};
+
+/// Changes that come together are written together.
+const WRITE_AFTER: Duration = Duration::from_millis(50);
+/// Tokens are read again this often, whether or not somebody said that they changed.
+const TOKENS_AFTER: Duration = Duration::from_secs(30);
+
+/// The table and what it is made from.
+#[derive(Debug)]
+pub struct Routes {
+    file: PathBuf,
+    table: watch::Sender<Arc<RouteTable>>,
+    admins: Mutex<HashSet<AccountId>>,
+}
+
+impl Routes {
+    /// Starts with the table a former process left; an unreadable one is an empty one, since the
+    /// reconcilers make it anew.
+    #[must_use]
+    pub fn load(file: PathBuf) -> Self {
+        let table = read(&file);
+        Self { file, table: watch::Sender::new(Arc::new(table)), admins: Mutex::default() }
+    }
+
+    /// For the proxy.
+    #[must_use]
+    pub fn subscribe(&self) -> watch::Receiver<Arc<RouteTable>> {
+        self.table.subscribe()
+    }
+
+    /// The current table.
+    #[must_use]
+    pub fn current(&self) -> Arc<RouteTable> {
+        Arc::clone(&self.table.borrow())
+    }
+
+    /// Sets the route of a host; nothing is published when it is there already.
+    pub(crate) fn set(&self, host: &str, route: Route) {
+        self.table.send_if_modified(|table| {
+            if table.hosts.get(host).is_some_and(|now| **now == route) {
+                return false;
+            }
+            let mut next = RouteTable::clone(table);
+            next.version += 1;
+            next.hosts.insert(host.to_owned(), Arc::new(route));
+            *table = Arc::new(next);
+            true
+        });
+    }
+
+    /// Removes what belongs to a Space, or to no Space of `known`.
+    pub(crate) fn retain(&self, keep: impl Fn(SpaceId) -> bool) {
+        self.table.send_if_modified(|table| {
+            if table.hosts.values().all(|route| keep(route.space)) {
+                return false;
+            }
+            let mut next = RouteTable::clone(table);
+            next.version += 1;
+            next.hosts.retain(|_, route| keep(route.space));
+            *table = Arc::new(next);
+            true
+        });
+    }
+
+    fn set_tokens(&self, tokens: HashMap<String, AccountId>) {
+        self.table.send_if_modified(|table| {
+            if *table.tokens == tokens {
+                return false;
+            }
+            let mut next = RouteTable::clone(table);
+            next.version += 1;
+            next.tokens = Arc::new(tokens);
+            *table = Arc::new(next);
+            true
+        });
+    }
+
+    /// Who may reach a Space's app.
+    pub(crate) fn access(&self, space: &Space) -> Access {
+        match space.visibility {
+            Visibility::Public | Visibility::Protected => Access::Public,
+            Visibility::Private => {
+                let mut members = self.admins.lock().unwrap_or_else(PoisonError::into_inner).clone();
+                members.insert(space.owner);
+                Access::Members(members)
+            }
+        }
+    }
+
+    /// Reads the tokens once: the proxy must know its callers before the first request.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn refresh(&self, store: &Store) -> Result<(), spaceport_store::StoreError> {
+        let admins: HashSet<_> =
+            store.accounts().await?.into_iter().filter(|account| account.is_admin).map(|account| account.id).collect();
+        *self.admins.lock().unwrap_or_else(PoisonError::into_inner) = admins;
+        self.set_tokens(store.token_hashes().await?);
+        Ok(())
+    }
+
+    /// Keeps tokens and file up to date until told to stop; the last table is on disk when it
+    /// returns.
+    pub async fn run(&self, store: Store, control: ControlHandle, stop: CancellationToken) {
+        let mut changes = self.table.subscribe();
+        let mut tokens = tokio::time::interval(TOKENS_AFTER);
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => break,
+                _ = tokens.tick() => self.refresh_reported(&store, &control).await,
+                () = control.routes_woken() => self.refresh_reported(&store, &control).await,
+                changed = changes.changed() => {
+                    if changed.is_err() { break }
+                    tokio::time::sleep(WRITE_AFTER).await;
+                    changes.mark_unchanged();
+                    self.write().await;
+                }
+            }
+        }
+        self.write().await;
+    }
+
+    async fn refresh_reported(&self, store: &Store, control: &ControlHandle) {
+        let began = Instant::now();
+        let result = self.refresh(store).await;
+        let message = match &result {
+            Ok(()) => format!("{} hosts", self.table.borrow().hosts.len()),
+            Err(error) => chain(error),
+        };
+        let duration_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let at = control.clock().now();
+        control.report("routes", TaskStatus { ok: result.is_ok(), message, at, duration_ms });
+    }
+
+    async fn write(&self) {
+        let table = self.current();
+        let file = self.file.clone();
+        let written = tokio::task::spawn_blocking(move || write(&file, &table)).await;
+        if let Ok(Err(error)) = written {
+            tracing::error!(error = %error, "the route table could not be written: {error}");
+        }
+    }
+}
+
+fn read(file: &Path) -> RouteTable {
+    match std::fs::read(file) {
+        Ok(bytes) => serde_json::from_slice(&bytes).unwrap_or_else(|error| {
+            tracing::warn!(error = %error, "the route table on disk is unreadable and is made anew: {error}");
+            RouteTable::default()
+        }),
+        Err(_) => RouteTable::default(),
+    }
+}
+
+fn write(file: &Path, table: &RouteTable) -> std::io::Result<()> {
+    use std::os::unix::fs::OpenOptionsExt;
+    let temporary = file.with_extension("json.new");
+    // It names private Spaces and holds hashes of tokens: for the owner's eyes only.
+    let mut to = std::fs::OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&temporary)?;
+    std::io::Write::write_all(&mut to, &serde_json::to_vec(table)?)?;
+    to.sync_all()?;
+    std::fs::rename(&temporary, file)
+}
+
+/// The route of a Space with this target.
+pub(crate) fn route(
+    config: &ControlConfig,
+    space: &Space,
+    release: Option<&spaceport_core::space::Release>,
+    access: Access,
+    target: Target,
+) -> Route {
+    let mut response_headers = Vec::new();
+    let mut title = space.name.name().to_owned();
+    if let Some(release) = release {
+        response_headers
+            .extend(release.config.custom_headers.iter().map(|(name, value)| (name.clone(), value.clone())));
+        if release.config.disable_embedding {
+            let value = format!("frame-ancestors {}", config.hub_url);
+            response_headers.push(("content-security-policy".to_owned(), value));
+        }
+        if let Some(text) = &release.config.title {
+            title.clone_from(text);
+        }
+    }
+    Route {
+        space: space.id,
+        name: space.name.clone(),
+        title,
+        hub_page: config.space_page(&space.name),
+        access,
+        target,
+        response_headers,
+    }
+}
+
+/// What visitors are told: without the evidence, which is for the owner.
+pub(crate) fn standing(
+    stage: spaceport_core::SpaceStage,
+    diagnosis: Option<&spaceport_core::Diagnosis>,
+    now: spaceport_core::Timestamp,
+) -> Standing {
+    let diagnosis = diagnosis.cloned().map(|mut diagnosis| {
+        diagnosis.evidence.clear();
+        diagnosis
+    });
+    let since = diagnosis.as_ref().map_or(now, |diagnosis| diagnosis.since);
+    Standing { stage, since, diagnosis }
+}

@@ -1,0 +1,291 @@
+//! The reconciler of Spaces: one worker per Space that needs work, each a loop of observe, plan,
+//! execute, until the plan is empty.
+
+mod execute;
+mod follow;
+mod observe;
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use spaceport_core::plan::{Limits, Plan, Serving, plan};
+use spaceport_core::route::Target;
+use spaceport_core::space::{Artifact, Space};
+use spaceport_core::{SpaceId, SpaceStage, Timestamp};
+use spaceport_git::Repositories;
+use spaceport_store::{Store, vault::Vault};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::config::ControlConfig;
+use crate::engine::{Engine, chain};
+use crate::handle::{ControlHandle, TaskStatus};
+use crate::routes::{self, Routes};
+
+use follow::Followers;
+use observe::Seen;
+
+/// Everything is looked at this often, whatever was signalled.
+const SWEEP: Duration = Duration::from_secs(30);
+/// Spaces worked on at once.
+const WORKERS: usize = 16;
+/// A worker that failed tries again after this.
+const RETRY: Duration = Duration::from_secs(2);
+
+/// A round that changes nothing and takes less than this is followed by a pause.
+const MIN_ROUND: Duration = Duration::from_millis(100);
+
+/// What the reconcilers work with.
+#[derive(Debug, Clone)]
+pub struct Parts {
+    /// Desired state and records.
+    pub store: Store,
+    /// Code.
+    pub repositories: Repositories,
+    /// Containers.
+    pub engine: Arc<Engine>,
+    /// What the proxy serves.
+    pub routes: Arc<Routes>,
+    /// Signals and logs.
+    pub control: ControlHandle,
+    /// Secrets.
+    pub vault: Vault,
+    /// The site.
+    pub config: Arc<ControlConfig>,
+}
+
+/// The reconciler.
+#[derive(Debug, Clone)]
+pub struct Spaces {
+    parts: Parts,
+    followers: Followers,
+    busy: Arc<Mutex<HashSet<SpaceId>>>,
+    timers: Arc<Mutex<HashMap<SpaceId, Timestamp>>>,
+    permits: Arc<Semaphore>,
+}
+
+impl Spaces {
+    /// A reconciler that does nothing until it runs.
+    #[must_use]
+    pub fn new(parts: Parts) -> Self {
+        let followers = Followers::new(parts.control.clone(), Arc::clone(&parts.engine));
+        Self {
+            parts,
+            followers,
+            busy: Arc::default(),
+            timers: Arc::default(),
+            permits: Arc::new(Semaphore::new(WORKERS)),
+        }
+    }
+
+    /// Runs until told to stop. Workers under way finish their step; what they leave is taken up
+    /// by the next process.
+    pub async fn run(&self, stop: CancellationToken) {
+        let tracker = TaskTracker::new();
+        let mut sweep = tokio::time::interval(SWEEP);
+        loop {
+            let next = self.next_timer();
+            tokio::select! {
+                () = stop.cancelled() => break,
+                () = self.parts.control.spaces_woken() => {}
+                _ = sweep.tick() => self.parts.control.activate_all(),
+                () = tokio::time::sleep(next) => {}
+            }
+            let mut due = self.parts.control.take_dirty();
+            due.extend(self.take_timers());
+            if self.parts.control.take_sweep() {
+                due.extend(self.sweep().await);
+            }
+            for space in due.into_iter().collect::<HashSet<_>>() {
+                self.spawn(space, &tracker, &stop);
+            }
+        }
+        tracker.close();
+        tracker.wait().await;
+        self.followers.stop().await;
+    }
+
+    /// The ids of all Spaces; routes of Spaces that no longer exist are removed.
+    async fn sweep(&self) -> Vec<SpaceId> {
+        let began = Instant::now();
+        let control = &self.parts.control;
+        let result = self.parts.store.space_ids().await;
+        let (ok, message, ids) = match result {
+            Ok(ids) => {
+                let known: HashSet<_> = ids.iter().copied().collect();
+                self.parts.routes.retain(|space| known.contains(&space));
+                (true, format!("{} Spaces", ids.len()), ids)
+            }
+            Err(error) => (false, chain(&error), Vec::new()),
+        };
+        let duration_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        control.report("spaces", TaskStatus { ok, message, at: control.clock().now(), duration_ms });
+        ids
+    }
+
+    fn spawn(&self, space: SpaceId, tracker: &TaskTracker, stop: &CancellationToken) {
+        if !self.busy.lock().unwrap_or_else(PoisonError::into_inner).insert(space) {
+            // Its worker looks again before it ends: the signal is not lost.
+            self.parts.control.requeue(space);
+            return;
+        }
+        let (this, stop) = (self.clone(), stop.clone());
+        tracker.spawn(async move {
+            let Ok(_permit) = this.permits.acquire().await else { return };
+            let result = this.work(space, &stop).await;
+            if let Err(error) = result {
+                let text = chain(&error);
+                tracing::error!(space.id = %space, error = text, "the Space {space} could not be reconciled: {text}");
+                this.set_timer(space, this.parts.control.clock().now() + RETRY);
+            }
+            this.busy.lock().unwrap_or_else(PoisonError::into_inner).remove(&space);
+            this.parts.control.release(space);
+        });
+    }
+
+    /// Observes, plans and executes until there is nothing to do now.
+    async fn work(&self, id: SpaceId, stop: &CancellationToken) -> Result<(), WorkError> {
+        let mut before = (Vec::new(), Instant::now());
+        while !stop.is_cancelled() {
+            let Some(seen) = observe::observe(&self.parts, &self.followers, id).await? else {
+                self.parts.routes.retain(|space| space != id);
+                return Ok(());
+            };
+            let now = self.parts.control.clock().now();
+            let limits = Limits { build_time: self.parts.config.builder.limits.time, drain: self.parts.config.drain };
+            let plan = plan(&seen.space.desired, &seen.observed, &limits, now);
+            self.publish(&seen, &plan, now).await?;
+            if plan.actions.is_empty() {
+                if let Some(at) = plan.look_again {
+                    self.set_timer(id, at);
+                }
+                return Ok(());
+            }
+            // An action that changed nothing is not repeated in a hot loop.
+            if before.0 == plan.actions && before.1.elapsed() < MIN_ROUND {
+                self.set_timer(id, now + RETRY);
+                return Ok(());
+            }
+            before = (plan.actions.clone(), Instant::now());
+            for action in &plan.actions {
+                tracing::debug!(space.id = %id, action = ?action, "the Space {id} needs {action:?}");
+                self.execute(&seen, action).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Stage and route, as planned.
+    async fn publish(&self, seen: &Seen, plan: &Plan, now: Timestamp) -> Result<(), WorkError> {
+        let space = &seen.space;
+        // The time a stage began is kept while its reason stays the same.
+        let mut diagnosis = plan.diagnosis.clone();
+        if let (Some(new), Some(old)) = (&mut diagnosis, &space.diagnosis)
+            && new.reason == old.reason
+            && new.phase == old.phase
+            && new.since > old.since
+        {
+            new.since = old.since;
+        }
+        if plan.stage != space.stage || diagnosis != space.diagnosis {
+            self.parts.store.space_set_stage(space.id, plan.stage, diagnosis.as_ref()).await?;
+            if plan.stage != space.stage {
+                tracing::info!(
+                    space.id = %space.id, space.name = %space.name, space.stage = %plan.stage,
+                    "{} is {}{}", space.name, plan.stage,
+                    diagnosis.as_ref().map_or(String::new(), |diagnosis| format!(": {}", diagnosis.message)),
+                );
+            }
+            self.parts.control.changed(space.id);
+        }
+        self.publish_route(space, seen, plan, diagnosis.as_ref(), now).await
+    }
+
+    async fn publish_route(
+        &self,
+        space: &Space,
+        seen: &Seen,
+        plan: &Plan,
+        diagnosis: Option<&spaceport_core::Diagnosis>,
+        now: Timestamp,
+    ) -> Result<(), WorkError> {
+        let host = spaceport_core::route::host(space.subdomain.as_str(), &self.parts.config.spaces_domain);
+        let standing = || routes::standing(plan.stage, diagnosis, now);
+        let (release, target) = match plan.serving {
+            Some(Serving::Instance(id)) => {
+                let address = seen.containers.get(&id).and_then(|container| container.address);
+                let current = self.parts.routes.current();
+                let before = current.hosts.get(&host).map(|route| &route.target);
+                let target = match (address, before) {
+                    (Some(address), _) => Target::Upstream { instance: id.to_string(), address },
+                    // The engine is away: the app may well run, so its route stays.
+                    (None, Some(before @ Target::Upstream { instance, .. })) if *instance == id.to_string() => {
+                        before.clone()
+                    }
+                    (None, _) => Target::Page(standing()),
+                };
+                (seen.release_of(id), target)
+            }
+            Some(Serving::Files(release)) => {
+                let release = seen.release(release);
+                let target = match release.map(|release| &release.artifact) {
+                    Some(Artifact::Files { root, index }) => Target::Files {
+                        root: root.clone(),
+                        index: index.clone(),
+                        variables: release.map(|release| release.variables.clone()).unwrap_or_default(),
+                    },
+                    _ => Target::Page(standing()),
+                };
+                (release, target)
+            }
+            None if matches!(plan.stage, SpaceStage::AppStarting) => (None, Target::Hold(standing())),
+            None => (None, Target::Page(standing())),
+        };
+        let access = self.parts.routes.access(space);
+        self.parts.routes.set(&host, routes::route(&self.parts.config, space, release, access, target));
+        Ok(())
+    }
+
+    fn set_timer(&self, space: SpaceId, at: Timestamp) {
+        let mut timers = self.timers.lock().unwrap_or_else(PoisonError::into_inner);
+        let entry = timers.entry(space).or_insert(at);
+        *entry = (*entry).min(at);
+        drop(timers);
+        self.parts.control.wake_spaces();
+    }
+
+    fn next_timer(&self) -> Duration {
+        let now = self.parts.control.clock().now();
+        let timers = self.timers.lock().unwrap_or_else(PoisonError::into_inner);
+        timers.values().min().map_or(SWEEP, |at| at.since(now)).max(Duration::from_millis(1))
+    }
+
+    fn take_timers(&self) -> Vec<SpaceId> {
+        let now = self.parts.control.clock().now();
+        let mut timers = self.timers.lock().unwrap_or_else(PoisonError::into_inner);
+        let due: Vec<_> = timers.iter().filter(|(_, at)| **at <= now).map(|(space, _)| *space).collect();
+        for space in &due {
+            timers.remove(space);
+        }
+        due
+    }
+}
+
+/// What stopped a worker; it tries again.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum WorkError {
+    /// The database.
+    #[error("the database failed")]
+    Store(#[from] spaceport_store::StoreError),
+    /// The repository.
+    #[error("the repository failed")]
+    Git(#[from] spaceport_git::GitError),
+    /// The engine, with something that can pass.
+    #[error("the engine failed")]
+    Runtime(#[from] spaceport_runtime::RuntimeError),
+    /// A file.
+    #[error("a file could not be written")]
+    Io(#[from] std::io::Error),
+}

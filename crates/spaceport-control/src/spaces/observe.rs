@@ -1,0 +1,140 @@
+//! Reads what is: rows, containers, and what the proxy said.
+
+use std::sync::Arc;
+
+use spaceport_core::plan::{BuildSeen, ContainerSeen, InstanceSeen, Observed, ReleaseSeen};
+use spaceport_core::space::{Artifact, Build, BuildState, Release, Space};
+use spaceport_core::{InstanceId, ReleaseId, SpaceId};
+use spaceport_runtime::ContainerState;
+
+use super::follow::Followers;
+use super::{Parts, WorkError};
+use crate::engine::Containers;
+
+/// Attempts that are read: enough for the back-off to count, and for everything that lives.
+const INSTANCES: i64 = 30;
+/// Builds that are read to find those nobody needs.
+const BUILDS: i64 = 20;
+
+/// A Space as it is at one moment.
+pub(crate) struct Seen {
+    pub(crate) space: Space,
+    pub(crate) observed: Observed,
+    pub(crate) containers: Containers,
+    /// Releases the observed instances belong to, and the wanted one.
+    pub(crate) releases: Vec<Release>,
+}
+
+impl Seen {
+    pub(crate) fn release(&self, id: ReleaseId) -> Option<&Release> {
+        self.releases.iter().find(|release| release.id == id)
+    }
+
+    pub(crate) fn release_of(&self, instance: InstanceId) -> Option<&Release> {
+        let seen = self.observed.instances.iter().find(|seen| seen.row.id == instance)?;
+        self.release(seen.row.release)
+    }
+}
+
+/// Reads everything about a Space; `None` when it does not exist.
+pub(crate) async fn observe(parts: &Parts, followers: &Followers, id: SpaceId) -> Result<Option<Seen>, WorkError> {
+    let containers = parts.engine.containers().await;
+    let engine_up = containers.is_some();
+    let containers: Containers = containers.unwrap_or_default();
+    let store = &parts.store;
+    let Some(space) = store.space_by_id(id).await? else {
+        // A Space that is gone leaves nothing behind.
+        for container in containers.values().filter(|container| container.space == id) {
+            parts.engine.runtime.remove(&container.id).await?;
+        }
+        return Ok(None);
+    };
+    let desired = &space.desired;
+    let (mut inspection, mut build) = (None, None);
+    if let Some(head) = &desired.head {
+        inspection = store.revision(id, head).await?;
+        build = store.build_of(id, head, desired.rebuild).await?;
+    }
+    let stale_builds = store
+        .builds_of(id, BUILDS)
+        .await?
+        .into_iter()
+        .filter(|other| matches!(other.state, BuildState::Queued | BuildState::Running))
+        .filter(|other| !other.cancel_requested && build.as_ref().is_none_or(|build| build.id != other.id))
+        .map(|other| other.id)
+        .collect();
+    let good = match &build {
+        Some(build) if build.state == BuildState::Succeeded => Some(build.clone()),
+        _ => store.build_last_good(id).await?,
+    };
+    let mut releases = Vec::new();
+    let mut wanted = None;
+    if let Some(good) = &good {
+        wanted = store.release_of(good.id, desired.settings, &desired.hardware).await?;
+    }
+    let fallback = store.release_last_ready(id, wanted.as_ref().map(|release| release.id)).await?;
+    let rows = store.instances_of(id, INSTANCES).await?;
+    releases.extend(wanted.clone());
+    releases.extend(fallback.clone());
+    for row in rows.iter().filter(|row| row.ended_at.is_none()) {
+        if !releases.iter().any(|release: &Release| release.id == row.release) {
+            releases.extend(store.release_by_id(row.release).await?);
+        }
+    }
+    let orphans = containers
+        .values()
+        .filter(|container| container.space == id)
+        .filter(|container| !rows.iter().any(|row| row.id == container.instance && row.ended_at.is_none()))
+        .map(|container| container.id.0.clone())
+        .collect();
+    let instances = rows
+        .into_iter()
+        .map(|row| {
+            let container = match containers.get(&row.id).map(|container| &container.state) {
+                _ if !engine_up => ContainerSeen::Unknown,
+                None => ContainerSeen::Missing,
+                Some(ContainerState::Created) => ContainerSeen::Created,
+                Some(ContainerState::Running { .. }) => ContainerSeen::Running,
+                Some(ContainerState::Exited(_)) => ContainerSeen::Exited,
+            };
+            let drained = parts.control.is_drained(row.id);
+            InstanceSeen { row, container, drained }
+        })
+        .collect::<Vec<_>>();
+    for seen in instances.iter().filter(|seen| seen.container == ContainerSeen::Running && seen.row.ended_at.is_none())
+    {
+        if let Some(container) = containers.get(&seen.row.id) {
+            followers.follow(container);
+        }
+    }
+    let observed = Observed {
+        inspection,
+        build: build.as_ref().map(build_seen),
+        stale_builds,
+        good: good.map(|build| build.id),
+        wanted: wanted.as_ref().map(release_seen),
+        fallback: fallback.as_ref().map(release_seen),
+        instances,
+        orphans,
+        engine_up,
+    };
+    Ok(Some(Seen { space, observed, containers: Arc::clone(&containers), releases }))
+}
+
+fn build_seen(build: &Build) -> BuildSeen {
+    BuildSeen {
+        id: build.id,
+        state: build.state,
+        queued_at: build.queued_at,
+        started_at: build.started_at,
+        diagnosis: build.diagnosis.clone(),
+    }
+}
+
+fn release_seen(release: &Release) -> ReleaseSeen {
+    ReleaseSeen {
+        id: release.id,
+        files: matches!(release.artifact, Artifact::Files { .. }),
+        startup_timeout: release.config.startup_timeout,
+    }
+}

@@ -1,0 +1,180 @@
+//! Keeping one release running: attempts, probes, back-off.
+
+use std::time::Duration;
+
+use super::backoff::{self, Next};
+use super::{Action, ContainerSeen, ENGINE_RETRY, InstanceSeen, Observed, ReleaseSeen, Serving, told};
+use crate::space::Instance;
+use crate::{Diagnosis, InstanceId, Reason, ReleaseId, SpaceStage, Timestamp};
+
+/// How often a starting app is looked at when its probe does not report by itself.
+const PROBE_AGAIN: Duration = Duration::from_millis(500);
+
+/// Where a release stands.
+#[derive(Debug, Clone)]
+pub(super) enum Progress {
+    /// Files need no start.
+    Files(ReleaseId),
+    /// It answers.
+    Ready(InstanceId),
+    /// On its way; `step` brings it further.
+    Starting {
+        instance: Option<InstanceId>,
+        step: Option<Action>,
+        deadline: Option<Timestamp>,
+        again: Option<Timestamp>,
+        failing: Option<Diagnosis>,
+    },
+    /// An attempt ended; the next one waits.
+    Waiting { until: Timestamp, last: Diagnosis, was_ready: bool },
+    /// No further attempt.
+    Failed { last: Diagnosis },
+}
+
+impl Progress {
+    pub(super) fn action(&self) -> Option<Action> {
+        match self {
+            Self::Starting { step, .. } => step.clone(),
+            _ => None,
+        }
+    }
+
+    pub(super) fn look_again(&self) -> Option<Timestamp> {
+        match self {
+            Self::Starting { again, .. } => *again,
+            Self::Waiting { until, .. } => Some(*until),
+            _ => None,
+        }
+    }
+
+    /// The instance that belongs to it and must not be retired.
+    pub(super) fn instance(&self) -> Option<InstanceId> {
+        match self {
+            Self::Ready(id) => Some(*id),
+            Self::Starting { instance, .. } => *instance,
+            _ => None,
+        }
+    }
+}
+
+/// Brings a release one step further. `restart` is given for the wanted release: attempts made
+/// for an earlier restart do not count for it.
+pub(super) fn keep_running(
+    release: &ReleaseSeen,
+    restart: Option<i64>,
+    instances: &[InstanceSeen],
+    engine_up: bool,
+    now: Timestamp,
+) -> Progress {
+    if release.files {
+        return Progress::Files(release.id);
+    }
+    let ours: Vec<&InstanceSeen> = instances
+        .iter()
+        .filter(|seen| seen.row.release == release.id && restart.is_none_or(|restart| seen.row.restart == restart))
+        .collect();
+    let ended: Vec<&Instance> =
+        ours.iter().map(|seen| &seen.row).filter(|row| row.ended_at.is_some() && !row.ended_by_us).collect();
+    let failing = ended.first().filter(|row| row.ready_at.is_none()).and_then(|row| row.diagnosis.clone());
+    let live = ours.iter().find(|seen| seen.row.ended_at.is_none() && seen.row.retired_at.is_none());
+    if let Some(seen) = live {
+        return live_progress(seen, release, failing, now);
+    }
+    let next_attempt = ours.iter().map(|seen| seen.row.attempt).max().unwrap_or(0) + 1;
+    let start = |failing| Progress::Starting {
+        instance: None,
+        step: engine_up.then_some(Action::AddInstance { release: release.id, attempt: next_attempt }),
+        deadline: None,
+        again: (!engine_up).then(|| now + ENGINE_RETRY),
+        failing,
+    };
+    let Some(next) = backoff::next(&ended) else { return start(None) };
+    let last = ended
+        .first()
+        .and_then(|row| row.diagnosis.clone())
+        .unwrap_or_else(|| told(Reason::Crashed, "crashed", "The app ended.", "Look at its log.", now));
+    let was_ready = ended.first().is_some_and(|row| row.ready_at.is_some());
+    match next {
+        Next::Never => Progress::Failed { last },
+        Next::At(at) if at <= now => start(failing),
+        Next::At(until) => Progress::Waiting { until, last, was_ready },
+    }
+}
+
+fn live_progress(seen: &InstanceSeen, release: &ReleaseSeen, failing: Option<Diagnosis>, now: Timestamp) -> Progress {
+    let row = &seen.row;
+    let started = row.started_at.unwrap_or(row.created_at);
+    let deadline = started + release.startup_timeout;
+    let starting = |step, again| Progress::Starting {
+        instance: Some(row.id),
+        step,
+        deadline: Some(deadline),
+        again,
+        failing: failing.clone(),
+    };
+    match seen.container {
+        ContainerSeen::Unknown if row.ready_at.is_some() => Progress::Ready(row.id),
+        ContainerSeen::Unknown => starting(None, Some(now + ENGINE_RETRY)),
+        ContainerSeen::Missing | ContainerSeen::Created if row.started_at.is_none() => {
+            starting(Some(Action::Start(row.id)), None)
+        }
+        ContainerSeen::Missing | ContainerSeen::Created | ContainerSeen::Exited => {
+            starting(Some(Action::RecordExit(row.id)), None)
+        }
+        ContainerSeen::Running if row.ready_at.is_some() => Progress::Ready(row.id),
+        ContainerSeen::Running if now >= deadline => starting(Some(Action::GiveUp(row.id)), None),
+        // A container that ran before its row could say so gets its start recorded by `Start`.
+        ContainerSeen::Running if row.started_at.is_none() => starting(Some(Action::Start(row.id)), None),
+        ContainerSeen::Running => starting(Some(Action::Probe(row.id)), Some(deadline.min(now + PROBE_AGAIN))),
+    }
+}
+
+/// The stage of a Space whose newest commit is built.
+pub(super) fn stage(
+    progress: Option<&Progress>,
+    serving: Option<Serving>,
+    observed: &Observed,
+    now: Timestamp,
+) -> (SpaceStage, Option<Diagnosis>) {
+    let starting = if serving.is_some() { SpaceStage::RunningAppStarting } else { SpaceStage::AppStarting };
+    match progress {
+        Some(Progress::Files(_) | Progress::Ready(_)) => (SpaceStage::Running, None),
+        None => (starting, Some(told(Reason::Starting, "releasing", "Making the release.", "", now))),
+        Some(Progress::Starting { instance, deadline, failing, .. }) => {
+            let row =
+                instance.and_then(|id| observed.instances.iter().find(|seen| seen.row.id == id)).map(|seen| &seen.row);
+            let since = row.map_or(now, |row| row.started_at.unwrap_or(row.created_at));
+            let mut why = row.and_then(|row| row.diagnosis.clone()).unwrap_or_else(|| {
+                if observed.engine_up {
+                    told(Reason::Starting, "starting", "The app is starting.", "", since)
+                } else {
+                    told(
+                        Reason::EngineUnavailable,
+                        "waiting for the engine",
+                        "The container engine does not answer.",
+                        "Nothing to do for you: it starts as soon as the engine is back. Administrators: is dockerd running?",
+                        since,
+                    )
+                }
+            });
+            why.deadline = *deadline;
+            match failing {
+                // Until an attempt answers, the stage tells why the one before did not.
+                Some(last) => {
+                    (SpaceStage::RuntimeError, Some(Diagnosis { phase: "trying again".to_owned(), ..last.clone() }))
+                }
+                None => (starting, Some(why)),
+            }
+        }
+        Some(Progress::Waiting { until, last, was_ready }) => {
+            let mut why = last.clone();
+            why.phase = "waiting to try again".to_owned();
+            why.deadline = Some(*until);
+            if *was_ready {
+                why.reason = Reason::CrashLoop;
+            }
+            (SpaceStage::RuntimeError, Some(why))
+        }
+        Some(Progress::Failed { last }) => (SpaceStage::RuntimeError, Some(last.clone())),
+    }
+}

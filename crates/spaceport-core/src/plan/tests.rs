@@ -1,0 +1,349 @@
+use super::*;
+use crate::config::SpaceConfig;
+use crate::{FlavorName, Generation, Sdk, SpaceId};
+
+const T0: Timestamp = Timestamp::from_millis(1_000_000);
+const LIMITS: Limits = Limits { build_time: Duration::from_secs(600), drain: Duration::from_secs(30) };
+
+fn at(seconds: u64) -> Timestamp {
+    T0 + Duration::from_secs(seconds)
+}
+
+fn sha(n: u8) -> CommitSha {
+    format!("{n:040x}").parse().unwrap()
+}
+
+fn release(n: u128) -> ReleaseSeen {
+    ReleaseSeen { id: ReleaseId::new(T0, n), files: false, startup_timeout: Duration::from_secs(60) }
+}
+
+fn config() -> SpaceConfig {
+    SpaceConfig {
+        title: None,
+        emoji: None,
+        color_from: None,
+        color_to: None,
+        sdk: Sdk::Gradio,
+        sdk_version: None,
+        python_version: None,
+        app_file: None,
+        app_build_command: None,
+        app_port: 7860,
+        base_path: "/".to_owned(),
+        full_width: true,
+        header: "default".to_owned(),
+        short_description: None,
+        models: vec![],
+        datasets: vec![],
+        tags: vec![],
+        thumbnail: None,
+        pinned: false,
+        license: None,
+        suggested_hardware: None,
+        suggested_storage: None,
+        startup_timeout: Duration::from_secs(60),
+        preload_from_hub: vec![],
+        custom_headers: std::collections::BTreeMap::new(),
+        disable_embedding: false,
+        hf_oauth: false,
+        hf_oauth_scopes: vec![],
+        hf_oauth_expiration_minutes: 480,
+        hf_oauth_authorized_org: vec![],
+    }
+}
+
+/// A Space whose head is built, with the given instances.
+struct World {
+    desired: Desired,
+    observed: Observed,
+}
+
+impl World {
+    fn new() -> Self {
+        Self {
+            desired: Desired {
+                generation: Generation(1),
+                run: DesiredRun::Running,
+                head: Some(sha(1)),
+                rebuild: 0,
+                no_cache: false,
+                restart: 0,
+                settings: 0,
+                hardware: FlavorName::cpu_basic(),
+                sleep_after_s: None,
+            },
+            observed: Observed { engine_up: true, ..Observed::default() },
+        }
+    }
+
+    fn inspected(mut self) -> Self {
+        self.observed.inspection = Some(Inspection::Buildable(Box::new(config())));
+        self
+    }
+
+    fn build(mut self, state: BuildState) -> Self {
+        let id = BuildId::new(T0, 1);
+        self.observed.build = Some(BuildSeen { id, state, queued_at: T0, started_at: Some(T0), diagnosis: None });
+        if state == BuildState::Succeeded {
+            self.observed.good = Some(id);
+        }
+        self
+    }
+
+    fn released(self) -> Self {
+        let mut world = self.inspected().build(BuildState::Succeeded);
+        world.observed.wanted = Some(release(1));
+        world
+    }
+
+    fn with(mut self, seen: InstanceSeen) -> Self {
+        self.observed.instances.insert(0, seen);
+        self
+    }
+
+    fn plan(&self, seconds: u64) -> Plan {
+        plan(&self.desired, &self.observed, &LIMITS, at(seconds))
+    }
+}
+
+fn instance(n: u128, of: u128, container: ContainerSeen) -> InstanceSeen {
+    InstanceSeen {
+        row: Instance {
+            id: InstanceId::new(T0, n),
+            space: SpaceId::new(T0, 1),
+            release: ReleaseId::new(T0, of),
+            restart: 0,
+            attempt: 1,
+            created_at: T0,
+            started_at: (container != ContainerSeen::Missing).then_some(T0),
+            ready_at: None,
+            retired_at: None,
+            ended_at: None,
+            diagnosis: None,
+            ended_by_us: false,
+        },
+        container,
+        drained: false,
+    }
+}
+
+fn ready(mut seen: InstanceSeen, seconds: u64) -> InstanceSeen {
+    seen.row.ready_at = Some(at(seconds));
+    seen
+}
+
+fn ended(mut seen: InstanceSeen, seconds: u64, reason: Reason) -> InstanceSeen {
+    seen.container = ContainerSeen::Missing;
+    seen.row.started_at = Some(T0);
+    seen.row.ended_at = Some(at(seconds));
+    seen.row.diagnosis = Some(told(reason, "crashed", "It crashed.", "Mend it.", at(seconds)));
+    seen
+}
+
+fn check(plan: &Plan, stage: SpaceStage, actions: &[Action]) {
+    assert_eq!((plan.stage, plan.actions.as_slice()), (stage, actions), "{plan:#?}");
+    assert!(plan.stage == SpaceStage::Running || plan.diagnosis.is_some(), "every other stage says why");
+}
+
+#[test]
+fn a_push_becomes_an_app_step_by_step() {
+    let id = InstanceId::new(T0, 9);
+    let build = BuildId::new(T0, 1);
+    check(&World::new().plan(1), SpaceStage::Building, &[Action::Inspect { sha: sha(1) }]);
+    check(&World::new().inspected().plan(1), SpaceStage::Building, &[Action::AddBuild { sha: sha(1) }]);
+    let building = World::new().inspected().build(BuildState::Running).plan(1);
+    check(&building, SpaceStage::Building, &[]);
+    assert_eq!(building.diagnosis.unwrap().deadline, Some(at(600)));
+    let built = World::new().inspected().build(BuildState::Succeeded);
+    check(&built.plan(1), SpaceStage::AppStarting, &[Action::AddRelease { build }]);
+    let add = Action::AddInstance { release: release(1).id, attempt: 1 };
+    check(&World::new().released().plan(1), SpaceStage::AppStarting, &[add]);
+    let world = World::new().released().with(instance(9, 1, ContainerSeen::Missing));
+    check(&world.plan(1), SpaceStage::AppStarting, &[Action::Start(id)]);
+    let world = World::new().released().with(instance(9, 1, ContainerSeen::Running));
+    let probing = world.plan(1);
+    check(&probing, SpaceStage::AppStarting, &[Action::Probe(id)]);
+    assert_eq!(probing.serving, None);
+    let world = World::new().released().with(ready(instance(9, 1, ContainerSeen::Running), 2));
+    let running = world.plan(3);
+    check(&running, SpaceStage::Running, &[]);
+    assert_eq!(running.serving, Some(Serving::Instance(id)));
+    assert_eq!(running.look_again, None, "a converged Space needs no timer");
+}
+
+#[test]
+fn nothing_to_run_is_said() {
+    let mut world = World::new();
+    world.desired.head = None;
+    check(&world.plan(1), SpaceStage::NoAppFile, &[]);
+    let mut world = World::new();
+    world.observed.inspection = Some(Inspection::NoAppFile { file: "app.py".to_owned() });
+    check(&world.plan(1), SpaceStage::NoAppFile, &[]);
+    assert!(world.plan(1).diagnosis.unwrap().message.contains("app.py"));
+}
+
+#[test]
+fn a_bad_commit_leaves_the_last_good_release_serving() {
+    let old = ready(instance(5, 1, ContainerSeen::Running), 1);
+    let mut world = World::new().released().with(old);
+    world.observed.build = None;
+    world.observed.inspection = Some(Inspection::ConfigError(vec![ConfigError {
+        key: "sdk".to_owned(),
+        line: 3,
+        column: 6,
+        message: "unknown SDK \"gradoi\"".to_owned(),
+        allowed: "gradio, streamlit, docker, static".to_owned(),
+    }]));
+    let plan = world.plan(5);
+    check(&plan, SpaceStage::ConfigError, &[]);
+    assert_eq!(plan.serving, Some(Serving::Instance(InstanceId::new(T0, 5))));
+    let told = plan.diagnosis.unwrap();
+    assert!(told.message.contains("line 3") && told.message.contains("keeps serving"), "{}", told.message);
+    assert!(told.remedy.contains("streamlit"));
+
+    let mut world = World::new().inspected().build(BuildState::Failed);
+    world.observed.good = Some(BuildId::new(T0, 7));
+    world.observed.wanted = Some(release(1));
+    let world = world.with(ready(instance(5, 1, ContainerSeen::Running), 1));
+    let plan = world.plan(5);
+    check(&plan, SpaceStage::BuildError, &[]);
+    assert!(plan.serving.is_some());
+}
+
+#[test]
+fn a_new_release_starts_beside_the_old_then_the_old_is_drained() {
+    let old = || ready(instance(5, 1, ContainerSeen::Running), 1);
+    let (old_id, new_id) = (InstanceId::new(T0, 5), InstanceId::new(T0, 6));
+    let world = |new: Option<InstanceSeen>, old: InstanceSeen| {
+        let mut world = World::new().released().with(old);
+        world.observed.wanted = Some(release(2));
+        world.observed.fallback = Some(release(1));
+        match new {
+            Some(new) => world.with(new),
+            None => world,
+        }
+    };
+    let starting = world(None, old()).plan(10);
+    check(&starting, SpaceStage::RunningAppStarting, &[Action::AddInstance { release: release(2).id, attempt: 1 }]);
+    assert_eq!(starting.serving, Some(Serving::Instance(old_id)));
+    let new = || ready(instance(6, 2, ContainerSeen::Running), 12);
+    let swapped = world(Some(new()), old()).plan(12);
+    check(&swapped, SpaceStage::Running, &[Action::Retire(old_id)]);
+    assert_eq!(swapped.serving, Some(Serving::Instance(new_id)));
+    let mut draining = old();
+    draining.row.retired_at = Some(at(12));
+    let waits = world(Some(new()), draining.clone()).plan(13);
+    check(&waits, SpaceStage::Running, &[]);
+    assert_eq!(waits.look_again, Some(at(42)));
+    check(&world(Some(new()), draining.clone()).plan(42), SpaceStage::Running, &[Action::Stop(old_id)]);
+    draining.drained = true;
+    check(&world(Some(new()), draining).plan(13), SpaceStage::Running, &[Action::Stop(old_id)]);
+}
+
+#[test]
+fn a_new_release_that_fails_leaves_the_old_one_alone() {
+    let failed = ended(instance(6, 2, ContainerSeen::Missing), 3, Reason::ModuleMissing);
+    let mut world = World::new().released().with(ready(instance(5, 1, ContainerSeen::Running), 1)).with(failed);
+    world.observed.wanted = Some(release(2));
+    world.observed.fallback = Some(release(1));
+    let plan = world.plan(100);
+    check(&plan, SpaceStage::RuntimeError, &[]);
+    assert_eq!(plan.serving, Some(Serving::Instance(InstanceId::new(T0, 5))));
+    assert!(plan.diagnosis.unwrap().message.contains("keeps serving"));
+
+    // And when the old one crashes too, it is the old one that is started again.
+    let mut world = World::new()
+        .released()
+        .with(ended(ready(instance(5, 1, ContainerSeen::Running), 1), 50, Reason::Crashed))
+        .with(ended(instance(6, 2, ContainerSeen::Missing), 3, Reason::ModuleMissing));
+    world.observed.wanted = Some(release(2));
+    world.observed.fallback = Some(release(1));
+    let again = Action::AddInstance { release: release(1).id, attempt: 2 };
+    check(&world.plan(100), SpaceStage::RuntimeError, &[again]);
+}
+
+#[test]
+fn crashes_are_repaired_with_growing_patience() {
+    let crash = |n: u128, attempt: i64, seconds| {
+        let mut seen = ended(ready(instance(n, 1, ContainerSeen::Running), seconds - 1), seconds, Reason::Crashed);
+        seen.row.attempt = attempt;
+        seen
+    };
+    let add = |attempt| Action::AddInstance { release: release(1).id, attempt };
+    // The first crash of an app that ran: at once.
+    let world = World::new().released().with(crash(1, 1, 20));
+    check(&world.plan(20), SpaceStage::AppStarting, &[add(2)]);
+    // The second soon after: it waits, and says until when.
+    let world = World::new().released().with(crash(1, 1, 20)).with(crash(2, 2, 30));
+    let waits = world.plan(30);
+    check(&waits, SpaceStage::RuntimeError, &[]);
+    assert_eq!(waits.look_again, Some(at(40)));
+    check(&world.plan(40), SpaceStage::AppStarting, &[add(3)]);
+    // A program that cannot start is not started again and again.
+    let world = World::new().released().with(ended(instance(1, 1, ContainerSeen::Missing), 2, Reason::SyntaxError));
+    let failed = world.plan(1000);
+    check(&failed, SpaceStage::RuntimeError, &[]);
+    assert_eq!(failed.look_again, None);
+    // A restart by the owner tries anew.
+    let mut world = World::new().released().with(ended(instance(1, 1, ContainerSeen::Missing), 2, Reason::SyntaxError));
+    world.desired.restart = 1;
+    check(&world.plan(1000), SpaceStage::AppStarting, &[add(1)]);
+}
+
+#[test]
+fn an_app_that_does_not_answer_in_time_is_given_up() {
+    let world = World::new().released().with(instance(9, 1, ContainerSeen::Running));
+    let id = InstanceId::new(T0, 9);
+    check(&world.plan(59), SpaceStage::AppStarting, &[Action::Probe(id)]);
+    check(&world.plan(60), SpaceStage::AppStarting, &[Action::GiveUp(id)]);
+}
+
+#[test]
+fn the_engine_may_go_away() {
+    let mut world = World::new().released().with(ready(instance(9, 1, ContainerSeen::Unknown), 1));
+    world.observed.engine_up = false;
+    let plan = world.plan(5);
+    check(&plan, SpaceStage::Running, &[]);
+    assert!(plan.serving.is_some(), "what runs stays in the route");
+    let mut world = World::new().released();
+    world.observed.engine_up = false;
+    let plan = world.plan(5);
+    check(&plan, SpaceStage::AppStarting, &[]);
+    assert!(plan.look_again.is_some());
+    assert_eq!(plan.diagnosis.unwrap().reason, Reason::EngineUnavailable);
+}
+
+#[test]
+fn a_container_that_vanished_or_ended_is_recorded() {
+    let id = InstanceId::new(T0, 9);
+    for container in [ContainerSeen::Exited, ContainerSeen::Created] {
+        let world = World::new().released().with(ready(instance(9, 1, container), 1));
+        assert_eq!(world.plan(5).actions, [Action::RecordExit(id)]);
+    }
+    let mut gone = ready(instance(9, 1, ContainerSeen::Missing), 1);
+    gone.row.started_at = Some(T0);
+    assert_eq!(World::new().released().with(gone).plan(5).actions, [Action::RecordExit(id)]);
+}
+
+#[test]
+fn pausing_and_deleting_end_everything() {
+    let id = InstanceId::new(T0, 9);
+    let mut world = World::new().released().with(ready(instance(9, 1, ContainerSeen::Running), 1));
+    world.desired.run = DesiredRun::Paused;
+    let plan = world.plan(5);
+    check(&plan, SpaceStage::Paused, &[Action::Stop(id)]);
+    assert_eq!(plan.serving, None);
+    world.desired.run = DesiredRun::Deleting;
+    check(&world.plan(5), SpaceStage::Deleting, &[Action::Stop(id)]);
+    world.observed.instances.clear();
+    check(&world.plan(5), SpaceStage::Deleting, &[Action::Forget]);
+}
+
+#[test]
+fn files_need_no_container() {
+    let mut world = World::new().released();
+    world.observed.wanted = Some(ReleaseSeen { files: true, ..release(1) });
+    let plan = world.plan(1);
+    check(&plan, SpaceStage::Running, &[]);
+    assert_eq!(plan.serving, Some(Serving::Files(release(1).id)));
+}

@@ -1,0 +1,166 @@
+//! Where repositories are, and how they come and go.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use spaceport_core::{CommitSha, SpaceId};
+use tokio::process::Command;
+
+use crate::command::{LONG_TIMEOUT, SHORT_TIMEOUT, git, run, with_args};
+use crate::{GitError, InitialCommit, hooks, import};
+
+/// Limits on what clients send.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// The largest pack of one push, in bytes.
+    pub max_pack_bytes: u64,
+    /// The largest file in a pushed commit, in bytes.
+    pub max_file_bytes: u64,
+    /// The largest body of a fetch (wants and haves), in bytes after decoding.
+    pub max_fetch_request_bytes: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { max_pack_bytes: 5 << 30, max_file_bytes: 512 << 20, max_fetch_request_bytes: 64 << 20 }
+    }
+}
+
+/// All repositories of a site: one bare repository per Space, named by its id.
+#[derive(Debug, Clone)]
+pub struct Repositories {
+    root: PathBuf,
+    pub(crate) limits: Limits,
+}
+
+/// Makes the names of temporary folders differ within this process.
+static NEXT: AtomicU64 = AtomicU64::new(0);
+
+impl Repositories {
+    /// Opens the folder of the repositories, makes it when missing, and writes the hooks.
+    ///
+    /// # Errors
+    /// When the folder cannot be written.
+    pub fn new(root: PathBuf, limits: Limits) -> Result<Self, GitError> {
+        std::fs::create_dir_all(&root).map_err(GitError::io("create the folder of the repositories"))?;
+        // Hooks are named by an absolute path: git runs elsewhere.
+        let root = root.canonicalize().map_err(GitError::io("find the folder of the repositories"))?;
+        hooks::install(&root.join("hooks"))?;
+        Ok(Self { root, limits })
+    }
+
+    /// The repository of a Space, whether it exists or not.
+    #[must_use]
+    pub fn path(&self, space: SpaceId) -> PathBuf {
+        self.root.join(format!("{space}.git"))
+    }
+
+    /// Whether the Space has a repository.
+    #[must_use]
+    pub fn exists(&self, space: SpaceId) -> bool {
+        self.path(space).join("HEAD").is_file()
+    }
+
+    /// Makes a repository with one commit on `main`. It is there completely or not at all.
+    ///
+    /// # Errors
+    /// [`GitError::AlreadyExists`] when the Space has one.
+    pub async fn create(&self, space: SpaceId, initial: &InitialCommit) -> Result<CommitSha, GitError> {
+        if self.exists(space) {
+            return Err(GitError::AlreadyExists(space));
+        }
+        let temporary = self.temporary(space);
+        let made = self.make(&temporary, initial).await;
+        let placed = match made {
+            // Fails when somebody else made it in the meantime: the target is not an empty folder.
+            Ok(commit) => match tokio::fs::rename(&temporary, self.path(space)).await {
+                Ok(()) => Ok(commit),
+                Err(_) if self.exists(space) => Err(GitError::AlreadyExists(space)),
+                Err(source) => Err(GitError::Io { operation: "put the repository in its place", source }),
+            },
+            Err(error) => Err(error),
+        };
+        if placed.is_err() {
+            remove(&temporary).await;
+        }
+        placed
+    }
+
+    async fn make(&self, folder: &Path, initial: &InitialCommit) -> Result<CommitSha, GitError> {
+        let init = ["init", "--quiet", "--bare", "--initial-branch=main", "--object-format=sha1", "--template="];
+        run(with_args(git(&self.root, folder), init), "init", b"", 4096, SHORT_TIMEOUT).await?;
+        import::initial(git(&self.root, folder), initial).await?;
+        let head = with_args(git(&self.root, folder), ["rev-parse", "--verify", "refs/heads/main"]);
+        let text = run(head, "rev-parse", b"", 4096, SHORT_TIMEOUT).await?;
+        import::commit_sha(&text)
+    }
+
+    /// Deletes a repository. Deleting what is not there succeeds.
+    ///
+    /// # Errors
+    /// When its folder cannot be removed.
+    pub async fn delete(&self, space: SpaceId) -> Result<(), GitError> {
+        // Renamed first, so that no reader meets half of it.
+        let temporary = self.temporary(space);
+        match tokio::fs::rename(self.path(space), &temporary).await {
+            Ok(()) => tokio::fs::remove_dir_all(&temporary).await.map_err(GitError::io("delete the repository")),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+            Err(source) => Err(GitError::Io { operation: "delete the repository", source }),
+        }
+    }
+
+    /// Removes what a crash left half-made. Call it once, before anything else is asked.
+    ///
+    /// # Errors
+    /// When the folder of the repositories cannot be read.
+    pub async fn sweep(&self) -> Result<(), GitError> {
+        let mut entries = tokio::fs::read_dir(&self.root).await.map_err(GitError::io("read the repositories"))?;
+        while let Some(entry) = entries.next_entry().await.map_err(GitError::io("read the repositories"))? {
+            if !entry.file_name().to_string_lossy().starts_with(".new-") {
+                continue;
+            }
+            // A file is the report of a push; whoever compares heads with records sees what it said.
+            if entry.file_type().await.is_ok_and(|kind| kind.is_file()) {
+                tokio::fs::remove_file(entry.path()).await.map_err(GitError::io("remove a temporary file"))?;
+            } else {
+                remove(&entry.path()).await;
+            }
+        }
+        Ok(())
+    }
+
+    /// Packs a repository and drops what nothing refers to any more. Safe beside pushes: objects
+    /// younger than two weeks stay.
+    ///
+    /// # Errors
+    /// When git fails or takes too long.
+    pub async fn maintain(&self, space: SpaceId) -> Result<(), GitError> {
+        let gc = with_args(self.git(space)?, ["gc", "--quiet", "--no-detach"]);
+        run(gc, "gc", b"", 4096, LONG_TIMEOUT).await.map(|_| ())
+    }
+
+    /// A command on the repository of a Space.
+    pub(crate) fn git(&self, space: SpaceId) -> Result<Command, GitError> {
+        if !self.exists(space) {
+            return Err(GitError::NoRepository(space));
+        }
+        let mut command = git(&self.root, &self.path(space));
+        command.env("GIT_CONFIG_COUNT", "1").env("GIT_CONFIG_KEY_0", "core.hooksPath");
+        command.env("GIT_CONFIG_VALUE_0", self.root.join("hooks"));
+        Ok(command)
+    }
+
+    /// A name below the root that is free.
+    pub(crate) fn temporary(&self, space: SpaceId) -> PathBuf {
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        self.root.join(format!(".new-{space}-{}-{number}", std::process::id()))
+    }
+}
+
+async fn remove(folder: &Path) {
+    if let Err(error) = tokio::fs::remove_dir_all(folder).await
+        && error.kind() != std::io::ErrorKind::NotFound
+    {
+        tracing::warn!(path = %folder.display(), %error, "a temporary folder could not be removed");
+    }
+}

@@ -1,0 +1,196 @@
+//! Repositories as the platform reads and writes them.
+
+use std::collections::BTreeMap;
+use std::os::unix::fs::symlink;
+
+use spaceport_core::{Reason, Timestamp};
+use spaceport_git::*;
+
+use crate::support::*;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn repositories_come_and_go() {
+    let hub = Hub::start().await;
+    assert!(matches!(hub.repositories.create(hub.space, &initial()).await, Err(GitError::AlreadyExists(_))));
+    let info = hub.repositories.commit_info(hub.space, &hub.first).await.unwrap().unwrap();
+    assert_eq!((info.title.as_str(), info.author.as_str()), ("initial commit", "alice"));
+    assert_eq!(info.at, Timestamp::from_millis(1_767_323_045_000));
+    hub.repositories.maintain(hub.space).await.unwrap();
+    hub.repositories.delete(hub.space).await.unwrap();
+    hub.repositories.delete(hub.space).await.unwrap();
+    assert!(!hub.repositories.exists(hub.space));
+    assert!(matches!(hub.repositories.head(hub.space, "main").await, Err(GitError::NoRepository(_))));
+    std::fs::create_dir(hub.folder.path().join("repos/.new-left-behind")).unwrap();
+    hub.repositories.sweep().await.unwrap();
+    assert!(!hub.folder.path().join("repos/.new-left-behind").exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn revisions_are_found_as_on_the_hub() {
+    let hub = Hub::start().await;
+    let work = hub.clone("work").await;
+    let new = hub.commit(&work, "app.py", b"print(1)").await;
+    hub.ok(&work, &["tag", "-a", "v1", "-m", "one"]).await;
+    hub.ok(&work, &["push", "-q", "origin", "HEAD:feature/x", "v1"]).await;
+    let resolve = async |text: &str| hub.repositories.resolve(hub.space, text).await.unwrap();
+    assert_eq!(resolve("main").await, Some(hub.first.clone()));
+    for name in ["feature/x", "v1", "refs/heads/feature/x", new.as_str(), &new.as_str()[..7]] {
+        assert_eq!(resolve(name).await, Some(new.clone()), "{name}");
+    }
+    for name in
+        ["", "nothing", "main~0", "HEAD^", "@{-1}", "--all", ":/change", "main:app.py", "../x", &new.as_str()[..6]]
+    {
+        assert_eq!(resolve(name).await, None, "{name}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn files_are_listed_and_read() {
+    let hub = Hub::start().await;
+    let work = hub.clone("work").await;
+    std::fs::write(work.join("line\nbreak"), "x").unwrap();
+    symlink("app/main.py", work.join("link")).unwrap();
+    let sha = hub.commit(&work, "app/main.py", b"print('hello')").await;
+    hub.ok(&work, &["push", "-q", "origin", "main"]).await;
+    let files = hub.repositories.files(hub.space, &sha, 100).await.unwrap();
+    let names: Vec<_> = files.iter().map(|file| file.path.as_str()).collect();
+    assert_eq!(names, [".gitattributes", "README.md", "app/main.py", "line\nbreak", "link"]);
+    assert_eq!((files[4].kind, files[2].bytes), (EntryKind::Link, 14));
+    let read = async |path: &str, most: u64| hub.repositories.read_file(hub.space, &sha, path, most).await;
+    assert_eq!(read("app/main.py", 14).await.unwrap().as_deref(), Some(&b"print('hello')"[..]));
+    assert!(matches!(read("app/main.py", 13).await, Err(GitError::FileTooLarge { bytes: 14, .. })));
+    for path in ["app", "none", "", "../x", "app/", "/app/main.py", "a\nb"] {
+        assert_eq!(read(path, 100).await.unwrap(), None, "{path}");
+    }
+    let few = hub.repositories.files(hub.space, &sha, 3).await;
+    assert!(matches!(few, Err(GitError::Source(SourceProblem::TooManyFiles { limit: 3 }))), "{few:?}");
+}
+
+fn entries(tar: &[u8]) -> BTreeMap<String, (u32, u64, u64, Option<String>)> {
+    let mut archive = tar::Archive::new(tar);
+    let describe = |entry: std::io::Result<tar::Entry<'_, &[u8]>>| {
+        let entry = entry.unwrap();
+        let header = entry.header();
+        let link = entry.link_name().unwrap().map(|path| path.to_string_lossy().into_owned());
+        let path = entry.path().unwrap().to_string_lossy().into_owned();
+        (path, (header.mode().unwrap(), header.uid().unwrap(), header.mtime().unwrap(), link))
+    };
+    archive.entries().unwrap().map(describe).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn archives_are_complete_owned_by_the_user_and_always_the_same() {
+    let hub = Hub::start().await;
+    let work = hub.clone("work").await;
+    let long = format!("{}/{}.txt", "d".repeat(120), "f".repeat(120));
+    std::fs::write(work.join(".gitattributes"), "secret.txt export-ignore\n").unwrap();
+    std::fs::write(work.join("secret.txt"), "x").unwrap();
+    std::fs::write(work.join("model.bin"), "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n")
+        .unwrap();
+    std::fs::write(work.join("run.sh"), "#!/bin/sh\n").unwrap();
+    hub.ok(&work, &["add", "-A"]).await;
+    hub.ok(&work, &["update-index", "--chmod=+x", "run.sh"]).await;
+    symlink("run.sh", work.join("start")).unwrap();
+    std::fs::create_dir(work.join(&long[..120])).unwrap();
+    std::fs::write(work.join(&long), vec![b'y'; 5000]).unwrap();
+    hub.ok(&work, &["update-index", "--add", "--cacheinfo", &format!("160000,{},sub/module", hub.first)]).await;
+    hub.ok(&work, &["add", &long, "start"]).await;
+    hub.ok(&work, &["commit", "-q", "-m", "all"]).await;
+    hub.ok(&work, &["push", "-q", "origin", "main"]).await;
+    let sha = hub.main().await;
+    let options = ArchiveOptions { prefix: "app/".to_owned(), ..ArchiveOptions::default() };
+    let (one, two) = (hub.folder.path().join("1.tar"), hub.folder.path().join("2.tar"));
+    let summary = hub.repositories.archive(hub.space, &sha, &one, &options).await.unwrap();
+    hub.repositories.archive(hub.space, &sha, &two, &options).await.unwrap();
+    let bytes = std::fs::read(&one).unwrap();
+    assert_eq!(bytes, std::fs::read(&two).unwrap());
+    assert_eq!((summary.files, summary.lfs_pointers, summary.lfs_paths), (8, 1, vec!["model.bin".to_owned()]));
+    assert_eq!(summary.submodules, ["sub/module"]);
+    let found = entries(&bytes);
+    assert!(found.values().all(|(_, uid, mtime, _)| (*uid, *mtime) == (1000, 0)), "{found:?}");
+    assert_eq!(found["app/run.sh"].0, 0o755);
+    assert_eq!(found["app/secret.txt"].0, 0o644);
+    assert_eq!(found["app/start"].3.as_deref(), Some("run.sh"));
+    for path in ["app/", "app/sub/", "app/sub/module/", &format!("app/{}/", "d".repeat(120)), &format!("app/{long}")] {
+        assert!(found.contains_key(path), "{path} in {found:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn links_out_of_the_repository_are_refused_by_name() {
+    let hub = Hub::start().await;
+    for (number, target) in ["/etc/passwd", "../../x", "sub/../../x"].into_iter().enumerate() {
+        let work = hub.clone(&format!("work{number}")).await;
+        std::fs::create_dir(work.join("dir")).unwrap();
+        symlink(target, work.join("dir/bad")).unwrap();
+        hub.commit_all(&work).await;
+        hub.ok(&work, &["push", "-q", "--force", "origin", "main"]).await;
+        let sha = hub.main().await;
+        let dest = hub.folder.path().join("out");
+        let archive = hub.repositories.archive(hub.space, &sha, &dest, &ArchiveOptions::default()).await;
+        let extract = hub.repositories.extract(hub.space, &sha, &dest, SourceLimits::default()).await;
+        for result in [archive, extract] {
+            let Err(GitError::Source(problem)) = result else { panic!("{target}: {result:?}") };
+            assert_eq!(problem.reason(), Reason::SourceUnsafe);
+            assert!(problem.to_string().contains("`dir/bad`"), "{problem}");
+        }
+        assert!(!dest.exists());
+        hub.ok(&work, &["push", "-q", "--force", "origin", &format!("{}:main", hub.first)]).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ten_thousand_files_are_no_problem_and_a_limit_is() {
+    let hub = Hub::start().await;
+    let work = hub.clone("work").await;
+    for number in 0..10_000 {
+        let file = work.join(format!("data/{}/{number}.txt", number % 100));
+        std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+        std::fs::write(file, number.to_string()).unwrap();
+    }
+    let sha = hub.commit_all(&work).await;
+    hub.ok(&work, &["push", "-q", "origin", "main"]).await;
+    let dest = hub.folder.path().join("site");
+    let summary = hub.repositories.extract(hub.space, &sha, &dest, SourceLimits::default()).await.unwrap();
+    assert_eq!(summary.files, 10_002);
+    assert_eq!(std::fs::read_to_string(dest.join("data/42/9942.txt")).unwrap(), "9942");
+    let limits = SourceLimits { max_files: 9_999, ..SourceLimits::default() };
+    let other = hub.folder.path().join("other");
+    let refused = hub.repositories.extract(hub.space, &sha, &other, limits).await.unwrap_err();
+    let GitError::Source(problem) = refused else { panic!("{refused}") };
+    assert_eq!(
+        (problem.reason(), problem.to_string().as_str()),
+        (Reason::SourceTooLarge, "the commit has more than 9999 files")
+    );
+    for limits in [
+        SourceLimits { max_file_bytes: 3, ..SourceLimits::default() },
+        SourceLimits { max_total_bytes: 1000, ..SourceLimits::default() },
+    ] {
+        let refused = hub.repositories.extract(hub.space, &sha, &other, limits).await;
+        assert!(matches!(refused, Err(GitError::Source(_))), "{refused:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_output_of_a_build_is_kept_on_a_hidden_ref() {
+    let hub = Hub::start().await;
+    let built = hub.folder.path().join("dist");
+    std::fs::create_dir_all(built.join("assets")).unwrap();
+    std::fs::write(built.join("index.html"), "<h1>").unwrap();
+    std::fs::write(built.join("assets/ü \"x\".js"), vec![0_u8, 255, 10]).unwrap();
+    symlink("index.html", built.join("start.html")).unwrap();
+    let at = Timestamp::from_millis(1_767_323_045_000);
+    let write = async |name: &str| {
+        hub.repositories.write_tree_as_ref(hub.space, name, &built, "build", at, SourceLimits::default()).await
+    };
+    let sha = write("refs/convert/build").await.unwrap();
+    assert_eq!(write("refs/convert/build").await.unwrap(), sha);
+    let dest = hub.folder.path().join("release/1");
+    hub.repositories.extract(hub.space, &sha, &dest, SourceLimits::default()).await.unwrap();
+    assert_eq!(std::fs::read(dest.join("assets/ü \"x\".js")).unwrap(), [0, 255, 10]);
+    assert_eq!(std::fs::read_to_string(dest.join("start.html")).unwrap(), "<h1>");
+    assert!(!hub.ok(hub.folder.path(), &["ls-remote", &hub.url]).await.contains("convert"));
+    assert!(matches!(write("refs/heads/main").await, Err(GitError::Request(_))));
+    symlink("../secret", built.join("bad")).unwrap();
+    assert!(matches!(write("refs/convert/build").await, Err(GitError::Source(_))));
+}

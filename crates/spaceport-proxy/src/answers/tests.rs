@@ -1,0 +1,76 @@
+use http_body_util::BodyExt;
+use spaceport_core::route::{Access, Target};
+use spaceport_core::{Diagnosis, Reason, SpaceId};
+
+use super::*;
+
+fn route(standing: &Standing) -> Route {
+    Route {
+        space: SpaceId::new(Timestamp::from_millis(0), 1),
+        name: "alice/demo".parse().unwrap(),
+        title: "Alice's <Demo>".to_owned(),
+        hub_page: "https://hub.example/spaces/alice/demo".to_owned(),
+        access: Access::Public,
+        target: Target::Page(standing.clone()),
+        response_headers: Vec::new(),
+    }
+}
+
+fn building() -> Standing {
+    let since = Timestamp::from_millis(0);
+    let diagnosis = Diagnosis {
+        reason: Reason::BuildRunning,
+        phase: "installing".to_owned(),
+        message: "installs secret-package".to_owned(),
+        remedy: String::new(),
+        evidence: vec!["line of the log".to_owned()],
+        since,
+        deadline: None,
+    };
+    Standing { stage: SpaceStage::Building, since, diagnosis: Some(diagnosis) }
+}
+
+async fn text(response: Response<ProxyBody>) -> String {
+    let body = response.into_body();
+    let bytes = body.collect().await.unwrap().to_bytes();
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+fn show(building: &Standing, page: bool) -> Response<ProxyBody> {
+    standing(&route(building), building, false, Timestamp::from_millis(72_000), page)
+}
+
+#[tokio::test]
+async fn people_see_the_phase_and_nothing_private() {
+    let response = show(&building(), true);
+    assert_eq!(response.status(), 503);
+    assert_eq!(response.headers()[RETRY_AFTER], "3");
+    assert!(response.headers()[CONTENT_SECURITY_POLICY].to_str().unwrap().contains("style-src 'sha256-"));
+    let html = text(response).await;
+    assert!(!html.contains("secret-package") && !html.contains("line of the log"));
+    let without_style = html.split("<style>").next().unwrap().to_owned() + html.split("</style>").nth(1).unwrap();
+    insta::assert_snapshot!("building", without_style);
+}
+
+#[tokio::test]
+async fn programs_get_json() {
+    let response = show(&building(), false);
+    assert_eq!(response.headers()[CONTENT_TYPE], "application/json");
+    assert_eq!(response.headers()["x-error-code"], "SpaceNotRunning");
+    insta::assert_snapshot!("building_json", text(response).await);
+}
+
+#[tokio::test]
+async fn every_stage_has_a_page_and_only_what_moves_reloads() {
+    let mut pages = String::new();
+    for stage in SpaceStage::ALL {
+        let standing = Standing { stage, since: Timestamp::from_millis(0), diagnosis: None };
+        let response = show(&standing, true);
+        assert_eq!(response.headers().contains_key(RETRY_AFTER), stage.is_transitional(), "{stage}");
+        let html = text(response).await;
+        assert_eq!(html.contains("http-equiv=\"refresh\""), stage.is_transitional(), "{stage}");
+        let main = html.split("<main").nth(1).unwrap().split("</header>").nth(1).unwrap();
+        pages.push_str(&format!("{stage}{}", main.split("<footer>").next().unwrap()));
+    }
+    insta::assert_snapshot!("stages", pages);
+}

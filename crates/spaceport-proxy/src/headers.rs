@@ -1,0 +1,293 @@
+//! Which headers cross the proxy: hop-by-hop fields end here (RFC 9110 §7.6.1), credentials of the
+//! hub never reach an app, and the forwarding fields are ours.
+
+use bytes::{BufMut, BytesMut};
+use http::header::{
+    CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, Entry, HOST, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHENTICATE,
+    PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE,
+};
+use std::cell::RefCell;
+use std::net::IpAddr;
+
+pub(crate) const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+pub(crate) const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+pub(crate) const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+pub(crate) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+pub(crate) const X_HF_AUTHORIZATION: HeaderName = HeaderName::from_static("x-hf-authorization");
+const X_IP_TOKEN: HeaderName = HeaderName::from_static("x-ip-token");
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
+
+/// What a peer that is not a trusted forwarder may not claim. Servers that turn `-` into `_` (CGI,
+/// WSGI) cannot tell `X_Forwarded_For` from `X-Forwarded-For`, so the former is dropped always.
+const CLAIMS: [&str; 12] = [
+    "x-forwarded-for",
+    "x-forwarded-host",
+    "x-forwarded-proto",
+    "x-forwarded-port",
+    "x-forwarded-prefix",
+    "x-forwarded-server",
+    "x-forwarded-scheme",
+    "x-real-ip",
+    "x-request-id",
+    "x-ip-token",
+    "x-hf-authorization",
+    "forwarded",
+];
+
+/// Fields that a `Connection` header may not remove, since the request would mean something else.
+const KEPT: [HeaderName; 3] = [HOST, CONTENT_LENGTH, COOKIE];
+
+/// What a connection's requests are told about where they come from.
+#[derive(Debug)]
+pub(crate) struct Origin {
+    /// The peer's address.
+    pub peer: IpAddr,
+    /// The same as a header value, made once per connection.
+    pub peer_value: HeaderValue,
+    /// Whether its forwarding headers are believed.
+    pub trusted: bool,
+    /// The scheme users see.
+    pub proto: HeaderValue,
+}
+
+impl Origin {
+    pub(crate) fn new(peer: IpAddr, trusted: bool, https: bool) -> Self {
+        let peer = peer.to_canonical();
+        let peer_value = HeaderValue::try_from(peer.to_string()).unwrap_or(HeaderValue::from_static("unknown"));
+        Self { peer, peer_value, trusted, proto: HeaderValue::from_static(if https { "https" } else { "http" }) }
+    }
+}
+
+/// The protocol a request wants to switch to. `h2c` is not one: it would open a way past the proxy.
+pub(crate) fn wanted_upgrade(headers: &HeaderMap) -> Option<HeaderValue> {
+    let upgrade = headers.get(UPGRADE)?;
+    let h2c = upgrade.to_str().ok()?.split(',').any(|name| name.trim().eq_ignore_ascii_case("h2c"));
+    (!h2c && has_token(headers, &CONNECTION, "upgrade")).then(|| upgrade.clone())
+}
+
+/// Prepares the headers of a request for an app.
+pub(crate) fn to_upstream(headers: &mut HeaderMap, origin: &Origin, id: HeaderValue, upgrade: Option<HeaderValue>) {
+    let trailers = headers.contains_key(TE) && has_token(headers, &TE, "trailers");
+    let seen = scan(headers);
+    if seen.hop {
+        remove_hop_by_hop(headers);
+    }
+    if seen.underscore {
+        remove_underscored_claims(headers);
+    }
+    if seen.claim {
+        headers.remove(X_HF_AUTHORIZATION);
+        headers.remove(X_IP_TOKEN);
+    }
+    if seen.cookies > 1 {
+        join_cookies(headers);
+    }
+    forwarding(headers, origin, id, seen.claim);
+    if trailers {
+        headers.insert(TE, HeaderValue::from_static("trailers"));
+    }
+    if let Some(protocol) = upgrade {
+        headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+        headers.insert(UPGRADE, protocol);
+    }
+}
+
+/// Prepares the headers of a request for the hub, which is in this process and needs its own
+/// connection headers for upgrades.
+pub(crate) fn to_hub(headers: &mut HeaderMap, origin: &Origin, id: HeaderValue) {
+    remove_underscored_claims(headers);
+    forwarding(headers, origin, id, true);
+}
+
+/// Prepares the headers of an app's answer.
+pub(crate) fn to_downstream(headers: &mut HeaderMap) {
+    if headers.contains_key(TRANSFER_ENCODING) {
+        headers.remove(CONTENT_LENGTH);
+    }
+    if scan(headers).hop {
+        remove_hop_by_hop(headers);
+    }
+}
+
+/// Whether a list-valued header has a token.
+pub(crate) fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
+    headers
+        .get_all(name)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .any(|item| item.split(';').next().is_some_and(|item| item.trim().eq_ignore_ascii_case(token)))
+}
+
+/// Makes request ids: unique, cheap, and without meaning. One per thread.
+pub(crate) struct RequestIds(RefCell<(u64, BytesMut, u64)>);
+
+impl RequestIds {
+    /// `seed` must differ between threads and processes.
+    pub(crate) fn new(seed: u64) -> Self {
+        Self(RefCell::new((0, BytesMut::new(), seed)))
+    }
+
+    /// The next id: 24 hexadecimal digits.
+    pub(crate) fn next(&self) -> HeaderValue {
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        const LEN: usize = 24;
+        let (count, buffer, seed) = &mut *self.0.borrow_mut();
+        *count += 1;
+        if buffer.capacity() < LEN {
+            // Many ids share one allocation.
+            *buffer = BytesMut::with_capacity(LEN * 64);
+        }
+        for (value, digits) in [(*seed, 16), (*count, LEN - 16)] {
+            for digit in (0..digits).rev() {
+                buffer.put_u8(DIGITS[usize::from((value >> (digit * 4)).to_le_bytes()[0] & 15)]);
+            }
+        }
+        HeaderValue::from_maybe_shared(buffer.split().freeze()).unwrap_or(HeaderValue::from_static("0"))
+    }
+}
+
+/// The request's id: the inbound one if a trusted forwarder set a sane one.
+pub(crate) fn request_id(headers: &HeaderMap, origin: &Origin, ids: &RequestIds) -> HeaderValue {
+    if origin.trusted
+        && let Some(id) = headers.get(X_REQUEST_ID)
+        && (1..=128).contains(&id.len())
+        && id.as_bytes().iter().all(|b| b.is_ascii_alphanumeric() || b"-._:/+=@".contains(b))
+    {
+        return id.clone();
+    }
+    ids.next()
+}
+
+#[derive(Default)]
+struct Seen {
+    hop: bool,
+    claim: bool,
+    underscore: bool,
+    cookies: usize,
+}
+
+/// One pass over the names, so that the usual request pays for no look-up of what it does not have.
+fn scan(headers: &HeaderMap) -> Seen {
+    let mut seen = Seen::default();
+    for name in headers.keys() {
+        match *name {
+            CONNECTION | TRANSFER_ENCODING | TE | UPGRADE | EXPECT | PROXY_AUTHORIZATION | PROXY_AUTHENTICATE => {
+                seen.hop = true;
+            }
+            COOKIE => seen.cookies = headers.get_all(COOKIE).iter().count(),
+            _ => {
+                let text = name.as_str();
+                match text.as_bytes() {
+                    [b'x', b'-', ..] => seen.claim |= CLAIMS.contains(&text),
+                    [b'f', ..] => seen.claim |= text == "forwarded",
+                    [b'k', ..] => seen.hop |= text == "keep-alive",
+                    [b'p', ..] => seen.hop |= text == "proxy-connection",
+                    [b'h', ..] => seen.hop |= text == "http2-settings",
+                    _ => {}
+                }
+                seen.underscore |= text.contains('_');
+            }
+        }
+    }
+    seen
+}
+
+fn remove_hop_by_hop(headers: &mut HeaderMap) {
+    if headers.contains_key(CONNECTION) {
+        let named: Vec<HeaderName> = headers
+            .get_all(CONNECTION)
+            .iter()
+            .filter_map(|value| value.to_str().ok())
+            .flat_map(|value| value.split(','))
+            .filter_map(|name| HeaderName::try_from(name.trim()).ok())
+            .filter(|name| !KEPT.contains(name))
+            .collect();
+        for name in named {
+            headers.remove(name);
+        }
+        headers.remove(CONNECTION);
+    }
+    for name in [
+        TRANSFER_ENCODING,
+        TE,
+        UPGRADE,
+        // hyper has sent 100 (Continue) by the time the body is read.
+        EXPECT,
+        PROXY_AUTHORIZATION,
+        PROXY_AUTHENTICATE,
+        KEEP_ALIVE,
+        PROXY_CONNECTION,
+        HTTP2_SETTINGS,
+    ] {
+        headers.remove(name);
+    }
+}
+
+fn remove_underscored_claims(headers: &mut HeaderMap) {
+    let named: Vec<HeaderName> = headers
+        .keys()
+        .filter(|name| name.as_str().contains('_') && CLAIMS.contains(&name.as_str().replace('_', "-").as_str()))
+        .cloned()
+        .collect();
+    for name in named {
+        headers.remove(name);
+    }
+}
+
+/// HTTP/2 may split cookies over several fields; HTTP/1.1 has one (RFC 9113 §8.2.3).
+fn join_cookies(headers: &mut HeaderMap) {
+    let mut joined = Vec::new();
+    for value in headers.get_all(COOKIE) {
+        if !joined.is_empty() {
+            joined.extend_from_slice(b"; ");
+        }
+        joined.extend_from_slice(value.as_bytes());
+    }
+    if let Ok(value) = HeaderValue::from_bytes(&joined) {
+        headers.insert(COOKIE, value);
+    }
+}
+
+fn forwarding(headers: &mut HeaderMap, origin: &Origin, id: HeaderValue, claims: bool) {
+    let host = headers.get(HOST).cloned();
+    if claims && !origin.trusted {
+        for name in CLAIMS {
+            if name != "x-hf-authorization" {
+                headers.remove(name);
+            }
+        }
+    }
+    match headers.entry(X_FORWARDED_FOR) {
+        Entry::Vacant(entry) => {
+            entry.insert(origin.peer_value.clone());
+        }
+        Entry::Occupied(mut entry) => {
+            let mut chain: Vec<u8> = Vec::new();
+            for value in entry.iter() {
+                chain.extend_from_slice(value.as_bytes());
+                chain.extend_from_slice(b", ");
+            }
+            chain.extend_from_slice(origin.peer_value.as_bytes());
+            entry.insert(HeaderValue::from_bytes(&chain).unwrap_or_else(|_| origin.peer_value.clone()));
+        }
+    }
+    if let Some(host) = host {
+        headers.entry(X_FORWARDED_HOST).or_insert(host);
+    }
+    headers.entry(X_FORWARDED_PROTO).or_insert_with(|| origin.proto.clone());
+    headers.insert(X_REQUEST_ID, id);
+}
+
+/// The bearer token of a header.
+pub(crate) fn bearer<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
+    let (scheme, token) = headers.get(name)?.to_str().ok()?.split_once(' ')?;
+    let token = token.trim();
+    (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)
+}
+
+#[cfg(test)]
+#[path = "headers/tests.rs"]
+mod tests;

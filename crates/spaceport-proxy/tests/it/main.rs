@@ -1,0 +1,10 @@
+//! The proxy through its public interface, over real sockets.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod forwarding;
+mod lifecycle;
+mod refusals;
+mod static_files;
+mod streaming;
+mod support;

@@ -1,0 +1,35 @@
+//! From columns to core values: the one place that decides what an unreadable column means.
+
+use std::str::FromStr;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::StoreError;
+
+/// Reads a column that is text with a form.
+pub(crate) fn text<T: FromStr>(what: &'static str, column: &str) -> Result<T, StoreError> {
+    column.parse().map_err(|_| corrupt(what, column))
+}
+
+/// Reads a column that is JSON.
+pub(crate) fn json<T: DeserializeOwned>(what: &'static str, column: &str) -> Result<T, StoreError> {
+    serde_json::from_str(column).map_err(|_| corrupt(what, column))
+}
+
+/// Reads a column that is JSON or NULL.
+pub(crate) fn json_opt<T: DeserializeOwned>(
+    what: &'static str,
+    column: Option<&String>,
+) -> Result<Option<T>, StoreError> {
+    column.map(|text| json(what, text)).transpose()
+}
+
+/// Writes JSON. Our own values always serialise: their maps have string keys.
+pub(crate) fn to_json<T: Serialize>(value: &T) -> String {
+    serde_json::to_string(value).expect("core values serialise to JSON")
+}
+
+fn corrupt(what: &'static str, column: &str) -> StoreError {
+    StoreError::Corrupt { what, text: column.chars().take(60).collect() }
+}

@@ -1,0 +1,430 @@
+//! Spaces: identity, desired state, and the stage last computed.
+
+use futures::TryFutureExt;
+use sqlx::FromRow;
+
+use spaceport_core::space::{Desired, DesiredRun, Inspection, Space, Visibility};
+use spaceport_core::{
+    AccountId, CommitSha, Diagnosis, FlavorName, Generation, RepoName, Sdk, SpaceId, SpaceStage, Subdomain, Timestamp,
+};
+
+use crate::rows::{json, json_opt, text, to_json};
+use crate::{Secret, Store, StoreError, Variable, exists, run, run_tx};
+
+/// Host labels tried before giving up: collisions are rare, and each attempt has another suffix.
+const SUBDOMAIN_ATTEMPTS: u32 = 8;
+
+/// A Space to be created.
+#[derive(Debug)]
+pub struct NewSpace {
+    /// Identity.
+    pub id: SpaceId,
+    /// `owner/name`.
+    pub name: RepoName,
+    /// The account it belongs to.
+    pub owner: AccountId,
+    /// Who creates it.
+    pub creator: AccountId,
+    /// Who may see it.
+    pub visibility: Visibility,
+    /// SDK.
+    pub sdk: Sdk,
+    /// Hardware.
+    pub hardware: FlavorName,
+    /// Seconds until it may sleep.
+    pub sleep_after_s: Option<i64>,
+    /// First variables.
+    pub variables: Vec<(String, Variable)>,
+    /// First secrets.
+    pub secrets: Vec<(String, Secret)>,
+    /// The commit `main` points to.
+    pub head: Option<CommitSha>,
+    /// Now.
+    pub at: Timestamp,
+}
+
+/// The order of a list: always the newest first.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub enum SpaceSort {
+    /// By last change.
+    #[default]
+    Updated,
+    /// By creation.
+    Created,
+}
+
+/// Which Spaces a list holds.
+#[derive(Debug, Default, Clone)]
+pub struct SpaceFilter {
+    /// Public ones and those of this account; `None` sees public ones only.
+    pub viewer: Option<AccountId>,
+    /// Everything, for site admins and the reconciler.
+    pub all: bool,
+    /// Of this owner.
+    pub author: Option<String>,
+    /// Substring of `owner/name`, whatever its case.
+    pub search: Option<String>,
+    /// In this order.
+    pub sort: SpaceSort,
+    /// After this time (of the order) and id.
+    pub after: Option<(i64, String)>,
+    /// At most so many.
+    pub limit: i64,
+}
+
+#[derive(FromRow)]
+struct SpaceRow {
+    id: String,
+    owner_id: String,
+    creator_id: String,
+    name: String,
+    subdomain: String,
+    visibility: String,
+    sdk: String,
+    created_at: i64,
+    updated_at: i64,
+    generation: i64,
+    run: String,
+    head: Option<String>,
+    rebuild: i64,
+    no_cache: bool,
+    restart: i64,
+    settings: i64,
+    hardware: String,
+    sleep_after_s: Option<i64>,
+    stage: String,
+    diagnosis: Option<String>,
+}
+
+impl SpaceRow {
+    fn into_space(self) -> Result<Space, StoreError> {
+        Ok(Space {
+            id: text("spaces.id", &self.id)?,
+            name: text("spaces.name", &self.name)?,
+            owner: text("spaces.owner_id", &self.owner_id)?,
+            creator: text("spaces.creator_id", &self.creator_id)?,
+            subdomain: Subdomain::from_stored(self.subdomain),
+            visibility: text("spaces.visibility", &self.visibility)?,
+            sdk: text("spaces.sdk", &self.sdk)?,
+            created_at: Timestamp::from_millis(self.created_at),
+            updated_at: Timestamp::from_millis(self.updated_at),
+            desired: Desired {
+                generation: Generation(self.generation),
+                run: text("spaces.run", &self.run)?,
+                head: self.head.map(|sha| text("spaces.head", &sha)).transpose()?,
+                rebuild: self.rebuild,
+                no_cache: self.no_cache,
+                restart: self.restart,
+                settings: self.settings,
+                hardware: FlavorName(self.hardware),
+                sleep_after_s: self.sleep_after_s,
+            },
+            stage: text("spaces.stage", &self.stage)?,
+            diagnosis: json_opt("spaces.diagnosis", self.diagnosis.as_ref())?,
+        })
+    }
+}
+
+const SPACE_CREATE: &str = "INSERT INTO spaces (id, owner_id, creator_id, name, name_key, subdomain, visibility, sdk, \
+     created_at, updated_at, generation, run, head, rebuild, no_cache, restart, settings, hardware, sleep_after_s, \
+     stage) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 1, 'running', $11, 0, FALSE, 0, 0, $12, $13, $14)";
+const SUBDOMAIN_TAKEN: &str = "SELECT COUNT(*) FROM spaces WHERE subdomain = $1";
+const VARIABLE_ADD: &str =
+    "INSERT INTO variables (space_id, name, value, description, updated_at) VALUES ($1, $2, $3, $4, $5)";
+const SECRET_ADD: &str =
+    "INSERT INTO secrets (space_id, name, sealed, description, updated_at) VALUES ($1, $2, $3, $4, $5)";
+const SPACE_BY_ID: &str = "SELECT * FROM spaces WHERE id = $1";
+const SPACE_BY_NAME: &str = "SELECT * FROM spaces WHERE name_key = $1";
+const SPACE_BY_SUBDOMAIN: &str = "SELECT * FROM spaces WHERE subdomain = $1";
+const SPACE_IDS: &str = "SELECT id FROM spaces ORDER BY id";
+const SPACES: &str = "SELECT * FROM spaces WHERE run <> 'deleting' \
+     AND ($1 OR visibility <> 'private' OR owner_id = $2) \
+     AND ($3 = '' OR name_key LIKE $3 ESCAPE '\\') AND ($4 = '' OR name_key LIKE $4 ESCAPE '\\') \
+     AND (updated_at < $5 OR (updated_at = $5 AND id < $6)) \
+     ORDER BY updated_at DESC, id DESC LIMIT $7";
+const SPACES_BY_CREATION: &str = "SELECT * FROM spaces WHERE run <> 'deleting' \
+     AND ($1 OR visibility <> 'private' OR owner_id = $2) \
+     AND ($3 = '' OR name_key LIKE $3 ESCAPE '\\') AND ($4 = '' OR name_key LIKE $4 ESCAPE '\\') \
+     AND (created_at < $5 OR (created_at = $5 AND id < $6)) \
+     ORDER BY created_at DESC, id DESC LIMIT $7";
+const SPACE_SET_DESIRED: &str = "UPDATE spaces SET run = $1, head = $2, rebuild = $3, no_cache = $4, restart = $5, \
+     hardware = $6, sleep_after_s = $7, updated_at = $8, generation = generation + 1 \
+     WHERE id = $9 AND generation = $10";
+const SPACE_SET_VISIBILITY: &str =
+    "UPDATE spaces SET visibility = $1, updated_at = $2, generation = generation + 1 WHERE id = $3";
+const SPACE_SET_STAGE: &str = "UPDATE spaces SET stage = $1, diagnosis = $2 WHERE id = $3";
+const SPACE_DOOM: &str = "UPDATE spaces SET run = 'deleting', stage = 'DELETING', diagnosis = NULL, \
+     name_key = '!' || id, subdomain = id, updated_at = $1, generation = generation + 1 \
+     WHERE id = $2 AND run <> 'deleting'";
+const SPACE_DELETE: &str = "DELETE FROM spaces WHERE id = $1 AND run = 'deleting'";
+const REVISION: &str = "SELECT inspection FROM revisions WHERE space_id = $1 AND sha = $2";
+const REVISION_ADD: &str = "INSERT INTO revisions (space_id, sha, inspection, created_at) VALUES ($1, $2, $3, $4) \
+     ON CONFLICT (space_id, sha) DO UPDATE SET inspection = excluded.inspection";
+
+impl Store {
+    /// Creates a Space with its first settings, all or nothing, and says which host label it got.
+    ///
+    /// # Errors
+    /// [`StoreError::Exists`] when the name is taken, whatever its case.
+    pub async fn space_create(&self, new: &NewSpace) -> Result<Subdomain, StoreError> {
+        let mut tx = self.begin().await?;
+        let mut subdomain = Subdomain::of(&new.name, 0);
+        for attempt in 1..SUBDOMAIN_ATTEMPTS {
+            let (taken,) = run_tx!(&mut tx, "subdomain_taken", db => sqlx::query_as::<_, (i64,)>(SUBDOMAIN_TAKEN)
+                .bind(subdomain.as_str()).fetch_one(db))?;
+            if taken == 0 {
+                break;
+            }
+            subdomain = Subdomain::of(&new.name, attempt);
+        }
+        let stage = if new.head.is_some() { SpaceStage::Building } else { SpaceStage::NoAppFile };
+        run_tx!(&mut tx, "space_create", db => sqlx::query(SPACE_CREATE)
+            .bind(new.id.to_string())
+            .bind(new.owner.to_string())
+            .bind(new.creator.to_string())
+            .bind(new.name.to_string())
+            .bind(new.name.key())
+            .bind(subdomain.as_str())
+            .bind(new.visibility.as_str())
+            .bind(new.sdk.as_str())
+            .bind(new.at.as_millis())
+            .bind(new.at.as_millis())
+            .bind(new.head.as_ref().map(CommitSha::as_str))
+            .bind(&new.hardware.0)
+            .bind(new.sleep_after_s)
+            .bind(stage.as_str())
+            .execute(db).map_ok(crate::unit))
+        .map_err(exists("a Space of this name"))?;
+        for (name, variable) in &new.variables {
+            run_tx!(&mut tx, "variable_add", db => sqlx::query(VARIABLE_ADD)
+                .bind(new.id.to_string())
+                .bind(name)
+                .bind(&variable.value)
+                .bind(&variable.description)
+                .bind(variable.updated_at.as_millis())
+                .execute(db).map_ok(crate::unit))?;
+        }
+        for (name, secret) in &new.secrets {
+            run_tx!(&mut tx, "secret_add", db => sqlx::query(SECRET_ADD)
+                .bind(new.id.to_string())
+                .bind(name)
+                .bind(&secret.sealed)
+                .bind(&secret.description)
+                .bind(secret.updated_at.as_millis())
+                .execute(db).map_ok(crate::unit))?;
+        }
+        tx.commit().await?;
+        Ok(subdomain)
+    }
+
+    /// By id.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn space_by_id(&self, id: SpaceId) -> Result<Option<Space>, StoreError> {
+        self.space_by(SPACE_BY_ID, &id.to_string()).await
+    }
+
+    /// By name, whatever its case.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn space_by_name(&self, name: &RepoName) -> Result<Option<Space>, StoreError> {
+        self.space_by(SPACE_BY_NAME, &name.key()).await
+    }
+
+    /// By host label.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn space_by_subdomain(&self, subdomain: &str) -> Result<Option<Space>, StoreError> {
+        self.space_by(SPACE_BY_SUBDOMAIN, &subdomain.to_ascii_lowercase()).await
+    }
+
+    async fn space_by(&self, sql: &'static str, key: &str) -> Result<Option<Space>, StoreError> {
+        run!(self, "space_by", db => sqlx::query_as::<_, SpaceRow>(sql).bind(key).fetch_optional(db))?
+            .map(SpaceRow::into_space)
+            .transpose()
+    }
+
+    /// The ids of all Spaces.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn space_ids(&self) -> Result<Vec<SpaceId>, StoreError> {
+        run!(self, "space_ids", db => sqlx::query_as::<_, (String,)>(SPACE_IDS).fetch_all(db))?
+            .iter()
+            .map(|(id,)| text("spaces.id", id))
+            .collect()
+    }
+
+    /// Spaces a viewer may see, newest first.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn spaces(&self, filter: &SpaceFilter) -> Result<Vec<Space>, StoreError> {
+        let (at, id) = filter.after.clone().unwrap_or((i64::MAX, String::new()));
+        let author = filter.author.as_ref().map_or(String::new(), |author| format!("{}/%", like(author)));
+        let search = filter.search.as_ref().map_or(String::new(), |search| format!("%{}%", like(search)));
+        let sql = match filter.sort {
+            SpaceSort::Updated => SPACES,
+            SpaceSort::Created => SPACES_BY_CREATION,
+        };
+        run!(self, "spaces", db => sqlx::query_as::<_, SpaceRow>(sql)
+            .bind(filter.all)
+            .bind(filter.viewer.map_or(String::new(), |id| id.to_string()))
+            .bind(&author)
+            .bind(&search)
+            .bind(at)
+            .bind(&id)
+            .bind(filter.limit)
+            .fetch_all(db))?
+        .into_iter()
+        .map(SpaceRow::into_space)
+        .collect()
+    }
+
+    /// Writes a new desired state over the one that was `seen`; `false` means that somebody else
+    /// changed the Space first. `settings` is not written: variables and secrets raise it.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn space_set_desired(
+        &self,
+        id: SpaceId,
+        to: &Desired,
+        seen: Generation,
+        at: Timestamp,
+    ) -> Result<bool, StoreError> {
+        run!(self, "space_set_desired", db => sqlx::query(SPACE_SET_DESIRED)
+            .bind(to.run.as_str())
+            .bind(to.head.as_ref().map(CommitSha::as_str))
+            .bind(to.rebuild)
+            .bind(to.no_cache)
+            .bind(to.restart)
+            .bind(&to.hardware.0)
+            .bind(to.sleep_after_s)
+            .bind(at.as_millis())
+            .bind(id.to_string())
+            .bind(seen.0)
+            .execute(db).map_ok(crate::Rows::rows))
+        .map(|rows| rows == 1)
+    }
+
+    /// Reads, changes and writes the desired state until nobody was faster. `None` when the
+    /// Space is gone or being deleted; the Space as it was written otherwise.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn space_change(
+        &self,
+        id: SpaceId,
+        at: Timestamp,
+        change: impl Fn(&mut Desired) + Send + Sync,
+    ) -> Result<Option<Space>, StoreError> {
+        loop {
+            let Some(mut space) = self.space_by_id(id).await? else { return Ok(None) };
+            if space.desired.run == DesiredRun::Deleting {
+                return Ok(None);
+            }
+            let seen = space.desired.generation;
+            let before = space.desired.clone();
+            change(&mut space.desired);
+            if space.desired == before {
+                return Ok(Some(space));
+            }
+            if self.space_set_desired(id, &space.desired, seen, at).await? {
+                space.desired.generation = Generation(seen.0 + 1);
+                space.updated_at = at;
+                return Ok(Some(space));
+            }
+        }
+    }
+
+    /// Changes who may see a Space.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn space_set_visibility(&self, id: SpaceId, to: Visibility, at: Timestamp) -> Result<(), StoreError> {
+        run!(self, "space_set_visibility", db => sqlx::query(SPACE_SET_VISIBILITY)
+            .bind(to.as_str()).bind(at.as_millis()).bind(id.to_string()).execute(db).map_ok(crate::unit))
+    }
+
+    /// Keeps the stage last computed, for lists.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn space_set_stage(
+        &self,
+        id: SpaceId,
+        stage: SpaceStage,
+        diagnosis: Option<&Diagnosis>,
+    ) -> Result<(), StoreError> {
+        run!(self, "space_set_stage", db => sqlx::query(SPACE_SET_STAGE)
+            .bind(stage.as_str())
+            .bind(diagnosis.map(to_json))
+            .bind(id.to_string())
+            .execute(db).map_ok(crate::unit))
+    }
+
+    /// Marks a Space for deletion and frees its name and host label at once, so that both can be
+    /// used again while the rest of it goes; `false` when that was done before.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn space_doom(&self, id: SpaceId, at: Timestamp) -> Result<bool, StoreError> {
+        run!(self, "space_doom", db => sqlx::query(SPACE_DOOM)
+            .bind(at.as_millis()).bind(id.to_string()).execute(db).map_ok(crate::Rows::rows))
+        .map(|rows| rows == 1)
+    }
+
+    /// Forgets a Space that is being deleted, with everything that hangs on it.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn space_delete(&self, id: SpaceId) -> Result<(), StoreError> {
+        run!(self, "space_delete", db => sqlx::query(SPACE_DELETE).bind(id.to_string()).execute(db).map_ok(crate::unit))
+    }
+
+    /// What a commit turned out to be, if it was inspected.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn revision(&self, space: SpaceId, sha: &CommitSha) -> Result<Option<Inspection>, StoreError> {
+        run!(self, "revision", db => sqlx::query_as::<_, (String,)>(REVISION)
+            .bind(space.to_string()).bind(sha.as_str()).fetch_optional(db))?
+        .map(|(inspection,)| json("revisions.inspection", &inspection))
+        .transpose()
+    }
+
+    /// Records what a commit turned out to be.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn revision_add(
+        &self,
+        space: SpaceId,
+        sha: &CommitSha,
+        inspection: &Inspection,
+        at: Timestamp,
+    ) -> Result<(), StoreError> {
+        run!(self, "revision_add", db => sqlx::query(REVISION_ADD)
+            .bind(space.to_string())
+            .bind(sha.as_str())
+            .bind(to_json(inspection))
+            .bind(at.as_millis())
+            .execute(db).map_ok(crate::unit))
+    }
+}
+
+/// A literal for `LIKE … ESCAPE '\'`, in lower case as `name_key` is.
+fn like(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for c in text.to_lowercase().chars() {
+        if matches!(c, '%' | '_' | '\\') {
+            escaped.push('\\');
+        }
+        escaped.push(c);
+    }
+    escaped
+}

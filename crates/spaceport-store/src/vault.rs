@@ -1,0 +1,87 @@
+//! Secrets at rest: sealed with XChaCha20-Poly1305 under a key that lies beside the database.
+//!
+//! Each value is bound to its Space and name, so a sealed value copied to another row does not
+//! open. Values are opened only to hand them to a container or a build.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD_NO_PAD;
+use chacha20poly1305::aead::{Aead, KeyInit, Payload};
+use chacha20poly1305::{XChaCha20Poly1305, XNonce};
+use spaceport_core::SpaceId;
+
+const NONCE_LEN: usize = 24;
+
+/// The key is wrong, or the value was tampered with.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the secret {name} cannot be opened with this installation's key")]
+pub struct CannotOpen {
+    name: String,
+}
+
+/// Seals and opens secrets.
+#[derive(Clone)]
+pub struct Vault {
+    cipher: XChaCha20Poly1305,
+}
+
+impl std::fmt::Debug for Vault {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Vault")
+    }
+}
+
+impl Vault {
+    /// With this key.
+    #[must_use]
+    pub fn new(key: &[u8; 32]) -> Self {
+        Self { cipher: XChaCha20Poly1305::new(key.into()) }
+    }
+
+    /// Seals a value for one Space and name.
+    #[must_use]
+    pub fn seal(&self, space: SpaceId, name: &str, value: &str) -> String {
+        let mut nonce = [0u8; NONCE_LEN];
+        getrandom::fill(&mut nonce).expect("the operating system has random numbers");
+        let bound = binding(space, name);
+        let payload = Payload { msg: value.as_bytes(), aad: &bound };
+        let sealed = self.cipher.encrypt(&XNonce::from(nonce), payload).expect("a value fits into memory");
+        STANDARD_NO_PAD.encode([&nonce[..], &sealed].concat())
+    }
+
+    /// Opens what [`Vault::seal`] made for the same Space and name.
+    ///
+    /// # Errors
+    /// When the key, the Space or the name is another one, or the text is damaged.
+    pub fn open(&self, space: SpaceId, name: &str, sealed: &str) -> Result<String, CannotOpen> {
+        let failed = || CannotOpen { name: name.to_owned() };
+        let bytes = STANDARD_NO_PAD.decode(sealed).map_err(|_| failed())?;
+        let (nonce, sealed) = bytes.split_at_checked(NONCE_LEN).ok_or_else(failed)?;
+        let nonce: [u8; NONCE_LEN] = nonce.try_into().map_err(|_| failed())?;
+        let bound = binding(space, name);
+        let opened = self.cipher.decrypt(&XNonce::from(nonce), Payload { msg: sealed, aad: &bound });
+        opened.ok().and_then(|bytes| String::from_utf8(bytes).ok()).ok_or_else(failed)
+    }
+}
+
+fn binding(space: SpaceId, name: &str) -> Vec<u8> {
+    format!("{space}\0{name}").into_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use spaceport_core::Timestamp;
+
+    #[test]
+    fn opens_only_for_the_same_space_and_name() {
+        let vault = Vault::new(&[7; 32]);
+        let (a, b) = (SpaceId::new(Timestamp::from_millis(1), 1), SpaceId::new(Timestamp::from_millis(1), 2));
+        let sealed = vault.seal(a, "KEY", "hunter2 ü");
+        assert!(!sealed.contains("hunter2"));
+        assert_eq!(vault.open(a, "KEY", &sealed).as_deref(), Ok("hunter2 ü"));
+        assert!(vault.open(b, "KEY", &sealed).is_err());
+        assert!(vault.open(a, "OTHER", &sealed).is_err());
+        assert!(Vault::new(&[8; 32]).open(a, "KEY", &sealed).is_err());
+        assert!(vault.open(a, "KEY", "AAAA").is_err());
+    }
+}

@@ -1,0 +1,144 @@
+-- Accounts, Spaces and what their life leaves behind.
+-- The portable subset of SQLite and PostgreSQL: TEXT ids (ULID), BIGINT for integers and for time
+-- (Unix milliseconds, UTC), BOOLEAN, TEXT holding JSON for opaque values.
+
+CREATE TABLE accounts (
+    id          TEXT    NOT NULL PRIMARY KEY,
+    name        TEXT    NOT NULL,
+    name_key    TEXT    NOT NULL UNIQUE,
+    kind        TEXT    NOT NULL,
+    full_name   TEXT    NOT NULL,
+    email       TEXT,
+    is_admin    BOOLEAN NOT NULL,
+    disabled_at BIGINT,
+    created_at  BIGINT  NOT NULL
+);
+
+CREATE TABLE tokens (
+    id         TEXT   NOT NULL PRIMARY KEY,
+    account_id TEXT   NOT NULL REFERENCES accounts (id) ON DELETE CASCADE,
+    name       TEXT   NOT NULL,
+    role       TEXT   NOT NULL,
+    hash       TEXT   NOT NULL UNIQUE,
+    hint       TEXT   NOT NULL,
+    created_at BIGINT NOT NULL,
+    UNIQUE (account_id, name)
+);
+
+CREATE TABLE spaces (
+    id            TEXT    NOT NULL PRIMARY KEY,
+    owner_id      TEXT    NOT NULL REFERENCES accounts (id),
+    creator_id    TEXT    NOT NULL REFERENCES accounts (id),
+    name          TEXT    NOT NULL,
+    name_key      TEXT    NOT NULL UNIQUE,
+    subdomain     TEXT    NOT NULL UNIQUE,
+    visibility    TEXT    NOT NULL,
+    sdk           TEXT    NOT NULL,
+    created_at    BIGINT  NOT NULL,
+    updated_at    BIGINT  NOT NULL,
+    generation    BIGINT  NOT NULL,
+    run           TEXT    NOT NULL,
+    head          TEXT,
+    rebuild       BIGINT  NOT NULL,
+    no_cache      BOOLEAN NOT NULL,
+    restart       BIGINT  NOT NULL,
+    settings      BIGINT  NOT NULL,
+    hardware      TEXT    NOT NULL,
+    sleep_after_s BIGINT,
+    stage         TEXT    NOT NULL,
+    diagnosis     TEXT
+);
+CREATE INDEX spaces_by_owner ON spaces (owner_id);
+
+CREATE TABLE variables (
+    space_id    TEXT   NOT NULL REFERENCES spaces (id) ON DELETE CASCADE,
+    name        TEXT   NOT NULL,
+    value       TEXT   NOT NULL,
+    description TEXT,
+    updated_at  BIGINT NOT NULL,
+    PRIMARY KEY (space_id, name)
+);
+
+CREATE TABLE secrets (
+    space_id    TEXT   NOT NULL REFERENCES spaces (id) ON DELETE CASCADE,
+    name        TEXT   NOT NULL,
+    sealed      TEXT   NOT NULL,
+    description TEXT,
+    updated_at  BIGINT NOT NULL,
+    PRIMARY KEY (space_id, name)
+);
+
+CREATE TABLE revisions (
+    space_id   TEXT   NOT NULL REFERENCES spaces (id) ON DELETE CASCADE,
+    sha        TEXT   NOT NULL,
+    inspection TEXT   NOT NULL,
+    created_at BIGINT NOT NULL,
+    PRIMARY KEY (space_id, sha)
+);
+
+CREATE TABLE builds (
+    id               TEXT    NOT NULL PRIMARY KEY,
+    space_id         TEXT    NOT NULL REFERENCES spaces (id) ON DELETE CASCADE,
+    number           BIGINT  NOT NULL,
+    sha              TEXT    NOT NULL,
+    rebuild          BIGINT  NOT NULL,
+    no_cache         BOOLEAN NOT NULL,
+    state            TEXT    NOT NULL,
+    queued_at        BIGINT  NOT NULL,
+    started_at       BIGINT,
+    finished_at      BIGINT,
+    lease            TEXT,
+    diagnosis        TEXT,
+    artifact         TEXT,
+    phases           TEXT    NOT NULL,
+    cancel_requested BOOLEAN NOT NULL,
+    UNIQUE (space_id, sha, rebuild),
+    UNIQUE (space_id, number)
+);
+CREATE INDEX builds_by_state ON builds (state);
+
+CREATE TABLE releases (
+    id             TEXT   NOT NULL PRIMARY KEY,
+    space_id       TEXT   NOT NULL REFERENCES spaces (id) ON DELETE CASCADE,
+    number         BIGINT NOT NULL,
+    build_id       TEXT   NOT NULL REFERENCES builds (id) ON DELETE CASCADE,
+    sha            TEXT   NOT NULL,
+    config         TEXT   NOT NULL,
+    artifact       TEXT   NOT NULL,
+    settings       BIGINT NOT NULL,
+    variables      TEXT   NOT NULL,
+    sealed_secrets TEXT   NOT NULL,
+    hardware       TEXT   NOT NULL,
+    created_at     BIGINT NOT NULL,
+    ready_at       BIGINT,
+    UNIQUE (build_id, settings, hardware),
+    UNIQUE (space_id, number)
+);
+
+CREATE TABLE instances (
+    id          TEXT    NOT NULL PRIMARY KEY,
+    space_id    TEXT    NOT NULL REFERENCES spaces (id) ON DELETE CASCADE,
+    release_id  TEXT    NOT NULL REFERENCES releases (id) ON DELETE CASCADE,
+    restart     BIGINT  NOT NULL,
+    attempt     BIGINT  NOT NULL,
+    created_at  BIGINT  NOT NULL,
+    started_at  BIGINT,
+    ready_at    BIGINT,
+    retired_at  BIGINT,
+    ended_at    BIGINT,
+    diagnosis   TEXT,
+    ended_by_us BOOLEAN NOT NULL,
+    UNIQUE (release_id, restart, attempt)
+);
+CREATE INDEX instances_by_space ON instances (space_id, created_at);
+
+CREATE TABLE audit (
+    id       TEXT   NOT NULL PRIMARY KEY,
+    at       BIGINT NOT NULL,
+    actor    TEXT   NOT NULL,
+    origin   TEXT   NOT NULL,
+    action   TEXT   NOT NULL,
+    subject  TEXT   NOT NULL,
+    detail   TEXT   NOT NULL
+);
+CREATE INDEX audit_by_time ON audit (at);
