@@ -35,7 +35,7 @@ const LISTED_EVERY: Duration = Duration::from_millis(50);
 /// more than it has, and then nothing would start.
 const OPEN_FILES: i64 = 16_384;
 /// The scheduler's period; a quota is a share of it.
-const CPU_PERIOD_US: i64 = 100_000;
+pub(crate) const CPU_PERIOD_US: i64 = 100_000;
 /// The smallest quota the kernel takes.
 const CPU_QUOTA_MIN_US: i64 = 1_000;
 

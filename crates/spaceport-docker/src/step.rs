@@ -21,6 +21,7 @@ use spaceport_runtime::{BuildStep, Keep, LogSink, RuntimeError, StepOutcome};
 use tokio::io::AsyncWriteExt;
 use tokio_util::sync::CancellationToken;
 
+use crate::app::CPU_PERIOD_US;
 use crate::app::{bytes, inspect_raw, ulimits};
 use crate::archive::{self, Entry};
 use crate::client::{CALL_TIMEOUT, START_TIMEOUT, classify, engine_error, within};
@@ -115,7 +116,10 @@ fn body(runtime: &DockerRuntime, step: &BuildStep) -> ContainerCreateBody {
             pids_limit: Some(i64::from(limits.pids)),
             memory: Some(bytes(limits.memory_bytes)),
             memory_swap: Some(bytes(limits.memory_bytes)),
-            nano_cpus: Some(i64::from(limits.cpu_millicores) * 1_000_000),
+            // As a quota and not as a count of CPUs: the engine refuses a count above the machine's,
+            // and a site's limit must not depend on how large its smallest node is.
+            cpu_period: Some(CPU_PERIOD_US),
+            cpu_quota: Some(i64::from(limits.cpu_millicores) * CPU_PERIOD_US / 1000),
             ulimits: Some(ulimits()),
             network_mode: Some(config.network.clone()),
             dns: config.dns_servers(),

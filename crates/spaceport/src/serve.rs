@@ -61,7 +61,7 @@ async fn serve(mut config: Config) -> anyhow::Result<()> {
     let routes = Arc::new(Routes::load(data.path.join("routes.json")));
     let (soft, hard) = (CancellationToken::new(), CancellationToken::new());
     let tasks = TaskTracker::new();
-    watch_signals(&tasks, soft.clone(), hard.clone())?;
+    watch_signals(soft.clone(), hard.clone())?;
 
     // The hub answers as soon as its parts are there; until then requests to it wait.
     let (router, hub_ready) = tokio::sync::watch::channel(None::<axum_router::Router>);
@@ -121,7 +121,13 @@ async fn serve(mut config: Config) -> anyhow::Result<()> {
     let told = soft.is_cancelled();
     soft.cancel();
     tasks.close();
-    if tokio::time::timeout(SHUTDOWN, tasks.wait()).await.is_err() {
+    let ended_in_time = tokio::select! {
+        () = tasks.wait() => true,
+        // The second signal.
+        () = hard.cancelled() => false,
+        () = tokio::time::sleep(SHUTDOWN) => false,
+    };
+    if !ended_in_time {
         tracing::warn!("some work did not end in time and is abandoned; the next start takes it up");
     }
     parts.store.close().await;
@@ -249,17 +255,17 @@ fn health(parts: &Parts) -> HealthProbe {
 }
 
 /// First signal: stop accepting, finish. Second: stop now.
-fn watch_signals(tasks: &TaskTracker, soft: CancellationToken, hard: CancellationToken) -> anyhow::Result<()> {
+fn watch_signals(soft: CancellationToken, hard: CancellationToken) -> anyhow::Result<()> {
     use tokio::signal::unix::{SignalKind, signal};
     let mut interrupt = signal(SignalKind::interrupt()).context("could not watch for signals")?;
     let mut terminate = signal(SignalKind::terminate()).context("could not watch for signals")?;
-    tasks.spawn(async move {
+    // Not one of the tasks that are waited for: it watches as long as the process lives.
+    #[expect(clippy::disallowed_methods, reason = "nothing waits for the signal watcher")]
+    tokio::spawn(async move {
         for token in [soft, hard] {
             tokio::select! {
                 _ = interrupt.recv() => {}
                 _ = terminate.recv() => {}
-                // The process ends for another reason.
-                () = token.cancelled() => return,
             }
             tracing::info!("stopping; a second signal stops at once");
             token.cancel();
