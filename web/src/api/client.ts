@@ -6,9 +6,9 @@ import createClient from "openapi-fetch";
 
 import type { components, paths } from "./schema";
 
-export type Space = components["schemas"]["SpaceInfo"];
-export type Stage = components["schemas"]["SpaceStage"];
-export type Diagnosis = components["schemas"]["SpaceDiagnosis"];
+export type Space = components["schemas"]["SpaceView"];
+/** What the stage means: phase, cause and remedy. */
+export type State = components["schemas"]["StateView"];
 
 const TIMEOUT_MS = 10_000;
 const PAGE_SIZE = 500;
