@@ -46,14 +46,8 @@ pub(crate) fn not_found(of_spaces: bool, page: bool) -> Response<ProxyBody> {
 /// The hub did not answer: its handler failed.
 pub(crate) fn hub_failed(page: bool) -> Response<ProxyBody> {
     let (message, text) = ("The hub could not answer", "Please try again. The server's log has the cause.");
-    Failure {
-        status: StatusCode::INTERNAL_SERVER_ERROR,
-        code: "InternalError",
-        message,
-        space: None,
-        retry: None,
-    }
-    .answer(page, &plain(Mood::Wrong, PRODUCT, message, text))
+    Failure { status: StatusCode::INTERNAL_SERVER_ERROR, code: "InternalError", message, space: None, retry: None }
+        .answer(page, &plain(Mood::Wrong, PRODUCT, message, text))
 }
 
 /// What became of a request to an app that should have answered.
@@ -165,10 +159,7 @@ pub(crate) fn no_file(route: &Route, page: bool) -> Response<ProxyBody> {
 pub(crate) fn file_failed(route: &Route, page: bool) -> Response<ProxyBody> {
     let message = "The file could not be read";
     Failure { status: StatusCode::INTERNAL_SERVER_ERROR, code: "InternalError", message, space: None, retry: None }
-        .answer(
-            page,
-            &plain(Mood::Wrong, &label(route), message, "Please try again. The server's log has the cause."),
-        )
+        .answer(page, &plain(Mood::Wrong, &label(route), message, "Please try again. The server's log has the cause."))
 }
 
 /// A method that static files do not have.

@@ -211,8 +211,7 @@ impl Thread {
 
     async fn serve(mut self, listener: StdListener) -> io::Result<()> {
         let listener = TcpListener::from_std(listener)?;
-        let worker =
-            Worker::new(self.config.clone(), self.routes, self.hub, self.events, self.notes, self.seed);
+        let worker = Worker::new(self.config.clone(), self.routes, self.hub, self.events, self.notes, self.seed);
         tokio::task::spawn_local(worker.clone().table_changes());
         let for_ticks = worker.clone();
         tokio::task::spawn_local(async move {

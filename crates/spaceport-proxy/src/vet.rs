@@ -170,11 +170,26 @@ mod tests {
             ("user in target", Request::get("http://x@a/").header("host", "a")),
             ("connect", Request::connect("a:80").header("host", "a:80")),
             ("non-ascii target", Request::get("/\u{e9}").header("host", "a")),
-            ("two lengths", Request::post("/").header("host", "a").header("content-length", "1").header("content-length", "1")),
+            (
+                "two lengths",
+                Request::post("/").header("host", "a").header("content-length", "1").header("content-length", "1"),
+            ),
             ("signed length", Request::post("/").header("host", "a").header("content-length", "+1")),
             ("gzip, chunked", Request::post("/").header("host", "a").header("transfer-encoding", "gzip, chunked")),
-            ("two encodings", Request::post("/").header("host", "a").header("transfer-encoding", "chunked").header("transfer-encoding", "chunked")),
-            ("length and encoding", Request::post("/").header("host", "a").header("transfer-encoding", "chunked").header("content-length", "1")),
+            (
+                "two encodings",
+                Request::post("/")
+                    .header("host", "a")
+                    .header("transfer-encoding", "chunked")
+                    .header("transfer-encoding", "chunked"),
+            ),
+            (
+                "length and encoding",
+                Request::post("/")
+                    .header("host", "a")
+                    .header("transfer-encoding", "chunked")
+                    .header("content-length", "1"),
+            ),
         ] {
             assert!(check(request.body(()).unwrap()).is_err(), "{name}");
         }

@@ -15,9 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use spaceport_core::{ImageDigest, InstanceId, Timestamp};
 
-use crate::{
-    BuildStep, Container, ContainerId, ContainerSpec, DockerfileBuild, ListeningSocket, Usage,
-};
+use crate::{BuildStep, Container, ContainerId, ContainerSpec, DockerfileBuild, ListeningSocket, Usage};
 use model::State;
 
 /// What a build step does.

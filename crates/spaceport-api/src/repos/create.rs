@@ -108,7 +108,7 @@ pub async fn create_repo(
     }
     let plan = Plan::of(&state, &user.account, owner, name.clone(), body)?;
     let task = state.lifetime.detach(make(state.clone(), user, plan));
-    match task.await.map_err(|error| ApiError::internal(error))?? {
+    match task.await.map_err(ApiError::internal)?? {
         Some(id) => Ok(Json(CreatedRepo { url: page(&name), name: name.to_string(), id })),
         None => Err(taken(&name)),
     }

@@ -157,5 +157,5 @@ async fn newer(state: &ApiState, space: SpaceId, last: Option<InstanceId>) -> Ve
 
 fn heading(attempt: &Instance) -> LogRecord {
     let text = format!("===== Application Startup at {} (attempt {}) =====", attempt.created_at, attempt.attempt);
-    LogRecord { at: attempt.created_at, text }
+    LogRecord { at: attempt.created_at, text, position: None }
 }

@@ -97,7 +97,9 @@ async fn a_request_is_held_until_the_space_serves() {
     let proxy = proxy(Target::Hold(standing(SpaceStage::AppStarting))).await;
     let mut stream = TcpStream::connect(proxy.address).await.unwrap();
     stream
-        .write_all(format!("POST / HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: 2\r\nConnection: close\r\n\r\nhi").as_bytes())
+        .write_all(
+            format!("POST / HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: 2\r\nConnection: close\r\n\r\nhi").as_bytes(),
+        )
         .await
         .unwrap();
     let mut byte = [0];

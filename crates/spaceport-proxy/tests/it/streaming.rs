@@ -43,7 +43,9 @@ async fn a_websocket_echoes_and_counts_as_in_flight() {
     assert_eq!(proxy.get("/", "").await.body, "b");
     socket.send(Message::text("still here")).await.unwrap();
     assert_eq!(soon(socket.next()).await.unwrap().unwrap(), Message::text("still here"));
-    assert!(proxy.events.try_recv().is_ok_and(|event| !matches!(event, spaceport_core::route::ProxyEvent::Drained { .. })));
+    assert!(
+        proxy.events.try_recv().is_ok_and(|event| !matches!(event, spaceport_core::route::ProxyEvent::Drained { .. }))
+    );
     socket.close(None).await.unwrap();
     drop(socket);
     proxy.drained("a").await;
@@ -60,7 +62,10 @@ async fn events_arrive_before_the_answer_ends() {
                 let event = events.lock().await.recv().await?;
                 Some((Ok(Frame::data(Bytes::from_static(event.as_bytes()))), events))
             });
-            Response::builder().header("content-type", "text/event-stream").body(StreamBody::new(stream).boxed_unsync()).unwrap()
+            Response::builder()
+                .header("content-type", "text/event-stream")
+                .body(StreamBody::new(stream).boxed_unsync())
+                .unwrap()
         }
     })
     .await;
@@ -126,7 +131,10 @@ async fn an_early_answer_arrives_and_its_connection_is_not_used_again() {
     let config = spaceport_proxy::ProxyConfig { threads: 1, ..config() };
     let proxy = proxy_with(config, upstream("a", address)).await;
     let mut stream = TcpStream::connect(proxy.address).await.unwrap();
-    stream.write_all(format!("POST / HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: 1000\r\n\r\nabc").as_bytes()).await.unwrap();
+    stream
+        .write_all(format!("POST / HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: 1000\r\n\r\nabc").as_bytes())
+        .await
+        .unwrap();
     assert!(soon(read_head(&mut stream)).await.starts_with("HTTP/1.1 413"));
     let next = proxy.get("/", "").await;
     assert_eq!((next.status, next.header("x-connection")), (413, Some("1")));

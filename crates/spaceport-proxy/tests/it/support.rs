@@ -119,9 +119,8 @@ impl TestProxy {
     pub fn publish_private(&self, target: Target, token: &str) {
         let member = AccountId::new(Timestamp::from_millis(0), 7);
         let stranger = AccountId::new(Timestamp::from_millis(0), 8);
-        let hash = |token: &str| {
-            Sha256::digest(token.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect::<String>()
-        };
+        let hash =
+            |token: &str| Sha256::digest(token.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect::<String>();
         let tokens = HashMap::from([(hash(token), member), (hash("of-a-stranger"), stranger)]);
         let private = Route { access: Access::Members(HashSet::from([member])), ..route(target) };
         self.publish_with([(HOST, private)], tokens);
