@@ -144,10 +144,11 @@ async fn fill(runtime: &DockerRuntime, docker: &Docker, step: &BuildStep, id: &s
         trust.install(docker, id).await?;
     }
     if let Some((_, path)) = &step.cache {
-        // A new volume belongs to root; the entry `.` gives its top to the step's user.
+        // A new volume belongs to root. Unpacking its directory over it, from above, changes the
+        // owner; an entry `.` inside it would be skipped by the engine.
         let owner = step.user.split(':').next().and_then(|user| user.parse().ok()).unwrap_or(0);
-        let top = archive::small(&[Entry::Directory { path: ".", owner }])?;
-        archive::upload(docker, id, path, top).await?;
+        let top = archive::small(&[Entry::Directory { path: path.trim_start_matches('/'), owner }])?;
+        archive::upload(docker, id, "/", top).await?;
     }
     if let Some((path, tar)) = &step.input {
         archive::upload_file(docker, id, path, tar).await?;

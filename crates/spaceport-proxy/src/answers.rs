@@ -8,7 +8,6 @@ use spaceport_core::route::{Route, Standing};
 use spaceport_core::{SpaceStage, Timestamp};
 
 use crate::body::ProxyBody;
-use crate::headers::VARY_CREDENTIALS;
 use crate::pages::{self, Mood, Page, elapsed};
 use crate::vet::Refused;
 
@@ -201,7 +200,7 @@ impl Failure<'_> {
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        headers.insert(VARY, VARY_CREDENTIALS.1.clone());
+        headers.insert(VARY, HeaderValue::from_static("accept, authorization, x-hf-authorization"));
         headers.insert(X_ERROR_CODE, HeaderValue::from_static(code));
         if let Ok(message) = HeaderValue::from_str(message) {
             headers.insert(X_ERROR_MESSAGE, message);

@@ -178,3 +178,33 @@ async fn an_answer_that_breaks_off_is_not_taken_for_a_whole_one() {
     let answer = String::from_utf8_lossy(&answer);
     assert!(answer.contains("abc") && !answer.ends_with("0\r\n\r\n"), "{answer}");
 }
+
+#[tokio::test]
+async fn the_hub_streams_both_ways_at_once() {
+    let proxy = proxy(upstream("a", saying("app").await)).await;
+    let (pieces, pieces_in) = mpsc::channel::<&'static str>(1);
+    let body = futures::stream::unfold(pieces_in, async |mut pieces: mpsc::Receiver<&'static str>| {
+        let piece = pieces.recv().await?;
+        Some((Ok(Frame::data(Bytes::from_static(piece.as_bytes()))), pieces))
+    });
+    let mut client = proxy.client().await;
+    let request =
+        Request::post("/echo").header("host", "localhost").body(StreamBody::new(body).boxed_unsync()).unwrap();
+    let mut echo = soon(client.send_request(request)).await.unwrap().into_body();
+    for piece in ["one", "two"] {
+        pieces.send(piece).await.unwrap();
+        assert_eq!(soon(echo.frame()).await.unwrap().unwrap().into_data().unwrap(), piece);
+    }
+    drop(pieces);
+    assert!(soon(echo.frame()).await.is_none());
+}
+
+#[tokio::test]
+async fn a_handler_of_the_hub_that_panics_is_an_error_and_not_an_end() {
+    let proxy = proxy(upstream("a", saying("app").await)).await;
+    let ask = |path: &str| format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+    assert_eq!(proxy.request(&ask("/panic")).await.status, 500);
+    assert_eq!(proxy.request(&ask("/")).await.status, 200);
+    // A health check of an old load balancer names no host.
+    assert!(proxy.request("GET /api/health HTTP/1.0\r\n\r\n").await.body.starts_with("hub GET /api/health"));
+}
