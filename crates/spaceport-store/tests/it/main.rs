@@ -84,7 +84,7 @@ async fn accounts_and_tokens() {
         assert!(matches!(store.account_create(&again).await, Err(StoreError::Exists(_))), "{}", store.engine());
         assert_eq!(store.account_by_id(alice.id).await.unwrap().as_ref(), Some(&alice));
         assert_eq!(store.account_by_name("ALICE").await.unwrap().as_ref(), Some(&alice));
-        assert_eq!(store.accounts().await.unwrap(), [alice.clone()]);
+        assert_eq!(store.accounts().await.unwrap(), std::slice::from_ref(&alice));
         let token = |name, token| NewToken {
             id: TokenId::new(at(2), u128::from(token == "hf_two") + 1),
             account: alice.id,
@@ -259,7 +259,7 @@ async fn builds_releases_and_attempts() {
         };
         store.release_add(&release).await.unwrap();
         store.release_add(&Release { id: ReleaseId::new(at(17), 2), ..release.clone() }).await.unwrap();
-        assert_eq!(store.releases_of(space.id, 10).await.unwrap(), [release.clone()]);
+        assert_eq!(store.releases_of(space.id, 10).await.unwrap(), std::slice::from_ref(&release));
         assert_eq!(store.release_by_id(release.id).await.unwrap().as_ref(), Some(&release));
         assert!(store.release_of(ids[0], 0, &FlavorName::cpu_basic()).await.unwrap().is_some());
         assert!(store.release_last_ready(space.id, None).await.unwrap().is_none());
@@ -287,7 +287,7 @@ async fn attempts(store: &Store, space: &Space, release: ReleaseId) {
     };
     store.instance_add(&attempt).await.unwrap();
     store.instance_add(&Instance { id: InstanceId::new(at(20), 2), ..attempt.clone() }).await.unwrap();
-    assert_eq!(store.instances_live().await.unwrap(), [attempt.clone()]);
+    assert_eq!(store.instances_live().await.unwrap(), std::slice::from_ref(&attempt));
     store.instance_started(attempt.id, at(21)).await.unwrap();
     store.instance_note(attempt.id, &diagnosis()).await.unwrap();
     store.instance_ready(attempt.id, at(22)).await.unwrap();
