@@ -203,7 +203,9 @@ fn proxy_config(config: &Config) -> anyhow::Result<ProxyConfig> {
     let url = config.hub_url.clone().unwrap_or_else(|| "http://localhost".to_owned());
     let (scheme, host) = url.split_once("://").unwrap_or(("http", "localhost"));
     let trusted = config.proxy.trusted_forwarders.iter().map(|range| {
-        range.parse().with_context(|| format!("proxy.trusted_forwarders: {range:?} is not an address range such as 10.0.0.0/8"))
+        range
+            .parse()
+            .with_context(|| format!("proxy.trusted_forwarders: {range:?} is not an address range such as 10.0.0.0/8"))
     });
     let defaults = ProxyConfig::default();
     Ok(ProxyConfig {
@@ -281,7 +283,10 @@ mod axum_router {
     use axum::body::Body;
     use axum::http::{Request, Response, StatusCode};
 
-    pub async fn answer<B>(ready: &mut tokio::sync::watch::Receiver<Option<Router>>, request: Request<B>) -> Response<Body>
+    pub async fn answer<B>(
+        ready: &mut tokio::sync::watch::Receiver<Option<Router>>,
+        request: Request<B>,
+    ) -> Response<Body>
     where
         B: axum::body::HttpBody<Data = axum::body::Bytes> + Send + 'static,
         B::Error: Into<axum::BoxError>,

@@ -29,6 +29,8 @@ use crate::spaces::run::sleep_after;
 use crate::spaces::{NewSetting, check_settings};
 use crate::state::ApiState;
 
+/// Longest path of a file.
+const MAX_PATH_BYTES: usize = 1024;
 /// Most files of a first commit.
 const MAX_FILES: usize = 100;
 
@@ -108,7 +110,7 @@ pub async fn create_repo(
     }
     let plan = Plan::of(&state, &user.account, owner, name.clone(), body)?;
     let task = state.lifetime.detach(make(state.clone(), user, plan));
-    match task.await.map_err(|error| ApiError::internal(error))?? {
+    match task.await.map_err(ApiError::internal)?? {
         Some(id) => Ok(Json(CreatedRepo { url: page(&name), name: name.to_string(), id })),
         None => Err(taken(&name)),
     }
@@ -251,6 +253,7 @@ fn files(
     }
     let mut files = Vec::new();
     for NewFile { path, content, encoding } in given {
+        check_path(&path)?;
         let content = match encoding.as_deref() {
             Some("base64") => STANDARD
                 .decode(content.trim())
@@ -273,6 +276,17 @@ fn files(
     add(".gitattributes", LFS_ATTRIBUTES.to_owned());
     add("README.md", readme(name, sdk, sdk_version));
     Ok(files)
+}
+
+/// Refuses what no checkout should be asked to make.
+fn check_path(path: &str) -> Result<(), ApiError> {
+    let plain = |part: &str| !part.is_empty() && part != "." && part != ".." && !part.eq_ignore_ascii_case(".git");
+    if path.len() <= MAX_PATH_BYTES && path.split('/').all(plain) && !path.chars().any(|c| c.is_control() || c == '\\')
+    {
+        return Ok(());
+    }
+    let path = clip(path);
+    Err(ApiError::bad_request(format!("{path:?} is not a path inside the repository, such as \"assets/logo.png\"")))
 }
 
 /// The first README. Hub: emoji and colours are drawn there too; here the name decides, so that
