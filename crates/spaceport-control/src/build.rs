@@ -85,13 +85,8 @@ impl Builds {
             () = stop.cancelled() => return,
             () = self.parts.engine.ready() => {}
         }
-        let mut tick = tokio::time::interval(TICK);
-        loop {
-            tokio::select! {
-                () = stop.cancelled() => break,
-                _ = tick.tick() => {}
-                () = self.parts.control.builds_woken() => {}
-            }
+        let control = &self.parts.control;
+        while !stop.is_cancelled() {
             let began = Instant::now();
             let result = self.pass(&tracker, &stop).await;
             let message = match &result {
@@ -99,8 +94,13 @@ impl Builds {
                 Err(error) => chain(error),
             };
             let duration_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
-            let at = self.parts.control.clock().now();
-            self.parts.control.report("builds", TaskStatus { ok: result.is_ok(), message, at, duration_ms });
+            let at = control.clock().now();
+            control.report("builds", TaskStatus { ok: result.is_ok(), message, at, duration_ms });
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = control.clock().sleep(TICK) => {}
+                () = control.builds_woken() => {}
+            }
         }
         tracker.close();
         tracker.wait().await;
@@ -175,9 +175,9 @@ impl Builds {
         let began = Instant::now();
         context.say(&format!("===== Build {} of {} at {} =====", context.build.number, context.build.sha, now()));
         let limit = self.parts.config.builder.limits.time;
-        let outcome = match tokio::time::timeout(limit, self.make(&context)).await {
-            Ok(outcome) => outcome,
-            Err(_) => {
+        let outcome = tokio::select! {
+            outcome = self.make(&context) => outcome,
+            () = self.parts.control.clock().sleep(limit) => {
                 context.cancel.cancel();
                 Err(Stop::Failed(Box::new(context.timed_out(limit))))
             }
@@ -222,7 +222,7 @@ impl Builds {
                     if let Err(error) = self.parts.store.build_requeue(context.build.id, &self.lease).await {
                         tracing::error!(error = &error as &dyn std::error::Error, "a build could not be put back");
                     }
-                    tokio::time::sleep(TICK).await;
+                    self.parts.control.clock().sleep(TICK).await;
                     return;
                 }
                 let why = context.diagnosis(

@@ -84,14 +84,18 @@ impl Spaces {
     /// by the next process.
     pub async fn run(&self, stop: CancellationToken) {
         let tracker = TaskTracker::new();
-        let mut sweep = tokio::time::interval(SWEEP);
+        let control = &self.parts.control;
+        control.activate_all();
+        let mut sweep = std::pin::pin!(control.clock().sleep(SWEEP));
         loop {
-            let next = self.next_timer();
             tokio::select! {
                 () = stop.cancelled() => break,
-                () = self.parts.control.spaces_woken() => {}
-                _ = sweep.tick() => self.parts.control.activate_all(),
-                () = tokio::time::sleep(next) => {}
+                () = control.spaces_woken() => {}
+                () = &mut sweep => {
+                    control.activate_all();
+                    sweep.set(control.clock().sleep(SWEEP));
+                }
+                () = control.clock().sleep(self.next_timer()) => {}
             }
             let mut due = self.parts.control.take_dirty();
             due.extend(self.take_timers());
