@@ -15,9 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use spaceport_core::{ImageDigest, InstanceId, Timestamp};
 
-use crate::{
-    BuildStep, Container, ContainerId, ContainerSpec, DockerfileBuild, ListeningSocket, Usage,
-};
+use crate::{BuildStep, Container, ContainerId, ContainerSpec, DockerfileBuild, ListeningSocket, Usage};
 use model::State;
 
 /// What a build step does.
@@ -182,6 +180,13 @@ impl FakeRuntime {
     #[must_use]
     pub fn builds(&self) -> usize {
         self.lock().builds
+    }
+
+    /// The image an image was made from.
+    #[must_use]
+    pub fn parent(&self, digest: &ImageDigest) -> Option<ImageDigest> {
+        let state = self.lock();
+        state.images.iter().find(|image| &image.image.digest == digest).and_then(|image| image.parent.clone())
     }
 
     /// The containers, also while the engine is away.

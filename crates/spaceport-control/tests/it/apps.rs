@@ -53,7 +53,8 @@ pub fn teach(fake: &FakeRuntime, end: &CancellationToken) {
     fake.on_start(move |spec| site.start(spec));
 }
 
-fn build_step(step: &BuildStep) -> StepBehavior {
+/// What a build step does.
+pub fn build_step(step: &BuildStep) -> StepBehavior {
     let requirements = step.input.as_ref().map(|(_, tar)| text_in(tar, "requirements.txt")).unwrap_or_default();
     let line = |text: &str| vec![text.to_owned()];
     let is_install = step.script.contains("uv pip install");

@@ -6,4 +6,7 @@ mod clock;
 mod gate;
 mod world;
 
+mod builds;
 mod deploy;
+mod failures;
+mod lifecycle;
