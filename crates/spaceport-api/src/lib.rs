@@ -1,1 +1,30 @@
-//! See the crate description.
+//! Spaceport's HTTP API: the Hub's wire protocol, git over HTTP, and the hub's web page.
+//!
+//! Handlers record what should be and return; they never start a container. What one may not see
+//! is a 404. The crate opens no socket and spawns nothing that outlives [`Lifetime`]: the binary
+//! serves [`router`] and decides when to stop.
+
+mod access;
+mod account;
+mod admin;
+mod audit;
+mod caller;
+mod envelope;
+mod error;
+mod extract;
+mod git;
+mod health;
+mod repos;
+mod router;
+mod spaces;
+mod state;
+mod streams;
+mod unasked;
+mod views;
+mod web;
+
+pub use account::tokens::random_token;
+pub use error::ApiError;
+pub use health::{Health, HealthPart};
+pub use router::{openapi, router};
+pub use state::{ApiState, HealthProbe, Lifetime, Site};

@@ -219,10 +219,14 @@ impl Builds {
                 context.say(&format!("The platform failed: {message}"));
                 if tries <= MAX_RETRIES {
                     context.say("The build starts again as soon as the platform is back.");
+                    tokio::select! {
+                        () = stop.cancelled() => return,
+                        () = context.cancel.cancelled() => {}
+                        () = self.parts.control.clock().sleep(TICK * tries) => {}
+                    }
                     if let Err(error) = self.parts.store.build_requeue(context.build.id, &self.lease).await {
                         tracing::error!(error = &error as &dyn std::error::Error, "a build could not be put back");
                     }
-                    self.parts.control.clock().sleep(TICK).await;
                     return;
                 }
                 let why = context.diagnosis(

@@ -98,3 +98,15 @@ impl Default for BuilderConfig {
         }
     }
 }
+
+/// Limits of a build in the units people configure.
+#[must_use]
+pub fn build_limits(cpus: u32, memory_gib: u64, disk_gib: u64, time: Duration) -> BuildLimits {
+    BuildLimits {
+        cpu_millicores: cpus.saturating_mul(1000),
+        memory_bytes: memory_gib << 30,
+        pids: 4096,
+        disk_bytes: disk_gib << 30,
+        time,
+    }
+}

@@ -26,11 +26,13 @@ use crate::config::{ConfigError, SpaceConfig};
 
 /// The longest front matter that is read, in bytes.
 pub const MAX_BLOCK_BYTES: usize = 64 * 1024;
+/// The most mistakes that are reported at once.
+pub const MAX_ERRORS: usize = 100;
 
 /// Reads the configuration out of `README.md`.
 ///
 /// # Errors
-/// Every mistake found, in the order of the file; never an empty list.
+/// Every mistake found, up to [`MAX_ERRORS`], in the order of the file; never an empty list.
 pub fn parse(readme: &[u8]) -> Result<SpaceConfig, Vec<ConfigError>> {
     let block = block::find(readme).map_err(|error| vec![error])?;
     let root = yaml::read(&block).map_err(|error| vec![error])?;

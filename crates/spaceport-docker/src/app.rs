@@ -18,12 +18,10 @@ use bollard::query_parameters::{
     CreateContainerOptions, InspectContainerOptions, ListContainersOptions, StartContainerOptions, StopContainerOptions,
 };
 use futures::{StreamExt, TryStreamExt};
-use spaceport_core::Timestamp;
 use spaceport_runtime::{Container, ContainerId, ContainerSpec, ContainerState, Exit, RuntimeError};
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 
 use crate::client::{CALL_TIMEOUT, START_TIMEOUT, absent, engine_error, status_of, within};
+use crate::clock::timestamp;
 use crate::{DockerRuntime, labels, scratch};
 
 /// Containers inspected at the same time when all are listed.
@@ -31,10 +29,13 @@ const INSPECT_AT_ONCE: usize = 16;
 /// An app's log kept by the engine; Spaceport keeps its own copy.
 const LOG_FILE_SIZE: &str = "10m";
 const LOG_FILES: &str = "2";
-/// Open files, soft and hard.
-const OPEN_FILES: i64 = 65_536;
+/// How often to look for a container that another call is creating.
+const LISTED_EVERY: Duration = Duration::from_millis(50);
+/// Open files, soft and hard. Not more, since an engine that is itself in a container cannot give
+/// more than it has, and then nothing would start.
+const OPEN_FILES: i64 = 16_384;
 /// The scheduler's period; a quota is a share of it.
-const CPU_PERIOD_US: i64 = 100_000;
+pub(crate) const CPU_PERIOD_US: i64 = 100_000;
 /// The smallest quota the kernel takes.
 const CPU_QUOTA_MIN_US: i64 = 1_000;
 
@@ -46,18 +47,7 @@ pub(crate) async fn start(runtime: &DockerRuntime, spec: ContainerSpec) -> Resul
         Some(container) => return Ok(container),
         None => match create(runtime, &docker, &spec).await? {
             Some(id) => id,
-            // Another call made it in between.
-            None => {
-                find(runtime, &docker, &instance)
-                    .await?
-                    .ok_or_else(|| {
-                        let name = name_of(&instance);
-                        let operation = format!("create the container of space {}", spec.space);
-                        engine_error(operation, format!("the name {name} is taken by a container that is not ours"))
-                    })?
-                    .id
-                    .0
-            }
+            None => made_by_another(runtime, &docker, &spec).await?,
         },
     };
     if let Err(error) = launch(runtime, &docker, &spec, &id).await {
@@ -126,6 +116,26 @@ async fn create(
         }
         Err(error) => Err(error),
     }
+}
+
+/// The container that another call is creating: its name is taken a moment before it is listed.
+async fn made_by_another(
+    runtime: &DockerRuntime,
+    docker: &Docker,
+    spec: &ContainerSpec,
+) -> Result<String, RuntimeError> {
+    let instance = spec.instance.to_string();
+    let mut left = CALL_TIMEOUT;
+    while !left.is_zero() {
+        if let Some(found) = find(runtime, docker, &instance).await? {
+            return Ok(found.id.0);
+        }
+        tokio::time::sleep(LISTED_EVERY).await;
+        left = left.saturating_sub(LISTED_EVERY);
+    }
+    let operation = format!("create the container of space {}", spec.space);
+    let name = name_of(&instance);
+    Err(engine_error(operation, format!("the name {name} is taken by a container that is not ours; remove that one")))
 }
 
 /// Starting a running container is success for the engine, so two calls at once agree.
@@ -225,14 +235,6 @@ fn address(response: &ContainerInspectResponse, config: &crate::DockerConfig, po
     let networks = response.network_settings.as_ref()?.networks.as_ref()?;
     let ip: IpAddr = networks.get(&config.network)?.ip_address.as_ref()?.parse().ok()?;
     Some(SocketAddr::new(ip, port))
-}
-
-/// The engine writes `0001-01-01T00:00:00Z` for "never".
-fn timestamp(text: Option<&str>) -> Timestamp {
-    let nanos = text
-        .and_then(|text| OffsetDateTime::parse(text, &Rfc3339).ok())
-        .map_or(0, |at| i64::try_from(at.unix_timestamp_nanos() / 1_000_000).unwrap_or_default().max(0));
-    Timestamp::from_millis(nanos)
 }
 
 pub(crate) async fn stop(docker: &Docker, id: &str, grace: Duration) -> Result<(), RuntimeError> {

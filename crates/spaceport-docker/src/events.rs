@@ -7,7 +7,7 @@ use futures::stream::BoxStream;
 use spaceport_runtime::{ContainerEvent, RuntimeError};
 
 use crate::client::{CALL_TIMEOUT, within};
-use crate::labels;
+use crate::{clock, labels};
 
 /// What changes a state a caller can see. `exec_*` would report our own looks into a container.
 const ACTIONS: [&str; 4] = ["start", "die", "oom", "destroy"];
@@ -22,7 +22,11 @@ pub(crate) async fn follow(
     let mut filters = labels::filter(&[(labels::INSTALLATION, installation), (labels::ROLE, labels::ROLE_APP)]);
     filters.insert("type".to_owned(), vec!["container".to_owned()]);
     filters.insert("event".to_owned(), ACTIONS.map(str::to_owned).to_vec());
-    let options = EventsOptions { since: info.system_time, filters: Some(filters), ..Default::default() };
+    let options = EventsOptions {
+        since: info.system_time.as_deref().and_then(clock::since),
+        filters: Some(filters),
+        ..Default::default()
+    };
     Ok(Box::pin(async_stream::stream! {
         let mut events = docker.events(Some(options));
         while let Some(Ok(event)) = events.next().await {

@@ -15,6 +15,7 @@ mod app;
 mod archive;
 mod cgroup;
 mod client;
+mod clock;
 mod commit;
 mod config;
 mod dockerfile;

@@ -12,11 +12,10 @@ use futures::StreamExt;
 use futures::stream::BoxStream;
 use spaceport_core::Timestamp;
 use spaceport_runtime::{LogLine, LogPosition, RuntimeError};
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 
 use crate::app::inspect_raw;
 use crate::client::classify;
+use crate::clock;
 
 /// Longer lines are cut in pieces of this size.
 const LINE_BYTES: usize = 64 << 10;
@@ -86,12 +85,8 @@ impl Joined {
 /// `2026-01-02T03:04:05.123456789Z text`
 fn split(frame: &[u8]) -> (Option<LogPosition>, &[u8]) {
     let at = frame.iter().position(|&byte| byte == b' ').unwrap_or(frame.len());
-    let stamp = std::str::from_utf8(&frame[..at]).ok().and_then(|text| OffsetDateTime::parse(text, &Rfc3339).ok());
-    match stamp {
-        Some(stamp) => {
-            let nanos = i64::try_from(stamp.unix_timestamp_nanos()).unwrap_or(i64::MAX);
-            (Some(LogPosition(nanos)), frame.get(at + 1..).unwrap_or_default())
-        }
+    match std::str::from_utf8(&frame[..at]).ok().and_then(clock::nanos) {
+        Some(nanos) => (Some(LogPosition(nanos)), frame.get(at + 1..).unwrap_or_default()),
         None => (None, frame),
     }
 }

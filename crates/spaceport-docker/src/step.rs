@@ -21,6 +21,7 @@ use spaceport_runtime::{BuildStep, Keep, LogSink, RuntimeError, StepOutcome};
 use tokio::io::AsyncWriteExt;
 use tokio_util::sync::CancellationToken;
 
+use crate::app::CPU_PERIOD_US;
 use crate::app::{bytes, inspect_raw, ulimits};
 use crate::archive::{self, Entry};
 use crate::client::{CALL_TIMEOUT, START_TIMEOUT, classify, engine_error, within};
@@ -115,7 +116,10 @@ fn body(runtime: &DockerRuntime, step: &BuildStep) -> ContainerCreateBody {
             pids_limit: Some(i64::from(limits.pids)),
             memory: Some(bytes(limits.memory_bytes)),
             memory_swap: Some(bytes(limits.memory_bytes)),
-            nano_cpus: Some(i64::from(limits.cpu_millicores) * 1_000_000),
+            // As a quota and not as a count of CPUs: the engine refuses a count above the machine's,
+            // and a site's limit must not depend on how large its smallest node is.
+            cpu_period: Some(CPU_PERIOD_US),
+            cpu_quota: Some(i64::from(limits.cpu_millicores) * CPU_PERIOD_US / 1000),
             ulimits: Some(ulimits()),
             network_mode: Some(config.network.clone()),
             dns: config.dns_servers(),
@@ -144,10 +148,11 @@ async fn fill(runtime: &DockerRuntime, docker: &Docker, step: &BuildStep, id: &s
         trust.install(docker, id).await?;
     }
     if let Some((_, path)) = &step.cache {
-        // A new volume belongs to root; the entry `.` gives its top to the step's user.
+        // A new volume belongs to root. Unpacking its directory over it, from above, changes the
+        // owner; an entry `.` inside it would be skipped by the engine.
         let owner = step.user.split(':').next().and_then(|user| user.parse().ok()).unwrap_or(0);
-        let top = archive::small(&[Entry::Directory { path: ".", owner }])?;
-        archive::upload(docker, id, path, top).await?;
+        let top = archive::small(&[Entry::Directory { path: path.trim_start_matches('/'), owner }])?;
+        archive::upload(docker, id, "/", top).await?;
     }
     if let Some((path, tar)) = &step.input {
         archive::upload_file(docker, id, path, tar).await?;

@@ -119,8 +119,12 @@ where
     };
     let status = running.wait(IDLE_TIMEOUT, operation).await?;
     match (status.success(), sent) {
-        // After it has answered, git ends with an error for what the answer already says.
-        (true, _) | (false, 1..) => Ok(()),
+        (true, _) => Ok(()),
+        // The answer itself tells the client, as `ERR` or in the status of the push.
+        (false, 1..) => {
+            tracing::debug!(git.command = operation, %status, message, "git ended with an error after it had answered");
+            Ok(())
+        }
         (false, 0) if status.code() == Some(128) && !message.is_empty() => Err(GitError::Request(message)),
         (false, 0) => Err(failed(operation, status, message)),
     }

@@ -8,7 +8,6 @@ use spaceport_core::route::{Route, Standing};
 use spaceport_core::{SpaceStage, Timestamp};
 
 use crate::body::ProxyBody;
-use crate::headers::VARY_CREDENTIALS;
 use crate::pages::{self, Mood, Page, elapsed};
 use crate::vet::Refused;
 
@@ -46,14 +45,8 @@ pub(crate) fn not_found(of_spaces: bool, page: bool) -> Response<ProxyBody> {
 /// The hub did not answer: its handler failed.
 pub(crate) fn hub_failed(page: bool) -> Response<ProxyBody> {
     let (message, text) = ("The hub could not answer", "Please try again. The server's log has the cause.");
-    Failure {
-        status: StatusCode::INTERNAL_SERVER_ERROR,
-        code: "InternalError",
-        message,
-        space: None,
-        retry: None,
-    }
-    .answer(page, &plain(Mood::Wrong, PRODUCT, message, text))
+    Failure { status: StatusCode::INTERNAL_SERVER_ERROR, code: "InternalError", message, space: None, retry: None }
+        .answer(page, &plain(Mood::Wrong, PRODUCT, message, text))
 }
 
 /// What became of a request to an app that should have answered.
@@ -165,10 +158,7 @@ pub(crate) fn no_file(route: &Route, page: bool) -> Response<ProxyBody> {
 pub(crate) fn file_failed(route: &Route, page: bool) -> Response<ProxyBody> {
     let message = "The file could not be read";
     Failure { status: StatusCode::INTERNAL_SERVER_ERROR, code: "InternalError", message, space: None, retry: None }
-        .answer(
-            page,
-            &plain(Mood::Wrong, &label(route), message, "Please try again. The server's log has the cause."),
-        )
+        .answer(page, &plain(Mood::Wrong, &label(route), message, "Please try again. The server's log has the cause."))
 }
 
 /// A method that static files do not have.
@@ -210,7 +200,7 @@ impl Failure<'_> {
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        headers.insert(VARY, VARY_CREDENTIALS.1.clone());
+        headers.insert(VARY, HeaderValue::from_static("accept, authorization, x-hf-authorization"));
         headers.insert(X_ERROR_CODE, HeaderValue::from_static(code));
         if let Ok(message) = HeaderValue::from_str(message) {
             headers.insert(X_ERROR_MESSAGE, message);

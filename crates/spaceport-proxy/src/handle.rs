@@ -61,7 +61,10 @@ async fn by_host(
     let mut wait = hold::Hold::new();
     loop {
         let Some(found) = site.filter(|site| may_reach(worker, site, &request.parts)) else {
-            return answers::not_found(is_below(host, &worker.config.spaces_domain), answers::wants_page(&request.parts));
+            return answers::not_found(
+                is_below(host, &worker.config.spaces_domain),
+                answers::wants_page(&request.parts),
+            );
         };
         worker.used(&found);
         match &found.route.target {

@@ -3,8 +3,8 @@
 
 use bytes::{BufMut, BytesMut};
 use http::header::{
-    self, CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, Entry, HOST, HeaderMap, HeaderName, HeaderValue,
-    PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE,
+    CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, Entry, HOST, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHENTICATE,
+    PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE,
 };
 use std::cell::RefCell;
 use std::net::IpAddr;
@@ -142,7 +142,7 @@ impl RequestIds {
         }
         for (value, digits) in [(*seed, 16), (*count, LEN - 16)] {
             for digit in (0..digits).rev() {
-                buffer.put_u8(DIGITS[(value >> (digit * 4)) as usize & 15]);
+                buffer.put_u8(DIGITS[usize::from((value >> (digit * 4)).to_le_bytes()[0] & 15)]);
             }
         }
         HeaderValue::from_maybe_shared(buffer.split().freeze()).unwrap_or(HeaderValue::from_static("0"))
@@ -287,10 +287,6 @@ pub(crate) fn bearer<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'
     let token = token.trim();
     (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)
 }
-
-/// Headers of answers that change with the credential.
-pub(crate) const VARY_CREDENTIALS: (HeaderName, HeaderValue) =
-    (header::VARY, HeaderValue::from_static("authorization, x-hf-authorization, accept"));
 
 #[cfg(test)]
 #[path = "headers/tests.rs"]

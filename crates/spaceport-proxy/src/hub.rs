@@ -86,12 +86,7 @@ impl Hub {
         });
         let task = AbortOnDropHandle::new(task);
         let (parts, hint, frames) = receive.await.ok()?;
-        let mut left = hint.exact();
-        if left == Some(0) {
-            left = None;
-        }
-        let ended = hint.exact() == Some(0);
-        let body = Relayed { frames, left, ended, hint, _task: task };
+        let body = Relayed { frames, hint, ended: hint.exact() == Some(0), _task: task };
         Some(Response::from_parts(parts, body.boxed_unsync()))
     }
 }
@@ -99,9 +94,9 @@ impl Hub {
 /// A body that is produced on another runtime.
 struct Relayed {
     frames: mpsc::Receiver<Result<Frame<Bytes>, BoxError>>,
-    left: Option<u64>,
-    ended: bool,
+    /// What is left.
     hint: SizeHint,
+    ended: bool,
     _task: AbortOnDropHandle<()>,
 }
 
@@ -109,27 +104,27 @@ impl Body for Relayed {
     type Data = Bytes;
     type Error = BoxError;
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        if self.ended {
+            return Poll::Ready(None);
+        }
         let frame = ready!(self.frames.poll_recv(cx));
         match &frame {
-            None => {
-                // A producer that panicked must not look like a body that is complete.
-                if self.left.is_some_and(|left| left > 0) {
-                    self.left = None;
-                    return Poll::Ready(Some(Err("the answer ended early".into())));
-                }
-                self.ended = true;
-            }
             Some(Ok(frame)) => {
-                if let (Some(left), Some(data)) = (&mut self.left, frame.data_ref()) {
-                    *left = left.saturating_sub(data.len() as u64);
+                if let (Some(left), Some(data)) = (self.hint.exact(), frame.data_ref()) {
+                    let left = left.saturating_sub(data.len() as u64);
+                    self.hint = SizeHint::with_exact(left);
+                    self.ended = left == 0;
                 }
-                self.ended = self.left == Some(0);
             }
             Some(Err(_)) => {}
+            None => {
+                self.ended = true;
+                // A producer that panicked must not look like a body that is complete.
+                if self.hint.lower() > 0 {
+                    return Poll::Ready(Some(Err("the answer of the hub ended early".into())));
+                }
+            }
         }
         Poll::Ready(frame)
     }
@@ -139,6 +134,6 @@ impl Body for Relayed {
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.left.map_or_else(|| self.hint.clone(), SizeHint::with_exact)
+        self.hint
     }
 }

@@ -6,7 +6,7 @@
 //! best: a thread per core, nothing shared between threads, one coarse clock per thread instead of
 //! a timer per request, and own pools of upstream connections.
 //!
-//! Reading order: [`Proxy`] (threads and listeners), `handle` (one request), `forward` (to an
+//! Reading order: [`Proxy`] (threads and listeners), `session` (one connection), `handle` (one request), `forward` (to an
 //! app), `files` (static Spaces), `hold`, `answers` and `pages`, `drain`.
 
 mod answers;
@@ -22,6 +22,7 @@ mod hold;
 mod hub;
 mod pages;
 mod server;
+mod session;
 mod upstream;
 mod vet;
 mod worker;

@@ -4,18 +4,15 @@
 //! per request. A connection goes back only when its answer was read *and* its request was sent in
 //! full; otherwise the next request would wait for a slow client that still uploads.
 
+mod bodies;
+
 use std::cell::{Cell, OnceCell, RefCell};
 use std::io;
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::Bytes;
-use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use socket2::{SockRef, TcpKeepalive};
@@ -25,10 +22,11 @@ use tokio::sync::{Notify, mpsc};
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
-use crate::body::BoxError;
 use crate::config::Timeouts;
 use crate::connection::Ticks;
 use crate::drain::Note;
+
+pub(crate) use self::bodies::{AnswerBody, RequestBody};
 
 /// Largest read buffer of a connection to an app; more costs memory, not time.
 const MAX_BUFFER: usize = 128 * 1024;
@@ -174,9 +172,8 @@ impl Instance {
             if self.open.get() < self.limit {
                 return Ok((self.connect(timeouts).await?, false));
             }
-            self.waiting.set(self.waiting.get() + 1);
+            let _waiting = Waiting::new(&self.waiting);
             let freed = timeout(timeouts.connect, self.freed.notified()).await;
-            self.waiting.set(self.waiting.get() - 1);
             freed.map_err(|_| ConnectError::Busy { limit: self.limit })?;
         }
     }
@@ -276,6 +273,22 @@ impl Connection {
     }
 }
 
+/// Counts a request that waits for a connection, also when its client goes away meanwhile.
+struct Waiting<'a>(&'a Cell<usize>);
+
+impl<'a> Waiting<'a> {
+    fn new(count: &'a Cell<usize>) -> Self {
+        count.set(count.get() + 1);
+        Self(count)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
+    }
+}
+
 /// A place among the connections of an instance.
 pub(crate) struct Slot(Rc<Instance>);
 
@@ -305,83 +318,6 @@ impl Drop for InFlight {
             for ticket in self.0.tickets.take() {
                 let _ = self.0.notes.send(Note::Idle(ticket));
             }
-        }
-    }
-}
-
-/// The body of a request on its way to an app.
-pub(crate) enum RequestBody {
-    Empty,
-    Client { body: Incoming, exchange: Rc<Exchange> },
-}
-
-impl Body for RequestBody {
-    type Data = Bytes;
-    type Error = BoxError;
-
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        let Self::Client { body, exchange } = self.get_mut() else { return Poll::Ready(None) };
-        let frame = Pin::new(&mut *body).poll_frame(cx);
-        if matches!(frame, Poll::Ready(None)) || body.is_end_stream() {
-            exchange.sent.set(true);
-        }
-        frame.map_err(Into::into)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        match self {
-            Self::Empty => true,
-            Self::Client { body, .. } => body.is_end_stream(),
-        }
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        match self {
-            Self::Empty => SizeHint::with_exact(0),
-            Self::Client { body, .. } => body.size_hint(),
-        }
-    }
-}
-
-/// The body of an app's answer. Dropping it frees the connection, for the next request or for good.
-pub(crate) struct AnswerBody {
-    body: Incoming,
-    ended: bool,
-    connection: Option<Connection>,
-    in_flight: InFlight,
-}
-
-impl AnswerBody {
-    pub(crate) fn new(body: Incoming, connection: Connection, in_flight: InFlight) -> Self {
-        Self { ended: body.is_end_stream(), body, connection: Some(connection), in_flight }
-    }
-
-    pub(crate) fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        let frame = Pin::new(&mut self.body).poll_frame(cx);
-        match &frame {
-            Poll::Ready(None) => self.ended = true,
-            Poll::Ready(Some(Ok(_))) => self.ended = self.body.is_end_stream(),
-            _ => {}
-        }
-        frame.map_err(Into::into)
-    }
-
-    pub(crate) fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    pub(crate) fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
-}
-
-impl Drop for AnswerBody {
-    fn drop(&mut self) {
-        let Some(connection) = self.connection.take() else { return };
-        if self.ended && connection.exchange.sent.get() {
-            self.in_flight.instance().put_back(connection);
-        } else {
-            connection.cut();
         }
     }
 }

@@ -42,7 +42,11 @@ pub(crate) fn host_name(authority: &str) -> Option<Cow<'_, str>> {
             if !host.bytes().all(label) {
                 return None;
             }
-            (host.strip_suffix('.').unwrap_or(host), port)
+            let host = host.strip_suffix('.').unwrap_or(host);
+            if host.split('.').any(str::is_empty) {
+                return None;
+            }
+            (host, port)
         }
     };
     if host.is_empty() || host.len() > 253 || port.len() > 5 || !port.bytes().all(|b| b.is_ascii_digit()) {
@@ -144,6 +148,8 @@ mod tests {
             ("[::1]", Some("[::1]")),
             ("", None),
             (".", None),
+            ("a..", None),
+            (".a", None),
             ("a b", None),
             ("a@b", None),
             ("a/b", None),
@@ -170,13 +176,39 @@ mod tests {
             ("user in target", Request::get("http://x@a/").header("host", "a")),
             ("connect", Request::connect("a:80").header("host", "a:80")),
             ("non-ascii target", Request::get("/\u{e9}").header("host", "a")),
-            ("two lengths", Request::post("/").header("host", "a").header("content-length", "1").header("content-length", "1")),
+            (
+                "two lengths",
+                Request::post("/").header("host", "a").header("content-length", "1").header("content-length", "1"),
+            ),
             ("signed length", Request::post("/").header("host", "a").header("content-length", "+1")),
             ("gzip, chunked", Request::post("/").header("host", "a").header("transfer-encoding", "gzip, chunked")),
-            ("two encodings", Request::post("/").header("host", "a").header("transfer-encoding", "chunked").header("transfer-encoding", "chunked")),
-            ("length and encoding", Request::post("/").header("host", "a").header("transfer-encoding", "chunked").header("content-length", "1")),
+            (
+                "two encodings",
+                Request::post("/")
+                    .header("host", "a")
+                    .header("transfer-encoding", "chunked")
+                    .header("transfer-encoding", "chunked"),
+            ),
+            (
+                "length and encoding",
+                Request::post("/")
+                    .header("host", "a")
+                    .header("transfer-encoding", "chunked")
+                    .header("content-length", "1"),
+            ),
         ] {
             assert!(check(request.body(()).unwrap()).is_err(), "{name}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn a_normalised_host_is_its_own_normal_form(authority in "\\PC{0,40}|[a-zA-Z0-9.:\\[\\]-]{0,40}") {
+            if let Some(host) = host_name(&authority) {
+                proptest::prop_assert!(!host.bytes().any(|b| b.is_ascii_uppercase() || b <= b' ' || b == b'/' || b == b'@'));
+                let again = host_name(&host);
+                proptest::prop_assert_eq!(again.as_deref(), Some(&*host));
+            }
         }
     }
 }

@@ -165,12 +165,15 @@ impl Worker {
         instances.retain(|_, instance| !instance.is_gone());
     }
 
-    pub(crate) async fn table_changes(self: Rc<Self>) {
+    /// Takes every table as it comes, for those who wait for one.
+    pub(crate) async fn table_changes(&self) {
         let mut routes = self.routes.borrow().clone();
         while routes.changed().await.is_ok() {
             routes.borrow_and_update();
             self.refresh();
         }
+        // The control plane has ended; what it said last holds.
+        std::future::pending().await
     }
 
     fn instance(&self, name: &str, address: std::net::SocketAddr, space: SpaceId) -> Rc<Instance> {

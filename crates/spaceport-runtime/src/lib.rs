@@ -121,6 +121,8 @@ pub trait Runtime: Send + Sync + 'static {
 
     /// Creates and starts the container of an instance. If one with the same instance label
     /// exists, it is started (if it never ran) and returned: calling twice starts one.
+    /// A command that cannot be run is `CommandNotFound` when the engine notices it, or an exit
+    /// with code 126 or 127 when the container's init does.
     async fn start(&self, spec: ContainerSpec) -> Result<Container, RuntimeError>;
 
     /// All app containers of this installation, running or not.

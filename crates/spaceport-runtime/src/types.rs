@@ -171,7 +171,9 @@ pub struct BuildStep {
     pub env: BTreeMap<String, String>,
     /// An archive (tar) unpacked before the step: path in the container and file on this host.
     pub input: Option<(String, PathBuf)>,
-    /// A download cache: volume name and mount path. Created when missing, owned by the step's user.
+    /// A download cache: volume name and mount path. Created when missing, owned by the step's
+    /// user. Folders above it that the image lacks are made by the engine and belong to root, so
+    /// `/cache` is a better path than one in a home directory.
     pub cache: Option<(String, String)>,
     /// Limits.
     pub limits: BuildLimits,
@@ -186,7 +188,7 @@ pub enum Keep {
     Image(ImageSettings),
     /// A path of the container becomes a tar file on this host.
     Archive {
-        /// Absolute path in the container.
+        /// Absolute path in the container; entries of the archive begin with its last part.
         path: String,
         /// File to write.
         to: PathBuf,

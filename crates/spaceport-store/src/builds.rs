@@ -70,6 +70,7 @@ const BUILD_ADD: &str = "INSERT INTO builds (id, space_id, number, sha, rebuild,
      FROM builds WHERE space_id = $2 ON CONFLICT DO NOTHING";
 const BUILD_BY_ID: &str = "SELECT * FROM builds WHERE id = $1";
 const BUILD_OF: &str = "SELECT * FROM builds WHERE space_id = $1 AND sha = $2 AND rebuild = $3";
+const BUILD_BY_NUMBER: &str = "SELECT * FROM builds WHERE space_id = $1 AND number = $2";
 const BUILDS_OF: &str = "SELECT * FROM builds WHERE space_id = $1 ORDER BY number DESC LIMIT $2";
 const BUILD_LAST_GOOD: &str =
     "SELECT * FROM builds WHERE space_id = $1 AND state = 'succeeded' ORDER BY number DESC LIMIT 1";
@@ -131,6 +132,17 @@ impl Store {
     pub async fn build_of(&self, space: SpaceId, sha: &CommitSha, rebuild: i64) -> Result<Option<Build>, StoreError> {
         run!(self, "build_of", db => sqlx::query_as::<_, BuildRow>(BUILD_OF)
             .bind(space.to_string()).bind(sha.as_str()).bind(rebuild).fetch_optional(db))?
+        .map(BuildRow::into_build)
+        .transpose()
+    }
+
+    /// A build by its number within the Space.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn build_by_number(&self, space: SpaceId, number: i64) -> Result<Option<Build>, StoreError> {
+        run!(self, "build_by_number", db => sqlx::query_as::<_, BuildRow>(BUILD_BY_NUMBER)
+            .bind(space.to_string()).bind(number).fetch_optional(db))?
         .map(BuildRow::into_build)
         .transpose()
     }

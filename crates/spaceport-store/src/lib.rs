@@ -19,7 +19,7 @@ pub use accounts::NewToken;
 pub use audit::AuditEntry;
 pub use builds::BuildEnd;
 pub use settings::{Secret, Variable};
-pub use spaces::{NewSpace, SpaceFilter};
+pub use spaces::{NewSpace, SpaceFilter, SpaceSort};
 
 use std::path::Path;
 use std::str::FromStr;

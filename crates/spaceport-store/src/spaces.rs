@@ -43,6 +43,16 @@ pub struct NewSpace {
     pub at: Timestamp,
 }
 
+/// The order of a list: always the newest first.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub enum SpaceSort {
+    /// By last change.
+    #[default]
+    Updated,
+    /// By creation.
+    Created,
+}
+
 /// Which Spaces a list holds.
 #[derive(Debug, Default, Clone)]
 pub struct SpaceFilter {
@@ -54,7 +64,9 @@ pub struct SpaceFilter {
     pub author: Option<String>,
     /// Substring of `owner/name`, whatever its case.
     pub search: Option<String>,
-    /// After this `(updated_at, id)`.
+    /// In this order.
+    pub sort: SpaceSort,
+    /// After this time (of the order) and id.
     pub after: Option<(i64, String)>,
     /// At most so many.
     pub limit: i64,
@@ -130,12 +142,20 @@ const SPACES: &str = "SELECT * FROM spaces WHERE run <> 'deleting' \
      AND ($3 = '' OR name_key LIKE $3 ESCAPE '\\') AND ($4 = '' OR name_key LIKE $4 ESCAPE '\\') \
      AND (updated_at < $5 OR (updated_at = $5 AND id < $6)) \
      ORDER BY updated_at DESC, id DESC LIMIT $7";
+const SPACES_BY_CREATION: &str = "SELECT * FROM spaces WHERE run <> 'deleting' \
+     AND ($1 OR visibility <> 'private' OR owner_id = $2) \
+     AND ($3 = '' OR name_key LIKE $3 ESCAPE '\\') AND ($4 = '' OR name_key LIKE $4 ESCAPE '\\') \
+     AND (created_at < $5 OR (created_at = $5 AND id < $6)) \
+     ORDER BY created_at DESC, id DESC LIMIT $7";
 const SPACE_SET_DESIRED: &str = "UPDATE spaces SET run = $1, head = $2, rebuild = $3, no_cache = $4, restart = $5, \
      hardware = $6, sleep_after_s = $7, updated_at = $8, generation = generation + 1 \
      WHERE id = $9 AND generation = $10";
 const SPACE_SET_VISIBILITY: &str =
     "UPDATE spaces SET visibility = $1, updated_at = $2, generation = generation + 1 WHERE id = $3";
 const SPACE_SET_STAGE: &str = "UPDATE spaces SET stage = $1, diagnosis = $2 WHERE id = $3";
+const SPACE_DOOM: &str = "UPDATE spaces SET run = 'deleting', stage = 'DELETING', diagnosis = NULL, \
+     name_key = '!' || id, subdomain = id, updated_at = $1, generation = generation + 1 \
+     WHERE id = $2 AND run <> 'deleting'";
 const SPACE_DELETE: &str = "DELETE FROM spaces WHERE id = $1 AND run = 'deleting'";
 const REVISION: &str = "SELECT inspection FROM revisions WHERE space_id = $1 AND sha = $2";
 const REVISION_ADD: &str = "INSERT INTO revisions (space_id, sha, inspection, created_at) VALUES ($1, $2, $3, $4) \
@@ -238,7 +258,7 @@ impl Store {
             .collect()
     }
 
-    /// Spaces a viewer may see, last changed first.
+    /// Spaces a viewer may see, newest first.
     ///
     /// # Errors
     /// When the database fails.
@@ -246,7 +266,11 @@ impl Store {
         let (at, id) = filter.after.clone().unwrap_or((i64::MAX, String::new()));
         let author = filter.author.as_ref().map_or(String::new(), |author| format!("{}/%", like(author)));
         let search = filter.search.as_ref().map_or(String::new(), |search| format!("%{}%", like(search)));
-        run!(self, "spaces", db => sqlx::query_as::<_, SpaceRow>(SPACES)
+        let sql = match filter.sort {
+            SpaceSort::Updated => SPACES,
+            SpaceSort::Created => SPACES_BY_CREATION,
+        };
+        run!(self, "spaces", db => sqlx::query_as::<_, SpaceRow>(sql)
             .bind(filter.all)
             .bind(filter.viewer.map_or(String::new(), |id| id.to_string()))
             .bind(&author)
@@ -341,6 +365,17 @@ impl Store {
             .bind(diagnosis.map(to_json))
             .bind(id.to_string())
             .execute(db).map_ok(crate::unit))
+    }
+
+    /// Marks a Space for deletion and frees its name and host label at once, so that both can be
+    /// used again while the rest of it goes; `false` when that was done before.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn space_doom(&self, id: SpaceId, at: Timestamp) -> Result<bool, StoreError> {
+        run!(self, "space_doom", db => sqlx::query(SPACE_DOOM)
+            .bind(at.as_millis()).bind(id.to_string()).execute(db).map_ok(crate::Rows::rows))
+        .map(|rows| rows == 1)
     }
 
     /// Forgets a Space that is being deleted, with everything that hangs on it.

@@ -1,2 +1,54 @@
-//! The `spaceport` binary.
-fn main() {}
+//! The `spaceport` binary: the only place that knows every crate, reads the environment and
+//! decides when to stop.
+
+mod config;
+mod serve;
+mod state;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// The open, self-hosted home for AI demos.
+#[derive(Debug, Parser)]
+#[command(name = "spaceport", version, about, arg_required_else_help = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the server: hub, builds, apps and proxy on one address.
+    ///
+    /// Settings come from the environment (SPACEPORT_LISTEN, SPACEPORT_HUB_URL,
+    /// SPACEPORT_SPACES_DOMAIN, SPACEPORT_DATA_DIR, SPACEPORT_DATABASE_URL,
+    /// SPACEPORT_ADMIN_TOKEN, SPACEPORT_CA_BUNDLE) and from a TOML file; the environment wins.
+    Serve {
+        /// The configuration file; default: spaceport.toml in the working directory, if it exists.
+        #[arg(long, env = "SPACEPORT_CONFIG")]
+        config: Option<PathBuf>,
+    },
+    /// Print the configuration that `serve` would use, and check it.
+    Config {
+        /// The configuration file.
+        #[arg(long, env = "SPACEPORT_CONFIG")]
+        config: Option<PathBuf>,
+    },
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let result = match arguments.command {
+        Command::Serve { config } => config::Config::load(config.as_deref()).and_then(serve::run),
+        Command::Config { config } => config::Config::load(config.as_deref()).map(|config| println!("{config:#?}")),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("spaceport: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

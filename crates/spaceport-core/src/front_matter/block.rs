@@ -16,6 +16,8 @@ pub(super) struct Block<'a> {
     pub opened_at: u32,
     /// Line in the file of the first line of `text`.
     first_line: u32,
+    /// Characters of each line: every event of the parser asks for a place.
+    lengths: Vec<usize>,
 }
 
 /// A place in the file, both from 1.
@@ -46,9 +48,8 @@ impl Block<'_> {
     /// The place in the file of a line (from 1) and a column (from 0) of the block. It is kept
     /// inside the block: the parser reports an unexpected end one line behind it.
     pub(super) fn place(&self, line: usize, column: usize) -> Place {
-        let lines = Lines { rest: self.text.as_bytes() }.map(|line| line.content);
-        let (index, content) = lines.enumerate().take(line.max(1)).last().unwrap_or((0, &[]));
-        let length = String::from_utf8_lossy(content).chars().count();
+        let index = line.max(1).min(self.lengths.len().max(1)) - 1;
+        let length = self.lengths.get(index).copied().unwrap_or(0);
         let column = if index + 1 == line.max(1) { column.min(length) } else { length };
         Place { line: self.first_line.saturating_add(to_u32(index)), column: to_u32(column).saturating_add(1) }
     }
@@ -87,7 +88,7 @@ pub(super) fn find(readme: &[u8]) -> Result<Block<'_>, ConfigError> {
         let message = format!("the front matter has {length} bytes; at most {MAX_BLOCK_BYTES} are read");
         return Err(place.error("", message, ""));
     }
-    let block = |text| Block { text, opened_at, first_line: opened_at.saturating_add(1) };
+    let block = |text| Block { text, opened_at, first_line: opened_at.saturating_add(1), lengths: lengths(text) };
     let text = match std::str::from_utf8(content) {
         Ok(text) => text,
         Err(error) => {
@@ -103,6 +104,11 @@ pub(super) fn find(readme: &[u8]) -> Result<Block<'_>, ConfigError> {
         Some(at) => Err(end_of(&block(&text[..at])).error("", "the front matter holds a NUL character", "text")),
         None => Ok(block(text)),
     }
+}
+
+fn lengths(text: &str) -> Vec<usize> {
+    let chars = |line: Line<'_>| String::from_utf8_lossy(line.content).chars().count();
+    Lines { rest: text.as_bytes() }.map(chars).collect()
 }
 
 fn end_of(block: &Block<'_>) -> Place {

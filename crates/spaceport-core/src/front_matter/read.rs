@@ -1,5 +1,6 @@
 //! Takes values out of the tree by key and collects what is wrong with them.
 
+use super::MAX_ERRORS;
 use super::block::Place;
 use super::yaml::{Node, Value, shorten};
 use crate::config::ConfigError;
@@ -40,7 +41,9 @@ impl<'a> Fields<'a> {
     }
 
     pub(super) fn refuse(&mut self, place: Place, key: &str, message: impl Into<String>, allowed: &str) {
-        self.errors.push(place.error(key, message, allowed));
+        if self.errors.len() < MAX_ERRORS {
+            self.errors.push(place.error(key, message, allowed));
+        }
     }
 
     /// A single value.

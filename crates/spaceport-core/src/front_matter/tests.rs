@@ -176,6 +176,8 @@ fn hostile_yaml_is_refused_quickly() {
     assert!(errors[0].message.contains("too large"), "{errors:?}");
     let text = format!("a: &a {}\nb: [{}]", "x".repeat(30_000), "*a, ".repeat(2000));
     assert!(space(&text).unwrap_err()[0].message.contains("too large"));
+    // As many values on one line as fit, all of them wrong.
+    assert_eq!(space(&format!("models: [{}]", "é,".repeat(20_000))).unwrap_err().len(), MAX_ERRORS);
     assert_eq!(space("a: &a [x, y]\ntags: *a").unwrap().tags, ["x", "y"]);
 }
 

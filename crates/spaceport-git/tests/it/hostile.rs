@@ -131,3 +131,20 @@ async fn unknown_spaces_have_no_repository() {
         .await;
     assert!(said.contains("not found"), "{said}");
 }
+
+#[tokio::test]
+async fn a_client_that_falls_silent_is_given_up() {
+    let hub = Hub::start().await;
+    let body = || {
+        let start = futures::stream::iter(vec![Ok::<_, std::io::Error>(Bytes::from_static(b"00"))]);
+        let body = start.chain(futures::stream::pending());
+        Request { body, encoding: BodyEncoding::Identity, protocol: None }
+    };
+    let Push { output, done } = hub.repositories.receive_pack(hub.space, body(), &PushMessages::default()).unwrap();
+    // The clock now jumps to the next deadline whenever nothing else happens.
+    tokio::time::pause();
+    let (pushed, ()) = tokio::join!(done, output.for_each(|_| std::future::ready(())));
+    assert!(matches!(pushed, Err(GitError::ClientGone)), "{pushed:?}");
+    let fetched = hub.repositories.upload_pack(hub.space, body()).await;
+    assert!(matches!(fetched, Err(GitError::ClientGone)));
+}

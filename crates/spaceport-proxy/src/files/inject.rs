@@ -94,7 +94,10 @@ mod tests {
     fn the_script_comes_first_in_the_head() {
         for (document, expected) in [
             ("<!doctype html><html><head><title>x</title>", "<!doctype html><html><head>@<title>x</title>"),
-            ("<!DOCTYPE html>\n<HTML lang='a>b'>\n<HEAD data-x>\n<p>", "<!DOCTYPE html>\n<HTML lang='a>b'>\n<HEAD data-x>@\n<p>"),
+            (
+                "<!DOCTYPE html>\n<HTML lang='a>b'>\n<HEAD data-x>\n<p>",
+                "<!DOCTYPE html>\n<HTML lang='a>b'>\n<HEAD data-x>@\n<p>",
+            ),
             ("<!-- <head> --><html><body>", "<!-- <head> --><html>@<body>"),
             ("<header>x</header>", "@<header>x</header>"),
             ("plain", "@plain"),

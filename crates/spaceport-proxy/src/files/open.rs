@@ -72,7 +72,13 @@ fn look_up(root: &Path, name: String, index: &str) -> io::Result<Found> {
         }
         // EXDEV is a link that leads out; ELOOP a link to itself.
         Err(
-            Errno::NOENT | Errno::NOTDIR | Errno::XDEV | Errno::LOOP | Errno::NAMETOOLONG | Errno::ACCESS | Errno::NXIO
+            Errno::NOENT
+            | Errno::NOTDIR
+            | Errno::XDEV
+            | Errno::LOOP
+            | Errno::NAMETOOLONG
+            | Errno::ACCESS
+            | Errno::NXIO
             | Errno::INVAL,
         ) => return Ok(Found::Nothing),
         Err(error) => return Err(error.into()),

@@ -104,6 +104,6 @@ fn request_ids_differ_and_insane_ones_are_replaced() {
 #[test]
 fn bearer_tokens_are_read_whatever_the_case_of_the_scheme() {
     let headers = map(&[("authorization", "bearer hf_x")]);
-    assert_eq!(bearer(&headers, &header::AUTHORIZATION), Some("hf_x"));
-    assert_eq!(bearer(&map(&[("authorization", "Basic eDp5")]), &header::AUTHORIZATION), None);
+    assert_eq!(bearer(&headers, &http::header::AUTHORIZATION), Some("hf_x"));
+    assert_eq!(bearer(&map(&[("authorization", "Basic eDp5")]), &http::header::AUTHORIZATION), None);
 }

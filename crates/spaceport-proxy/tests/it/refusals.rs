@@ -60,7 +60,9 @@ async fn what_can_be_read_in_two_ways_never_reaches_an_app() {
 #[tokio::test]
 async fn a_length_beside_chunked_is_framed_anew() {
     let proxy = proxy(upstream("a", mirror().await)).await;
-    for lengths in ["Content-Length: 3\r\nTransfer-Encoding: chunked\r\n", "Transfer-Encoding: chunked\r\nContent-Length: 3\r\n"] {
+    for lengths in
+        ["Content-Length: 3\r\nTransfer-Encoding: chunked\r\n", "Transfer-Encoding: chunked\r\nContent-Length: 3\r\n"]
+    {
         let text = format!(
             "POST / HTTP/1.1\r\nHost: {HOST}\r\n{lengths}Connection: close\r\n\r\n2\r\nab\r\n0\r\n\r\nGET /smuggled HTTP/1.1\r\n\r\n"
         );
@@ -74,7 +76,13 @@ async fn a_length_beside_chunked_is_framed_anew() {
 #[tokio::test]
 async fn broken_chunks_end_the_request() {
     let proxy = proxy(upstream("a", mirror().await)).await;
-    for chunks in ["-1\r\nab\r\n0\r\n\r\n", "2;\nx\r\nab\r\n0\r\n\r\n", "0x2\r\nab\r\n0\r\n\r\n", "2\r\nabc\r\n0\r\n\r\n", "ffffffffffffffff1\r\n"] {
+    for chunks in [
+        "-1\r\nab\r\n0\r\n\r\n",
+        "2;\nx\r\nab\r\n0\r\n\r\n",
+        "0x2\r\nab\r\n0\r\n\r\n",
+        "2\r\nabc\r\n0\r\n\r\n",
+        "ffffffffffffffff1\r\n",
+    ] {
         let text = format!("POST / HTTP/1.1\r\nHost: {HOST}\r\nTransfer-Encoding: chunked\r\n\r\n{chunks}");
         let answer = proxy.raw_head(text.as_bytes()).await;
         assert!(!answer.contains(" 200 "), "{chunks:?}: {answer}");

@@ -43,7 +43,9 @@ async fn a_websocket_echoes_and_counts_as_in_flight() {
     assert_eq!(proxy.get("/", "").await.body, "b");
     socket.send(Message::text("still here")).await.unwrap();
     assert_eq!(soon(socket.next()).await.unwrap().unwrap(), Message::text("still here"));
-    assert!(proxy.events.try_recv().is_ok_and(|event| !matches!(event, spaceport_core::route::ProxyEvent::Drained { .. })));
+    assert!(
+        proxy.events.try_recv().is_ok_and(|event| !matches!(event, spaceport_core::route::ProxyEvent::Drained { .. }))
+    );
     socket.close(None).await.unwrap();
     drop(socket);
     proxy.drained("a").await;
@@ -60,7 +62,10 @@ async fn events_arrive_before_the_answer_ends() {
                 let event = events.lock().await.recv().await?;
                 Some((Ok(Frame::data(Bytes::from_static(event.as_bytes()))), events))
             });
-            Response::builder().header("content-type", "text/event-stream").body(StreamBody::new(stream).boxed_unsync()).unwrap()
+            Response::builder()
+                .header("content-type", "text/event-stream")
+                .body(StreamBody::new(stream).boxed_unsync())
+                .unwrap()
         }
     })
     .await;
@@ -126,7 +131,10 @@ async fn an_early_answer_arrives_and_its_connection_is_not_used_again() {
     let config = spaceport_proxy::ProxyConfig { threads: 1, ..config() };
     let proxy = proxy_with(config, upstream("a", address)).await;
     let mut stream = TcpStream::connect(proxy.address).await.unwrap();
-    stream.write_all(format!("POST / HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: 1000\r\n\r\nabc").as_bytes()).await.unwrap();
+    stream
+        .write_all(format!("POST / HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: 1000\r\n\r\nabc").as_bytes())
+        .await
+        .unwrap();
     assert!(soon(read_head(&mut stream)).await.starts_with("HTTP/1.1 413"));
     let next = proxy.get("/", "").await;
     assert_eq!((next.status, next.header("x-connection")), (413, Some("1")));
@@ -169,4 +177,34 @@ async fn an_answer_that_breaks_off_is_not_taken_for_a_whole_one() {
     let _ = soon(stream.read_to_end(&mut answer)).await;
     let answer = String::from_utf8_lossy(&answer);
     assert!(answer.contains("abc") && !answer.ends_with("0\r\n\r\n"), "{answer}");
+}
+
+#[tokio::test]
+async fn the_hub_streams_both_ways_at_once() {
+    let proxy = proxy(upstream("a", saying("app").await)).await;
+    let (pieces, pieces_in) = mpsc::channel::<&'static str>(1);
+    let body = futures::stream::unfold(pieces_in, async |mut pieces: mpsc::Receiver<&'static str>| {
+        let piece = pieces.recv().await?;
+        Some((Ok(Frame::data(Bytes::from_static(piece.as_bytes()))), pieces))
+    });
+    let mut client = proxy.client().await;
+    let request =
+        Request::post("/echo").header("host", "localhost").body(StreamBody::new(body).boxed_unsync()).unwrap();
+    let mut echo = soon(client.send_request(request)).await.unwrap().into_body();
+    for piece in ["one", "two"] {
+        pieces.send(piece).await.unwrap();
+        assert_eq!(soon(echo.frame()).await.unwrap().unwrap().into_data().unwrap(), piece);
+    }
+    drop(pieces);
+    assert!(soon(echo.frame()).await.is_none());
+}
+
+#[tokio::test]
+async fn a_handler_of_the_hub_that_panics_is_an_error_and_not_an_end() {
+    let proxy = proxy(upstream("a", saying("app").await)).await;
+    let ask = |path: &str| format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+    assert_eq!(proxy.request(&ask("/panic")).await.status, 500);
+    assert_eq!(proxy.request(&ask("/")).await.status, 200);
+    // A health check of an old load balancer names no host.
+    assert!(proxy.request("GET /api/health HTTP/1.0\r\n\r\n").await.body.starts_with("hub GET /api/health"));
 }

@@ -12,7 +12,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::combinators::UnsyncBoxBody;
-use http_body_util::{BodyExt, Full};
+use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use sha2::{Digest, Sha256};
@@ -74,11 +74,26 @@ pub async fn proxy_with(config: ProxyConfig, target: Target) -> TestProxy {
 }
 
 /// Answers with what it was asked, body included.
-async fn hub(request: Request<Incoming>) -> Response<Full<Bytes>> {
-    let (parts, body) = request.into_parts();
+async fn hub(request: Request<Incoming>) -> Response<TestBody> {
+    let (parts, mut body) = request.into_parts();
+    if parts.uri.path() == "/echo" {
+        // Piece by piece, as it comes.
+        let (send, frames) = mpsc::channel(1);
+        spawn(async move {
+            while let Some(Ok(frame)) = body.frame().await {
+                if send.send(Ok(frame)).await.is_err() {
+                    return;
+                }
+            }
+        });
+        let frames =
+            futures::stream::unfold(frames, async |mut frames: mpsc::Receiver<_>| Some((frames.recv().await?, frames)));
+        return Response::new(StreamBody::new(frames).boxed_unsync());
+    }
+    assert_ne!(parts.uri.path(), "/panic");
     let mut text = format!("hub {} {}\n{:?}\n", parts.method, parts.uri, parts.headers);
     text.push_str(&String::from_utf8_lossy(&body.collect().await.unwrap().to_bytes()));
-    Response::new(Full::from(text))
+    self::text(text)
 }
 
 pub fn route(target: Target) -> Route {
@@ -119,9 +134,8 @@ impl TestProxy {
     pub fn publish_private(&self, target: Target, token: &str) {
         let member = AccountId::new(Timestamp::from_millis(0), 7);
         let stranger = AccountId::new(Timestamp::from_millis(0), 8);
-        let hash = |token: &str| {
-            Sha256::digest(token.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect::<String>()
-        };
+        let hash =
+            |token: &str| Sha256::digest(token.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect::<String>();
         let tokens = HashMap::from([(hash(token), member), (hash("of-a-stranger"), stranger)]);
         let private = Route { access: Access::Members(HashSet::from([member])), ..route(target) };
         self.publish_with([(HOST, private)], tokens);

@@ -1,0 +1,181 @@
+//! Every path of the hub.
+//!
+//! API paths are matched as they arrive and decoded segment by segment, so `%2F` inside a segment
+//! stays inside it, as the Hub's clients expect.
+
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::Request;
+use axum::http::Method;
+use axum::http::header::{ACCEPT_RANGES, AUTHORIZATION, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderName, LINK, RANGE};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{any, get, post};
+use tower_http::cors::{Any, CorsLayer};
+use utoipa::OpenApi;
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::envelope::{X_REQUEST_ID, envelop};
+use crate::error::{ApiError, X_ERROR_CODE, X_ERROR_MESSAGE};
+use crate::state::ApiState;
+use crate::{account, admin, git, health, repos, spaces, streams, unasked, web};
+
+/// How long a browser keeps the answer to a preflight request.
+const PREFLIGHT_AGE: Duration = Duration::from_secs(24 * 60 * 60);
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Spaceport",
+        description = "The Hub's API for Spaces, and what Spaceport adds to it in the same style. \
+            Errors are `{\"error\": …}` with the headers `X-Error-Code`, `X-Error-Message` and `X-Request-Id`."
+    ),
+    tags(
+        (name = "site", description = "The server itself"),
+        (name = "account", description = "The caller"),
+        (name = "repositories", description = "Spaces as repositories"),
+        (name = "spaces", description = "How a Space runs"),
+        (name = "settings", description = "Variables and secrets"),
+        (name = "builds", description = "Builds, releases and attempts"),
+        (name = "logs", description = "Server-sent events"),
+        (name = "admin", description = "For site admins")
+    )
+)]
+struct Document;
+
+/// The router of the hub: API, git and web page.
+pub fn router(state: ApiState) -> Router {
+    let (api, document) = documented();
+    let json = document.to_json().expect("the OpenAPI document is JSON");
+    let openapi = move || {
+        let json = json.clone();
+        async move { ([(CONTENT_TYPE, "application/json")], json) }
+    };
+    Router::new()
+        .merge(api)
+        .route("/api/openapi.json", get(openapi))
+        .route("/api/telemetry/{*topic}", any(unasked::ignore_telemetry))
+        // A slash in a revision may also arrive as it is.
+        .route("/api/spaces/{owner}/{name}/revision/{*revision}", get(repos::info::get_space_revision))
+        .route("/api/spaces/{name}", get(repos::info::no_such_repo))
+        .route("/spaces/{owner}/{name}/info/refs", get(git::get_refs))
+        .route("/spaces/{owner}/{name}/git-upload-pack", post(git::upload_pack))
+        .route("/spaces/{owner}/{name}/git-receive-pack", post(git::receive_pack))
+        .fallback(elsewhere)
+        .method_not_allowed_fallback(|| async { ApiError::method_not_allowed() })
+        .layer(cors())
+        .layer(axum::middleware::from_fn(envelop))
+        .with_state(state)
+}
+
+/// The description of the API.
+#[must_use]
+pub fn openapi() -> utoipa::openapi::OpenApi {
+    documented().1
+}
+
+fn documented() -> (Router<ApiState>, utoipa::openapi::OpenApi) {
+    let (router, mut document) = OpenApiRouter::with_openapi(Document::openapi())
+        .routes(routes!(health::get_health))
+        .routes(routes!(unasked::list_agent_harnesses))
+        .routes(routes!(unasked::validate_yaml))
+        .routes(routes!(account::whoami::whoami))
+        .routes(routes!(account::tokens::list_own_tokens, account::tokens::create_own_token))
+        .routes(routes!(account::tokens::delete_own_token))
+        .routes(routes!(repos::create::create_repo))
+        .routes(routes!(repos::delete::delete_repo))
+        .routes(routes!(repos::list::list_spaces))
+        .routes(routes!(spaces::hardware::list_hardware))
+        .routes(routes!(repos::info::get_space_by_subdomain))
+        .routes(routes!(repos::info::get_space))
+        .routes(routes!(repos::settings::update_settings))
+        .routes(routes!(repos::auth_check::check_read))
+        .routes(routes!(repos::auth_check::check_write))
+        .routes(routes!(spaces::run::get_runtime))
+        .routes(routes!(spaces::run::get_host))
+        .routes(routes!(spaces::run::pause_space))
+        .routes(routes!(spaces::run::stop_space))
+        .routes(routes!(spaces::run::restart_space))
+        .routes(routes!(spaces::run::set_sleep_time))
+        .routes(routes!(spaces::hardware::set_hardware))
+        .routes(routes!(spaces::secrets::list_secrets, spaces::secrets::set_secret, spaces::secrets::delete_secret))
+        .routes(routes!(
+            spaces::variables::list_variables,
+            spaces::variables::set_variable,
+            spaces::variables::delete_variable
+        ))
+        .routes(routes!(spaces::builds::list_builds))
+        .routes(routes!(spaces::builds::get_build))
+        .routes(routes!(streams::build_log::get_build_log))
+        .routes(routes!(spaces::builds::cancel_build))
+        .routes(routes!(spaces::builds::list_releases))
+        .routes(routes!(spaces::builds::list_instances))
+        .routes(routes!(streams::build_log::stream_build_log))
+        .routes(routes!(streams::run_log::stream_run_log))
+        .routes(routes!(streams::events::stream_events))
+        .routes(routes!(streams::metrics::stream_metrics))
+        .routes(routes!(admin::users::list_users, admin::users::create_user))
+        .routes(routes!(admin::users::delete_user))
+        .routes(routes!(admin::tokens::list_tokens, admin::tokens::create_token))
+        .routes(routes!(admin::tokens::delete_token))
+        .routes(routes!(admin::site::list_tasks))
+        .routes(routes!(admin::site::list_audit))
+        .split_for_parts();
+    let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).bearer_format("hf_…").build();
+    let components = document.components.get_or_insert_default();
+    components.add_security_scheme("token", SecurityScheme::Http(bearer));
+    document.security = Some(vec![utoipa::openapi::SecurityRequirement::new("token", Vec::<String>::new())]);
+    (router, document)
+}
+
+/// Pages for browsers below every other path; the API's own format below `/api/`.
+async fn elsewhere(request: Request) -> Response {
+    let path = request.uri().path();
+    if path == "/api" || path.starts_with("/api/") {
+        return ApiError::not_found("There is nothing at this path").into_response();
+    }
+    if !matches!(*request.method(), Method::GET | Method::HEAD) {
+        return ApiError::method_not_allowed().into_response();
+    }
+    if web::is_file_path(path) && !web::has_file(path) && !path.starts_with("/spaces/") {
+        return ApiError::not_found("There is no such file").into_response();
+    }
+    web::get_page(request.uri().clone()).await
+}
+
+/// Any origin may read, and none with the browser's own credentials: a token is needed for what
+/// is not public.
+fn cors() -> CorsLayer {
+    let named = |name: &'static str| HeaderName::from_static(name);
+    CorsLayer::new()
+        .allow_origin(Any)
+        .allow_methods([Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::DELETE, Method::PATCH])
+        .allow_headers([
+            AUTHORIZATION,
+            CONTENT_TYPE,
+            RANGE,
+            X_REQUEST_ID,
+            named("x-amzn-trace-id"),
+            named("x-hf-authorization"),
+        ])
+        .expose_headers([
+            named("x-repo-commit"),
+            X_REQUEST_ID,
+            X_ERROR_CODE,
+            X_ERROR_MESSAGE,
+            named("x-total-count"),
+            ETAG,
+            LINK,
+            ACCEPT_RANGES,
+            CONTENT_RANGE,
+            named("x-linked-size"),
+            named("x-linked-etag"),
+            named("x-xet-hash"),
+            named("x-xet-cas-url"),
+            named("x-xet-access-token"),
+            named("x-xet-token-expiration"),
+        ])
+        .max_age(PREFLIGHT_AGE)
+}

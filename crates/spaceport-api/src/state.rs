@@ -1,0 +1,101 @@
+//! What handlers share, in parts: each asks for the part it needs.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::sync::Arc;
+
+use axum::extract::FromRef;
+use futures::future::BoxFuture;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use spaceport_control::ControlHandle;
+use spaceport_core::{FlavorName, HardwareFlavor};
+use spaceport_git::Repositories;
+use spaceport_store::Store;
+use spaceport_store::vault::Vault;
+
+use crate::health::Health;
+
+/// Everything the router needs.
+#[derive(Clone, FromRef)]
+pub struct ApiState {
+    /// The database.
+    pub store: Store,
+    /// Wakes the reconcilers, reads logs and the clock.
+    pub control: ControlHandle,
+    /// The bare repositories.
+    pub repositories: Repositories,
+    /// Seals secrets.
+    pub vault: Vault,
+    /// What the site is.
+    pub site: Arc<Site>,
+    /// How the parts of the process are.
+    pub health: HealthProbe,
+    /// What outlives a request.
+    pub lifetime: Lifetime,
+}
+
+/// What the site is: the same for every request.
+#[derive(Debug, Clone)]
+pub struct Site {
+    /// The hub's own address, `https://hub.example`, without a slash at the end.
+    pub hub_url: String,
+    /// Below it live the Spaces, with the port when it is not the scheme's own.
+    pub spaces_domain: String,
+    /// Whether Spaces are reached over https.
+    pub https: bool,
+    /// What a Space may ask for.
+    pub hardware: BTreeMap<FlavorName, HardwareFlavor>,
+}
+
+impl Site {
+    /// The address of a Space's app.
+    #[must_use]
+    pub fn host(&self, subdomain: &str) -> String {
+        let scheme = if self.https { "https" } else { "http" };
+        format!("{scheme}://{subdomain}.{}", self.spaces_domain)
+    }
+}
+
+/// Asks the binary how its parts are: it alone knows engine and proxy.
+#[derive(Clone)]
+pub struct HealthProbe(Arc<dyn Fn() -> BoxFuture<'static, Health> + Send + Sync>);
+
+impl HealthProbe {
+    /// From a function that looks at every part.
+    #[must_use]
+    pub fn new<F, R>(probe: F) -> Self
+    where
+        F: Fn() -> R + Send + Sync + 'static,
+        R: Future<Output = Health> + Send + 'static,
+    {
+        Self(Arc::new(move || Box::pin(probe())))
+    }
+
+    pub(crate) async fn look(&self) -> Health {
+        (self.0)().await
+    }
+}
+
+/// Work that must end well although the client went away, and streams that must end although it
+/// did not.
+#[derive(Debug, Clone, Default)]
+pub struct Lifetime {
+    /// Waited for at shutdown.
+    pub tasks: TaskTracker,
+    /// Cancelled at shutdown: streams end.
+    pub stop: CancellationToken,
+}
+
+impl Lifetime {
+    /// Runs to its end even when the request that asked for it is dropped.
+    pub(crate) fn detach<F>(&self, work: F) -> JoinHandle<F::Output>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        self.tasks.spawn(work)
+    }
+}

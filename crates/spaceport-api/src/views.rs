@@ -1,0 +1,19 @@
+//! What goes over the wire: core values converted at this border, spelt as the Hub's clients read
+//! them.
+
+pub mod build;
+pub mod runtime;
+pub mod space;
+
+use utoipa::IntoParams;
+
+/// The Space of a path.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Path)]
+#[expect(dead_code, reason = "describes the path in the OpenAPI document; the extractors read it")]
+pub struct SpacePath {
+    /// The account it belongs to.
+    owner: String,
+    /// Its name.
+    name: String,
+}

@@ -1,0 +1,303 @@
+//! `spaceport serve`: wires the parts, runs them, stops them.
+//!
+//! The proxy listens first, with the route table of the former process: apps are reachable
+//! before the database or the engine is.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use spaceport_api::{ApiState, Health, HealthPart, HealthProbe, Lifetime, Site};
+use spaceport_control::{Builds, Clock, ControlConfig, ControlHandle, Engine, LogStore, Parts, Routes, Spaces};
+use spaceport_core::route::ProxyEvent;
+use spaceport_docker::{DockerConfig, DockerRuntime};
+use spaceport_git::{Limits, Repositories};
+use spaceport_proxy::{Hub, Proxy, ProxyConfig, Timeouts};
+use spaceport_store::Store;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tower::ServiceExt;
+use tracing_subscriber::EnvFilter;
+
+use crate::config::Config;
+use crate::state::DataDir;
+
+/// Observations of the proxy that may wait for control.
+const EVENTS: usize = 4096;
+/// Everything has so long to end after the first signal.
+const SHUTDOWN: Duration = Duration::from_secs(45);
+
+/// Runs the server until it is told to stop.
+pub fn run(config: Config) -> anyhow::Result<()> {
+    init_log(&config)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_name("control")
+        .build()
+        .context("could not start the runtime")?;
+    let result = runtime.block_on(serve(config));
+    runtime.shutdown_timeout(Duration::from_secs(2));
+    result
+}
+
+fn init_log(config: &Config) -> anyhow::Result<()> {
+    let filter = EnvFilter::try_new(&config.log.filter).context("log.filter is wrong")?;
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let result = if config.log.json {
+        log.json().try_init()
+    } else {
+        let colours = std::io::IsTerminal::is_terminal(&std::io::stderr());
+        log.with_target(false).with_ansi(colours).try_init()
+    };
+    result.map_err(|error| anyhow::anyhow!("could not start logging: {error}"))
+}
+
+async fn serve(mut config: Config) -> anyhow::Result<()> {
+    let data = DataDir::open(&config.data_dir)?;
+    config.data_dir.clone_from(&data.path);
+    let clock = Clock::system();
+    let routes = Arc::new(Routes::load(data.path.join("routes.json")));
+    let (soft, hard) = (CancellationToken::new(), CancellationToken::new());
+    let tasks = TaskTracker::new();
+    watch_signals(soft.clone(), hard.clone())?;
+
+    // The hub answers as soon as its parts are there; until then requests to it wait.
+    let (router, hub_ready) = tokio::sync::watch::channel(None::<axum_router::Router>);
+    let hub = Hub::new(tokio::runtime::Handle::current(), move |request| {
+        let mut ready = hub_ready.clone();
+        async move { axum_router::answer(&mut ready, request).await }
+    });
+    let (events, mut observed) = mpsc::channel(EVENTS);
+    let proxy = Proxy::bind(proxy_config(&config)?, routes.subscribe(), hub, events)?;
+    let listening = proxy.local_addr();
+    let hub_url = config.hub_url(listening);
+    let spaces_domain = config.spaces_domain(&hub_url);
+    let proxying = tasks.spawn(proxy.run(soft.clone(), hard.clone()));
+
+    let control_config = Arc::new(config.control(&hub_url, &spaces_domain));
+    let control = ControlHandle::new(clock.clone(), LogStore::new(data.path.join("logs"), clock.clone()));
+    let observer = control.clone();
+    tasks.spawn(async move {
+        while let Some(event) = observed.recv().await {
+            match event {
+                ProxyEvent::Drained { instance } => {
+                    if let Ok(instance) = instance.parse() {
+                        observer.drained(instance);
+                    }
+                }
+                // Sleeping reads activity; nothing sleeps yet.
+                ProxyEvent::Activity { .. } => {}
+            }
+        }
+    });
+
+    let parts = open_parts(&config, &data, Arc::clone(&routes), control.clone(), Arc::clone(&control_config)).await?;
+    let token_place = data.admin(&parts.store, &clock, &config).await?;
+    parts.routes.refresh(&parts.store).await?;
+    parts.repositories.sweep().await?;
+
+    let lifetime = Lifetime { tasks: tasks.clone(), stop: soft.clone() };
+    let state = ApiState {
+        store: parts.store.clone(),
+        control: control.clone(),
+        repositories: parts.repositories.clone(),
+        vault: parts.vault.clone(),
+        site: Arc::new(site(&control_config)),
+        health: health(&parts),
+        lifetime,
+    };
+    router.send_replace(Some(spaceport_api::router(state)));
+    start_reconcilers(&tasks, &parts, &soft);
+    tracing::info!(
+        "Spaceport {} serves {hub_url} (Spaces: http(s)://NAME.{spaces_domain}; database: {}; admin token: {token_place})",
+        env!("CARGO_PKG_VERSION"),
+        parts.store.engine(),
+    );
+
+    let ended = proxying.await.context("the proxy's task failed")?;
+    // The proxy ends when it was told to; a proxy that ends by itself brings the process down.
+    let told = soft.is_cancelled();
+    soft.cancel();
+    tasks.close();
+    let ended_in_time = tokio::select! {
+        () = tasks.wait() => true,
+        // The second signal.
+        () = hard.cancelled() => false,
+        () = tokio::time::sleep(SHUTDOWN) => false,
+    };
+    if !ended_in_time {
+        tracing::warn!("some work did not end in time and is abandoned; the next start takes it up");
+    }
+    parts.store.close().await;
+    ended?;
+    anyhow::ensure!(told, "the proxy ended by itself");
+    tracing::info!("stopped");
+    Ok(())
+}
+
+async fn open_parts(
+    config: &Config,
+    data: &DataDir,
+    routes: Arc<Routes>,
+    control: ControlHandle,
+    control_config: Arc<ControlConfig>,
+) -> anyhow::Result<Parts> {
+    let default_database = format!("sqlite:{}", data.path.join("spaceport.db").display());
+    let url = config.database_url.as_ref().map_or(default_database.as_str(), |url| url.expose());
+    let store = Store::open(url).await?;
+    let limits = Limits {
+        max_pack_bytes: config.git.max_push_mib << 20,
+        max_file_bytes: config.git.max_file_mib << 20,
+        ..Limits::default()
+    };
+    let repositories = Repositories::new(data.path.join("repos"), limits)?;
+    let installation = match &config.docker.installation {
+        Some(name) => name.clone(),
+        None => data.installation()?,
+    };
+    let runtime = DockerRuntime::connect(DockerConfig {
+        socket: config.docker.socket.clone(),
+        installation,
+        subnet: config.docker.subnet.clone(),
+        ca_bundle: config.ca_bundle.clone(),
+        dns: config.docker.dns.clone(),
+        blocked_networks: config.docker.blocked_networks.clone(),
+        allowed_networks: config.docker.allowed_networks.clone(),
+        helper_image: config.helper_image(),
+        ..DockerConfig::default()
+    })?;
+    let engine = Arc::new(Engine::new(Arc::new(runtime)));
+    Ok(Parts { store, repositories, engine, routes, control, vault: data.vault()?, config: control_config })
+}
+
+fn start_reconcilers(tasks: &TaskTracker, parts: &Parts, stop: &CancellationToken) {
+    let (spaces, builds) = (Spaces::new(parts.clone()), Builds::new(parts.clone()));
+    let Parts { store, engine, routes, control, .. } = parts.clone();
+    let watched = Arc::clone(&engine);
+    let (watching, sampling) = (control.clone(), control.clone());
+    let stopping = || stop.clone();
+    let token = stopping();
+    tasks.spawn(async move { watched.watch(watching, token).await });
+    let token = stopping();
+    tasks.spawn(async move { spaces.run(token).await });
+    let token = stopping();
+    tasks.spawn(async move { builds.run(token).await });
+    let (token, routes_store) = (stopping(), store.clone());
+    tasks.spawn(async move { routes.run(routes_store, control, token).await });
+    tasks.spawn(spaceport_control::usage::run(engine, store, sampling, stopping()));
+    tasks.spawn(spaceport_control::garbage::run(parts.clone(), stopping()));
+}
+
+fn site(config: &ControlConfig) -> Site {
+    Site {
+        hub_url: config.hub_url.clone(),
+        spaces_domain: config.spaces_domain.clone(),
+        https: config.scheme() == "https",
+        hardware: config.hardware.clone(),
+    }
+}
+
+fn proxy_config(config: &Config) -> anyhow::Result<ProxyConfig> {
+    let url = config.hub_url.clone().unwrap_or_else(|| "http://localhost".to_owned());
+    let (scheme, host) = url.split_once("://").unwrap_or(("http", "localhost"));
+    let trusted = config.proxy.trusted_forwarders.iter().map(|range| {
+        range.parse().with_context(|| format!("proxy.trusted_forwarders: {range:?} is not an address range such as 10.0.0.0/8"))
+    });
+    let defaults = ProxyConfig::default();
+    Ok(ProxyConfig {
+        listen: config.listen,
+        threads: if config.proxy.threads == 0 { defaults.threads } else { config.proxy.threads },
+        hub_host: host.to_ascii_lowercase(),
+        spaces_domain: config.spaces_domain.clone().unwrap_or_else(|| host.to_ascii_lowercase()),
+        https: scheme == "https",
+        trusted_forwarders: trusted.collect::<anyhow::Result<_>>()?,
+        timeouts: Timeouts {
+            hold: Duration::from_secs(config.proxy.hold_s),
+            response_head: Duration::from_secs(config.proxy.response_s),
+            ..Timeouts::default()
+        },
+        ..defaults
+    })
+}
+
+/// Database and engine are asked, reconcilers have reported.
+fn health(parts: &Parts) -> HealthProbe {
+    let parts = parts.clone();
+    HealthProbe::new(move || {
+        let parts = parts.clone();
+        async move {
+            let mut health = BTreeMap::new();
+            let mut part = |name: &str, ok: bool, message: String| {
+                health.insert(name.to_owned(), HealthPart { ok, message });
+            };
+            match parts.store.ping().await {
+                Ok(()) => part("database", true, parts.store.engine().to_owned()),
+                Err(error) => part("database", false, error.to_string()),
+            }
+            match parts.engine.info() {
+                Some(info) => part("engine", true, format!("Docker {} (API {})", info.version, info.api_version)),
+                None => {
+                    let reported = parts.control.statuses().remove("engine").map(|status| status.message);
+                    part("engine", false, reported.unwrap_or_else(|| "not reached yet".to_owned()));
+                }
+            }
+            part("proxy", true, format!("{} hosts", parts.routes.current().hosts.len()));
+            for (name, status) in parts.control.statuses() {
+                if name != "engine" {
+                    part(name, status.ok, status.message);
+                }
+            }
+            Health::of(env!("CARGO_PKG_VERSION"), health)
+        }
+    })
+}
+
+/// First signal: stop accepting, finish. Second: stop now.
+fn watch_signals(soft: CancellationToken, hard: CancellationToken) -> anyhow::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut interrupt = signal(SignalKind::interrupt()).context("could not watch for signals")?;
+    let mut terminate = signal(SignalKind::terminate()).context("could not watch for signals")?;
+    // Not one of the tasks that are waited for: it watches as long as the process lives.
+    #[expect(clippy::disallowed_methods, reason = "nothing waits for the signal watcher")]
+    tokio::spawn(async move {
+        for token in [soft, hard] {
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+            }
+            tracing::info!("stopping; a second signal stops at once");
+            token.cancel();
+        }
+    });
+    Ok(())
+}
+
+/// Hands requests to the router as soon as there is one.
+mod axum_router {
+    use super::ServiceExt;
+    pub use axum::Router;
+    use axum::body::Body;
+    use axum::http::{Request, Response, StatusCode};
+
+    pub async fn answer<B>(ready: &mut tokio::sync::watch::Receiver<Option<Router>>, request: Request<B>) -> Response<Body>
+    where
+        B: axum::body::HttpBody<Data = axum::body::Bytes> + Send + 'static,
+        B::Error: Into<axum::BoxError>,
+    {
+        let router = match ready.wait_for(Option::is_some).await {
+            Ok(router) => router.clone(),
+            Err(_) => None,
+        };
+        let Some(router) = router else {
+            let mut response = Response::new(Body::from("the hub is stopping"));
+            *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+            return response;
+        };
+        match router.oneshot(request.map(Body::new)).await {
+            Ok(response) => response,
+            Err(never) => match never {},
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! The data directory: made on first start, locked while in use.
+
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use spaceport_core::account::{Account, TokenRole};
+use spaceport_control::Clock;
+use spaceport_store::vault::Vault;
+use spaceport_store::{NewToken, Store, StoreError};
+
+use crate::config::Config;
+
+/// The account of the first start.
+const ADMIN: &str = "admin";
+/// Name of its token.
+const ADMIN_TOKEN: &str = "admin-token";
+
+/// The data directory of this process.
+#[derive(Debug)]
+pub struct DataDir {
+    /// Its path, absolute.
+    pub path: PathBuf,
+    /// Held as long as the process lives: two servers on one directory would fight.
+    _lock: File,
+}
+
+impl DataDir {
+    /// Opens it, makes it when missing, and locks it.
+    pub fn open(path: &Path) -> anyhow::Result<Self> {
+        for folder in ["", "repos", "logs", "keys", "static", "tmp"] {
+            let folder = path.join(folder);
+            std::fs::DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(&folder)
+                .with_context(|| format!("could not make the folder {}", folder.display()))?;
+        }
+        let path = path.canonicalize().with_context(|| format!("could not find {}", path.display()))?;
+        let lock = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(path.join("lock"))
+            .context("could not open the lock of the data directory")?;
+        if lock.try_lock().is_err() {
+            bail!("another spaceport uses the data directory {}; stop it first", path.display());
+        }
+        Ok(Self { path, _lock: lock })
+    }
+
+    /// The key secrets are sealed with, made on first start.
+    pub fn vault(&self) -> anyhow::Result<Vault> {
+        let file = self.path.join("keys").join("secrets.key");
+        let key = read_or_make(&file, || {
+            let mut key = vec![0u8; 32];
+            getrandom::fill(&mut key)?;
+            Ok(key)
+        })?;
+        let key: [u8; 32] = key
+            .try_into()
+            .map_err(|_| anyhow::anyhow!("{} does not hold 32 bytes; restore it from a backup", file.display()))?;
+        Ok(Vault::new(&key))
+    }
+
+    /// The name by which this installation knows its containers.
+    pub fn installation(&self) -> anyhow::Result<String> {
+        let bytes = read_or_make(&self.path.join("keys").join("installation"), || {
+            let mut id = [0u8; 6];
+            getrandom::fill(&mut id)?;
+            Ok(id.iter().map(|byte| format!("{byte:02x}")).collect::<String>().into_bytes())
+        })?;
+        Ok(String::from_utf8_lossy(&bytes).trim().to_owned())
+    }
+
+    /// Makes sure that there is an admin with a valid token, and says where the token is.
+    pub async fn admin(&self, store: &Store, clock: &Clock, config: &Config) -> anyhow::Result<String> {
+        if store.account_by_name(ADMIN).await?.is_none() {
+            let account = Account {
+                id: clock.account_id(),
+                name: ADMIN.to_owned(),
+                full_name: "Administrator".to_owned(),
+                email: None,
+                is_admin: true,
+                created_at: clock.now(),
+            };
+            match store.account_create(&account).await {
+                // An admin who was deleted on purpose stays deleted.
+                Err(StoreError::Exists(_)) => return Ok("the account admin is disabled".to_owned()),
+                other => other?,
+            }
+        }
+        let Some(admin) = store.account_by_name(ADMIN).await? else { return Ok(String::new()) };
+        let file = self.path.join("admin-token");
+        let (token, place) = match &config.admin_token {
+            Some(token) => (token.expose().to_owned(), "SPACEPORT_ADMIN_TOKEN".to_owned()),
+            None => {
+                let bytes = read_or_make(&file, || Ok(spaceport_api::random_token()?.into_bytes()))?;
+                (String::from_utf8_lossy(&bytes).trim().to_owned(), file.display().to_string())
+            }
+        };
+        if store.token_account(&token).await?.is_none() {
+            store.token_delete(admin.id, ADMIN_TOKEN).await?;
+            let new = NewToken {
+                id: clock.token_id(),
+                account: admin.id,
+                name: ADMIN_TOKEN,
+                role: TokenRole::Write,
+                token: &token,
+                at: clock.now(),
+            };
+            store.token_create(&new).await.context("could not store the admin's token")?;
+        }
+        Ok(place)
+    }
+}
+
+/// A small file for the owner's eyes only; made whole or not at all.
+fn read_or_make(file: &Path, make: impl FnOnce() -> anyhow::Result<Vec<u8>>) -> anyhow::Result<Vec<u8>> {
+    match File::open(file) {
+        Ok(mut open) => {
+            let mut content = Vec::new();
+            open.read_to_end(&mut content)?;
+            if !content.is_empty() {
+                return Ok(content);
+            }
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error).with_context(|| format!("could not read {}", file.display())),
+    }
+    let content = make()?;
+    let temporary = file.with_extension("new");
+    let mut to = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&temporary)?;
+    to.write_all(&content)?;
+    to.sync_all()?;
+    std::fs::rename(&temporary, file).with_context(|| format!("could not write {}", file.display()))?;
+    Ok(content)
+}
