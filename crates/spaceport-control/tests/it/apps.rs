@@ -49,7 +49,7 @@ pub fn teach(fake: &FakeRuntime, end: &CancellationToken) {
     fake.add_registry_image("docker.io/library/node:22");
     fake.on_step(build_step);
     fake.on_dockerfile(dockerfile);
-    let site = Site { engine: fake.clone(), handle: Handle::current(), end: end.clone() };
+    let site = Apps::new(fake, end);
     fake.on_start(move |spec| site.start(spec));
 }
 
@@ -84,14 +84,19 @@ fn dockerfile(build: &DockerfileBuild) -> DockerfileBehavior {
 }
 
 /// Where apps run.
-struct Site {
+pub struct Apps {
     engine: FakeRuntime,
     handle: Handle,
     end: CancellationToken,
 }
 
-impl Site {
-    fn start(&self, spec: &ContainerSpec) -> AppBehavior {
+impl Apps {
+    pub fn new(fake: &FakeRuntime, end: &CancellationToken) -> Self {
+        Self { engine: fake.clone(), handle: Handle::current(), end: end.clone() }
+    }
+
+    /// What the app of a container does.
+    pub fn start(&self, spec: &ContainerSpec) -> AppBehavior {
         let title = spec.env.get("SPACE_TITLE").map(String::as_str).unwrap_or_default();
         let lines = vec![format!("{title} starts")];
         let socket = |address: [u8; 4], port| ListeningSocket { address: IpAddr::from(address), port };

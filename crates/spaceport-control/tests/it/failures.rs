@@ -202,3 +202,23 @@ async fn an_app_that_exits_at_start_is_tried_a_few_times_and_then_left() {
     assert!(told.message.contains("exit code 3"), "{told:?}");
     assert_eq!(world.head_build(space).await.unwrap().state, BuildState::Succeeded);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_panic_of_a_worker_costs_only_time() {
+    let world = World::new().await;
+    let space = world.space("alice/demo").await;
+    let once = std::sync::atomic::AtomicBool::new(true);
+    let start = world.apps();
+    world.fake.on_start(move |spec| {
+        assert!(!once.swap(false, std::sync::atomic::Ordering::Relaxed), "this panic belongs to the test");
+        start.start(spec)
+    });
+    world.push(space, &gradio("one")).await;
+    world
+        .wait_for("the app to run", || async {
+            world.clock.skip(Duration::from_millis(500));
+            world.stage(space).await == SpaceStage::Running
+        })
+        .await;
+    assert_eq!(world.visit(space).await.as_deref(), Some("one"));
+}

@@ -24,7 +24,7 @@ use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::apps::{self, File};
+use crate::apps::{self, Apps, File};
 use crate::clock::TestClock;
 use crate::gate::Gate;
 
@@ -160,6 +160,10 @@ impl World {
         self.start().await;
     }
 
+    pub fn apps(&self) -> Apps {
+        Apps::new(&self.fake, &self.end)
+    }
+
     pub fn server(&self) -> &Server {
         self.server.as_ref().expect("a server runs")
     }
@@ -276,7 +280,8 @@ impl World {
     }
 
     pub async fn delete(&self, space: SpaceId) {
-        self.change(space, |desired| desired.run = DesiredRun::Deleting).await;
+        self.store.space_doom(space, self.clock.now()).await.unwrap();
+        self.activate(space);
     }
 
     /// The owner's restart: what failed or was canceled is built again.
