@@ -10,3 +10,4 @@ mod builds;
 mod deploy;
 mod failures;
 mod lifecycle;
+mod simulation;

@@ -35,6 +35,8 @@ pub const DRAIN: Duration = Duration::from_secs(30);
 
 /// See the module.
 pub struct World {
+    /// For messages.
+    pub name: String,
     pub fake: FakeRuntime,
     pub clock: TestClock,
     /// A connection of our own: it outlives servers.
@@ -94,7 +96,7 @@ impl World {
         let repositories = Repositories::new(dir.path().join("repositories"), Limits::default()).unwrap();
         let config = config(dir.path().to_owned());
         let vault = Vault::new(&[7; 32]);
-        Self { fake, clock, store, repositories, vault, config, server: None, end, dir }
+        Self { name: String::new(), fake, clock, store, repositories, vault, config, server: None, end, dir }
     }
 
     pub async fn start(&mut self) {
@@ -396,7 +398,7 @@ impl World {
             }
         };
         if tokio::time::timeout(DEADLINE, wait).await.is_err() {
-            panic!("in vain waited for: {what}\n{}", self.describe().await);
+            panic!("{} in vain waited for: {what}\n{}", self.name, self.describe().await);
         }
     }
 
