@@ -7,6 +7,8 @@
 //! server and of the engine.
 
 mod backoff;
+#[cfg(test)]
+mod properties;
 mod run;
 #[cfg(test)]
 mod tests;
