@@ -3,7 +3,7 @@
 use spaceport_core::space::BuildState;
 use spaceport_core::{Reason, SpaceStage};
 
-use crate::apps::{gradio, site};
+use crate::apps::{gradio, readme, site};
 use crate::world::{DRAIN, World};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -66,4 +66,38 @@ async fn a_static_space_is_served_without_a_container() {
     world.wait_visit(space, "<h1>again</h1>").await;
     world.wait_stage(space, SpaceStage::Running).await;
     assert!(world.fake.containers().is_empty() && world.fake.builds() == 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_build_command_makes_the_files_of_a_static_space() {
+    let world = World::new().await;
+    let space = world.space("alice/site").await;
+    let more = "app_build_command: npm run build\napp_file: dist/index.html\n";
+    world.push(space, &[readme("static", "one", more), ("package.json", "{}".to_owned())]).await;
+    world.wait_visit(space, "<h1>built</h1>").await;
+    world.wait_stage(space, SpaceStage::Running).await;
+    assert!(world.fake.containers().is_empty());
+    assert!(world.repositories.resolve(space, "refs/convert/build").await.unwrap().is_some());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_name_is_free_as_soon_as_its_space_is_deleted() {
+    let world = World::new().await;
+    let old = world.running("alice/demo", &gradio("one")).await;
+    // The engine does not answer, so the old Space cannot go yet; its app must not be reached.
+    world.fake.set_away(true);
+    world.wait_for("the engine to be missed", || async { world.parts().engine.info().is_none() }).await;
+    world.delete(old).await;
+    let new = world.space("alice/demo").await;
+    world.push(new, &site("two")).await;
+    world.wait_for("the old app to be out of reach", || async { world.visit(old).await.is_none() }).await;
+    world.fake.set_away(false);
+    world
+        .wait_for("the new one to be reached", || async {
+            world.clock.skip(std::time::Duration::from_millis(200));
+            world.visit(new).await.as_deref() == Some("<h1>two</h1>")
+        })
+        .await;
+    world.wait_gone(old).await;
+    assert!(world.fake.containers().is_empty());
 }

@@ -7,6 +7,7 @@ mod gate;
 mod world;
 
 mod builds;
+mod crashes;
 mod deploy;
 mod failures;
 mod lifecycle;

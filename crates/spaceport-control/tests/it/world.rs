@@ -331,10 +331,6 @@ impl World {
         self.seen(space).await.stage
     }
 
-    pub async fn reason(&self, space: SpaceId) -> Option<Reason> {
-        self.seen(space).await.diagnosis.map(|diagnosis| diagnosis.reason)
-    }
-
     /// Newest first.
     pub async fn builds(&self, space: SpaceId) -> Vec<Build> {
         self.store.builds_of(space, 100).await.unwrap()
