@@ -57,7 +57,7 @@ impl Site {
         Self::start_with("").await
     }
 
-    /// With settings that win over the machine's, in TOML.
+    /// With settings that win over the machine's, in TOML; `{BASE}` in them is the base image.
     ///
     /// # Panics
     /// When the server does not become ready; its log is in the panic.
@@ -74,6 +74,9 @@ impl Site {
         let folder = TempDir::with_prefix("spaceport-e2e-").expect("a temporary folder");
         let mut config: toml::Table =
             std::fs::read_to_string(&base).expect("the settings can be read").parse().expect("the settings are TOML");
+        let named = config.get("docker").and_then(|docker| docker.get("helper_image")).and_then(toml::Value::as_str);
+        let base_image = named.expect("docker.helper_image names a local base image").to_owned();
+        let settings = settings.replace("{BASE}", &base_image);
         merge(&mut config, settings.parse().expect("the test's settings are TOML"));
         let own = format!("admin_token = {TOKEN:?}\n[docker]\ninstallation = {installation:?}");
         merge(&mut config, own.parse().expect("TOML"));
@@ -81,7 +84,6 @@ impl Site {
             config.get(section).and_then(|section| section.get(key)).and_then(toml::Value::as_str).map(str::to_owned)
         };
         let docker = Docker { host: text("docker", "socket"), installation };
-        let base_image = text("docker", "helper_image").expect("docker.helper_image names a local base image");
         std::fs::write(folder.path().join("spaceport.toml"), config.to_string()).expect("the settings are written");
         let http = reqwest::Client::builder()
             .timeout(CALL)
