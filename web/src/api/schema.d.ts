@@ -798,7 +798,7 @@ export interface components {
         BuildView: {
             /** @description Somebody wants it to end. */
             cancelRequested: boolean;
-            diagnosis?: components["schemas"]["DiagnosisView"] | null;
+            diagnosis?: components["schemas"]["Diagnosis"] | null;
             /** @description Ended. */
             finishedAt?: string | null;
             /** @description Whether it ignores every cache. */
@@ -831,7 +831,7 @@ export interface components {
             url: string;
         };
         /** @description A diagnosis of a build or an attempt. */
-        DiagnosisView: {
+        Diagnosis: {
             /** @description When it ends by itself, at the latest. */
             deadline?: string | null;
             /** @description What it was concluded from; only for those who may change the Space. */
@@ -846,13 +846,6 @@ export interface components {
             remedy: string;
             /** @description When the phase began. */
             since: string;
-        };
-        /** @description One host name. */
-        DomainView: {
-            /** @description The host, with the port when it is not the scheme's own. */
-            domain: string;
-            /** @description `READY`. */
-            stage: string;
         };
         /** @description A repository to be deleted. */
         DoomedRepo: {
@@ -903,13 +896,6 @@ export interface components {
              */
             sleepTimeSeconds?: number | null;
         };
-        /** @description Current and requested hardware; both null for static Spaces. */
-        HardwareView: {
-            /** @description Of the release that serves. */
-            current?: string | null;
-            /** @description As asked for. */
-            requested?: string | null;
-        };
         /** @description How the process is. */
         Health: {
             /** @description By name: `database`, `engine`, `proxy`, and each reconciler. */
@@ -944,7 +930,7 @@ export interface components {
             attempt: number;
             /** @description Asked for. */
             createdAt: string;
-            diagnosis?: components["schemas"]["DiagnosisView"] | null;
+            diagnosis?: components["schemas"]["Diagnosis"] | null;
             /** @description Over. */
             endedAt?: string | null;
             /** @description Whether the platform ended it on purpose. */
@@ -1060,19 +1046,6 @@ export interface components {
             /** @description The names of its variables. */
             variables: string[];
         };
-        /** @description Copies of the app. */
-        ReplicasView: {
-            /**
-             * Format: int64
-             * @description Running now.
-             */
-            current: number;
-            /**
-             * Format: int64
-             * @description As asked for.
-             */
-            requested: number;
-        };
         /** @description Changed settings. */
         RepoSettings: {
             /** @description Of older clients: true is `private`, false `public`. */
@@ -1086,32 +1059,6 @@ export interface components {
             private: boolean;
             /** @description `public`, `protected` or `private`. */
             visibility: string;
-        };
-        /** @description How a Space runs. */
-        RuntimeView: {
-            /** @description Always false. */
-            devMode: boolean;
-            /** @description The host names it is reached by. */
-            domains: components["schemas"]["DomainView"][];
-            /** @description Of the error stages: what happened. */
-            errorMessage?: string | null;
-            /**
-             * Format: int64
-             * @description Seconds until it may sleep; null is never.
-             */
-            gcTimeout?: number | null;
-            /** @description What it has and what it asks for. */
-            hardware: components["schemas"]["HardwareView"];
-            /** @description How many copies run. */
-            replicas: components["schemas"]["ReplicasView"];
-            /** @description The commit that serves. */
-            sha?: string | null;
-            /** @description Where it is, why, and what to do. */
-            spaceport: components["schemas"]["StateView"];
-            /** @description The Hub's stage, `RUNNING` for one. */
-            stage: string;
-            /** @description Always null: the Hub's older clients read it. */
-            storage?: string | null;
         };
         /** @description What is shown of a secret. */
         SecretView: {
@@ -1145,59 +1092,50 @@ export interface components {
              */
             seconds: number;
         };
-        /** @description A Space. */
-        SpaceView: {
-            /** @description Never changes, whatever the Space is called. */
-            _id: string;
-            /** @description The owner. */
-            author: string;
-            /** @description The front matter. */
-            cardData?: unknown;
-            /** @description Created. */
-            createdAt: string;
-            /** @description Data sets the front matter names. */
-            datasets: string[];
-            /** @description Always false. */
-            disabled: boolean;
-            /** @description Always false. */
-            gated: boolean;
-            /** @description The app's address. */
-            host: string;
-            /** @description `owner/name`. */
-            id: string;
-            /** @description Last change of code or settings. */
-            lastModified: string;
+        /** @description The front matter: the keys that are set. */
+        SpaceCardData: {
+            /** @description Of a `static` Space: what makes its files. */
+            app_build_command?: string | null;
+            /** @description Entry file. */
+            app_file?: string | null;
             /**
-             * Format: int64
-             * @description Always 0.
+             * Format: int32
+             * @description Of a `docker` Space: the app's port.
              */
-            likes: number;
-            /** @description Models the front matter names. */
-            models: string[];
-            /** @description Whether it is hidden from others. */
-            private: boolean;
-            /** @description How it runs. */
-            runtime: components["schemas"]["RuntimeView"];
+            app_port?: number | null;
+            /** @description First colour of the card. */
+            colorFrom?: string | null;
+            /** @description Second colour of the card. */
+            colorTo?: string | null;
+            /** @description Data sets it uses. */
+            datasets?: string[] | null;
+            /** @description One emoji. */
+            emoji?: string | null;
+            /** @description Licence id. */
+            license?: string | null;
+            /** @description Models it uses. */
+            models?: string[] | null;
+            /** @description Stays on top of its owner's list. */
+            pinned?: boolean | null;
+            /** @description Version of Python. */
+            python_version?: string | null;
             /** @description The SDK. */
-            sdk: string;
-            /** @description The newest commit of `main`; absent for those who may not read the code. */
-            sha?: string | null;
-            /** @description The files of the newest commit. */
-            siblings?: components["schemas"]["Sibling"][] | null;
-            /** @description The app's host label. */
-            subdomain: string;
-            /** @description SDK, licence and the front matter's tags. */
-            tags: string[];
-            /**
-             * Format: int64
-             * @description Always 0.
-             */
-            trendingScore: number;
-            /** @description `public`, `protected` or `private`. */
-            visibility: string;
+            sdk?: string | null;
+            /** @description Version of the SDK's package. */
+            sdk_version?: string | null;
+            /** @description Card text. */
+            short_description?: string | null;
+            /** @description A hint for those who copy it. */
+            suggested_hardware?: string | null;
+            /** @description Tags. */
+            tags?: string[] | null;
+            /** @description Social preview. */
+            thumbnail?: string | null;
+            /** @description Title. */
+            title?: string | null;
         };
         /** @description What the stage alone does not say. */
-        StateView: {
+        SpaceDiagnosis: {
             /** @description When the stage ends by itself, at the latest. */
             deadline?: string | null;
             /** @description What it was concluded from; only for those who may change the Space. */
@@ -1220,6 +1158,114 @@ export interface components {
             /** @description When the phase began. */
             since?: string | null;
         };
+        /** @description One host name. */
+        SpaceDomain: {
+            /** @description The host, with the port when it is not the scheme's own. */
+            domain: string;
+            /** @description `READY`. */
+            stage: string;
+        };
+        /** @description Current and requested hardware; both null for static Spaces. */
+        SpaceHardware: {
+            /** @description Of the release that serves. */
+            current?: string | null;
+            /** @description As asked for. */
+            requested?: string | null;
+        };
+        /** @description A Space. */
+        SpaceInfo: {
+            /** @description Never changes, whatever the Space is called. */
+            _id: string;
+            /** @description The owner. */
+            author?: string;
+            cardData?: components["schemas"]["SpaceCardData"] | null;
+            /** @description Created. */
+            createdAt?: string;
+            /** @description Data sets the front matter names. */
+            datasets?: string[];
+            /** @description Always false. */
+            disabled?: boolean;
+            /** @description Always false. */
+            gated?: boolean;
+            /** @description The app's address. */
+            host?: string;
+            /** @description `owner/name`. */
+            id: string;
+            /** @description Last change of code or settings. */
+            lastModified?: string;
+            /**
+             * Format: int64
+             * @description Always 0.
+             */
+            likes?: number;
+            /** @description Models the front matter names. */
+            models?: string[];
+            /** @description Whether it is hidden from others. */
+            private?: boolean;
+            /** @description How it runs. */
+            runtime?: components["schemas"]["SpaceRuntime"];
+            /** @description The SDK. */
+            sdk?: string;
+            /** @description The newest commit of `main`; absent for those who may not read the code. */
+            sha?: string | null;
+            /** @description The files of the newest commit. */
+            siblings?: components["schemas"]["Sibling"][] | null;
+            /** @description The app's host label. */
+            subdomain?: string;
+            /** @description SDK, licence and the front matter's tags. */
+            tags?: string[];
+            /**
+             * Format: int64
+             * @description Always 0.
+             */
+            trendingScore?: number;
+            /** @description `public`, `protected` or `private`. */
+            visibility?: string;
+        };
+        /** @description Copies of the app. */
+        SpaceReplicas: {
+            /**
+             * Format: int64
+             * @description Running now.
+             */
+            current: number;
+            /**
+             * Format: int64
+             * @description As asked for.
+             */
+            requested: number;
+        };
+        /** @description How a Space runs. */
+        SpaceRuntime: {
+            /** @description Always false. */
+            devMode?: boolean;
+            /** @description The host names it is reached by. */
+            domains?: components["schemas"]["SpaceDomain"][];
+            /** @description Of the error stages: what happened. */
+            errorMessage?: string | null;
+            /**
+             * Format: int64
+             * @description Seconds until it may sleep; null is never.
+             */
+            gcTimeout?: number | null;
+            /** @description What it has and what it asks for. */
+            hardware: components["schemas"]["SpaceHardware"];
+            /** @description How many copies run. */
+            replicas?: components["schemas"]["SpaceReplicas"];
+            /** @description The commit that serves. */
+            sha?: string | null;
+            /** @description Where it is, why, and what to do. */
+            spaceport?: components["schemas"]["SpaceDiagnosis"];
+            /** @description The Hub's stage, `RUNNING` for one. */
+            stage: components["schemas"]["SpaceStage"];
+            /** @description Always null: the Hub's older clients read it. */
+            storage?: string | null;
+        };
+        /**
+         * @description The Hub's stage of a Space.
+         * @enum {string}
+         */
+        SpaceStage: "NO_APP_FILE" | "CONFIG_ERROR" | "BUILDING" | "BUILD_ERROR" | "APP_STARTING" | "RUNNING" | "RUNNING_BUILDING" | "RUNNING_APP_STARTING" | "RUNTIME_ERROR" | "SLEEPING" | "PAUSED" | "STOPPED" | "DELETING";
         /** @description How a reconciler is doing. */
         TaskView: {
             /** @description When it last ended. */
@@ -1835,7 +1881,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["SpaceView"][];
+                    "application/json": components["schemas"]["SpaceInfo"][];
                 };
             };
             400: {
@@ -1865,7 +1911,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["SpaceView"];
+                    "application/json": components["schemas"]["SpaceInfo"];
                 };
             };
             404: {
@@ -1921,7 +1967,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["SpaceView"];
+                    "application/json": components["schemas"]["SpaceInfo"];
                 };
             };
             404: {
@@ -2203,7 +2249,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["RuntimeView"];
+                    "application/json": components["schemas"]["SpaceRuntime"];
                 };
             };
             400: {
@@ -2408,7 +2454,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["RuntimeView"];
+                    "application/json": components["schemas"]["SpaceRuntime"];
                 };
             };
             400: {
@@ -2478,7 +2524,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["RuntimeView"];
+                    "application/json": components["schemas"]["SpaceRuntime"];
                 };
             };
             403: {
@@ -2510,7 +2556,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["RuntimeView"];
+                    "application/json": components["schemas"]["SpaceRuntime"];
                 };
             };
             404: {
@@ -2696,7 +2742,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["RuntimeView"];
+                    "application/json": components["schemas"]["SpaceRuntime"];
                 };
             };
             400: {
@@ -2728,7 +2774,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["RuntimeView"];
+                    "application/json": components["schemas"]["SpaceRuntime"];
                 };
             };
             403: {
