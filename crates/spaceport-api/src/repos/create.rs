@@ -16,7 +16,7 @@ use spaceport_core::account::Account;
 use spaceport_core::front_matter::InitialReadme;
 use spaceport_core::space::Visibility;
 use spaceport_core::{FlavorName, RepoName, Sdk};
-use spaceport_git::{Author, InitialCommit, InitialFile, LFS_ATTRIBUTES};
+use spaceport_git::{Author, InitialCommit, InitialFile};
 use spaceport_store::{NewSpace, Secret, StoreError, Variable};
 
 use crate::audit;
@@ -268,13 +268,12 @@ fn files(
         };
         files.push(InitialFile { path, content });
     }
-    let mut add = |path: &str, content: String| {
-        if !files.iter().any(|file| file.path == path) {
-            files.push(InitialFile { path: path.to_owned(), content: content.into_bytes() });
-        }
-    };
-    add(".gitattributes", LFS_ATTRIBUTES.to_owned());
-    add("README.md", readme(name, sdk, sdk_version));
+    // The Hub also writes `.gitattributes` with its LFS patterns. Without an LFS store behind them a
+    // push of a `.bin` or `.png` file would fail in git-lfs, so they come with the store.
+    if !files.iter().any(|file| file.path == "README.md") {
+        let content = readme(name, sdk, sdk_version).into_bytes();
+        files.push(InitialFile { path: "README.md".to_owned(), content });
+    }
     Ok(files)
 }
 

@@ -25,7 +25,7 @@ async fn a_new_space_has_a_first_commit_and_a_page() {
     assert_eq!(info["cardData"]["sdk_version"], "6.0");
     assert_eq!(info["createdAt"], "2026-01-02T03:04:05.678Z");
     let files: Vec<_> = info["siblings"].as_array().unwrap().iter().map(|file| &file["rfilename"]).collect();
-    assert_eq!(files, [".gitattributes", "README.md"]);
+    assert_eq!(files, ["README.md"]);
     assert!(info["siblings"][1]["size"].as_u64().unwrap() > 20);
     assert_eq!(info["runtime"]["hardware"], json!({"current": null, "requested": "cpu-upgrade"}));
     assert_eq!(info["runtime"]["gcTimeout"], 600);
