@@ -41,6 +41,7 @@ afterEach(async () => {
   if (page) await unmount(page);
   page = undefined;
   session.signOut();
+  history.replaceState(null, "", "/");
   document.body.innerHTML = "";
   vi.unstubAllGlobals();
   vi.restoreAllMocks();
@@ -116,6 +117,31 @@ describe("the list", () => {
     expect(document.querySelector(".cover")?.getAttribute("data-from")).toBe("gray");
     expect(titles()).toContain("odd");
     expect((globalThis as { broken?: boolean }).broken).toBeUndefined();
+  });
+
+  it("does not send a browser to a private app, which would not know it", async () => {
+    hub(() => json([space("ada/secret", "RUNNING", { private: true, visibility: "private" })]));
+    open();
+    await pass();
+    expect(titles()).toEqual(["secret"]);
+    expect(document.querySelector("article a")).toBeNull();
+    expect(text()).toContain("ada-secret.localhost:8080 with a token only");
+  });
+
+  it("says that a failed app is tried again", async () => {
+    const said = { phase: "waiting to try again", message: "It crashed.", deadline: "2026-01-02T04:00:20Z" };
+    hub(() => json([space("ada/engine", "RUNTIME_ERROR", { runtime: runtime("RUNTIME_ERROR", said) })]));
+    open();
+    await pass();
+    expect(text()).toContain("waiting to try again");
+  });
+
+  it("opens at one Space where a link names it", async () => {
+    history.replaceState(null, "", "/spaces/ada/engine");
+    hub(() => json([space("ada/engine", "RUNNING"), space("bob/radio", "RUNNING")]));
+    open();
+    await pass();
+    expect(titles()).toEqual(["engine"]);
   });
 
   it("shows a stage it does not know as it is", async () => {
