@@ -1,6 +1,7 @@
 //! Measurements: ours beside what people use today, in one run on one machine, since only ratios
 //! of the same minutes mean anything.
 
+mod deploy;
 mod proxy;
 
 use clap::Subcommand;
@@ -10,6 +11,8 @@ use clap::Subcommand;
 pub enum Bench {
     /// CPU time per request of nginx, Caddy and our proxy.
     Proxy(proxy::Proxy),
+    /// From a push to the first correct answer, beside `docker build` and `docker run`.
+    Deploy(deploy::Deploy),
 }
 
 impl Bench {
@@ -17,6 +20,24 @@ impl Bench {
     pub fn run(self) -> anyhow::Result<()> {
         match self {
             Self::Proxy(proxy) => proxy.run(),
+            Self::Deploy(deploy) => deploy.run(),
         }
+    }
+}
+
+/// The middle value; of an even number, the upper of the two in the middle.
+fn median(values: impl Iterator<Item = f64>) -> f64 {
+    let mut values: Vec<f64> = values.collect();
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_median_is_the_middle_value() {
+        assert_eq!(median([3.0, 1.0, 2.0].into_iter()), 2.0);
     }
 }

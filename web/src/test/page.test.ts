@@ -3,7 +3,7 @@ import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 
 import App from "../App.svelte";
 import { session } from "../lib/session.svelte";
-import { hub, json, space } from "./hub";
+import { hub, json, runtime, space } from "./hub";
 
 let page: ReturnType<typeof mount> | undefined;
 
@@ -64,18 +64,13 @@ describe("the list", () => {
     expect(document.querySelector<HTMLAnchorElement>("article a")?.href).toBe("http://ada-engine.localhost:8080/");
     const url = new URL(asked[0]!.url);
     expect(url.pathname).toBe("/api/spaces");
-    expect(url.searchParams.get("full")).toBe("true");
     expect(asked[0]!.headers.has("Authorization")).toBe(false);
   });
 
   it("says phase and elapsed time by the server's clock, and moves it on", async () => {
-    const runtime = {
-      stage: "BUILDING" as const,
-      hardware: { current: null, requested: "cpu-basic" },
-      spaceport: { reason: "build_running", phase: "installing", message: "", remedy: "", since: "2026-01-02T05:00:00Z" },
-    };
+    const building = runtime("BUILDING", { reason: "build_running", phase: "installing", since: "2026-01-02T05:00:00Z" });
     // The server's clock is an hour and ten seconds ahead of the browser's.
-    hub(() => json([space("ada/engine", "BUILDING", { runtime })], { headers: { Date: "Fri, 02 Jan 2026 05:00:10 GMT" } }));
+    hub(() => json([space("ada/engine", "BUILDING", { runtime: building })], { headers: { Date: "Fri, 02 Jan 2026 05:00:10 GMT" } }));
     open();
     await pass();
     expect(text()).toContain("installing · 10 s");
@@ -84,18 +79,14 @@ describe("the list", () => {
   });
 
   it("says the cause and the remedy of a failure", async () => {
-    const runtime = {
-      stage: "RUNTIME_ERROR" as const,
-      hardware: { current: null, requested: null },
-      spaceport: {
-        reason: "loopback_only",
-        phase: "probing",
-        message: "The app listens on 127.0.0.1:7860.",
-        remedy: "Let it listen on 0.0.0.0.",
-        since: "2026-01-02T03:00:00Z",
-      },
-    };
-    hub(() => json([space("ada/engine", "RUNTIME_ERROR", { runtime })]));
+    const failed = runtime("RUNTIME_ERROR", {
+      reason: "loopback_only",
+      phase: "failed to start",
+      message: "The app listens on 127.0.0.1:7860.",
+      remedy: "Let it listen on 0.0.0.0.",
+      since: "2026-01-02T03:00:00Z",
+    });
+    hub(() => json([space("ada/engine", "RUNTIME_ERROR", { runtime: failed })]));
     open();
     await pass();
     expect(text()).toContain("The app listens on 127.0.0.1:7860.");
@@ -110,7 +101,7 @@ describe("the list", () => {
           host: "javascript:globalThis.broken = true",
           sdk: evil,
           cardData: { title: evil, emoji: evil, colorFrom: "red;background:url(//evil)", colorTo: evil, short_description: evil },
-          runtime: { stage: "RUNTIME_ERROR", hardware: { current: null, requested: null }, errorMessage: evil },
+          runtime: runtime("RUNTIME_ERROR", { message: evil, remedy: evil }),
         }),
         space("mallory/odd", "RUNNING", {
           cardData: { title: 7, emoji: ["x"], colorFrom: {}, short_description: {}, pinned: "yes" } as never,

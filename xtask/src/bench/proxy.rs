@@ -15,6 +15,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 
+use super::median;
+
 /// What ours may cost at most, in units of nginx.
 const GOAL_TO_NGINX: f64 = 1.25;
 const HOST: &str = "bench-app.localhost";
@@ -299,12 +301,6 @@ fn report(case: &str, samples: &[Vec<Sample>; 3]) -> bool {
     ours <= GOAL_TO_NGINX && ours < caddy
 }
 
-fn median(values: impl Iterator<Item = f64>) -> f64 {
-    let mut values: Vec<f64> = values.collect();
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
-}
-
 fn free_port() -> Result<u16> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }
@@ -321,11 +317,6 @@ fn clock_ticks() -> Result<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_median_is_the_middle_value() {
-        assert_eq!(median([3.0, 1.0, 2.0].into_iter()), 2.0);
-    }
 
     #[test]
     fn processes_are_found_with_their_parents() {
