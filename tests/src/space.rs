@@ -1,11 +1,18 @@
 //! One Space, as its author and its visitors see it.
 
+use std::time::Duration;
+
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
+
+use tokio::time::Instant;
 
 use crate::git::{Checkout, Outcome};
 use crate::site::TOKEN;
 use crate::{Files, Site, until};
+
+/// A stage of failure that lasts so long is one.
+const FAILED: Duration = Duration::from_secs(5);
 
 /// A Space of a site.
 #[derive(Debug)]
@@ -96,12 +103,17 @@ impl<'a> Space<'a> {
     /// Waits until this commit runs, and nothing else is under way.
     ///
     /// # Panics
-    /// At once when the Space fails instead; with what its author is told and the build's log.
+    /// Early when the Space fails instead; with what its author is told and the build's log. A
+    /// failure counts after a moment: just after a push the stage is still that of the commit before.
     pub async fn running(&self, sha: &str, limit_s: u64) -> Runtime {
+        let failing = std::cell::Cell::new(None);
         let runtime = self
             .wait("the Space runs", limit_s, |runtime| {
+                let failed = ["BUILD_ERROR", "CONFIG_ERROR", "RUNTIME_ERROR", "NO_APP_FILE"].contains(&&*runtime.stage);
+                let since = failed.then(|| failing.get().unwrap_or_else(Instant::now));
+                failing.set(since);
                 runtime.stage == "RUNNING" && runtime.json["sha"] == sha
-                    || ["BUILD_ERROR", "CONFIG_ERROR", "RUNTIME_ERROR", "NO_APP_FILE"].contains(&&*runtime.stage)
+                    || since.is_some_and(|at| at.elapsed() > FAILED)
             })
             .await;
         if runtime.stage != "RUNNING" {
@@ -164,7 +176,7 @@ impl<'a> Space<'a> {
         let stream = tokio::net::TcpStream::connect(self.site.address).await.expect("the proxy takes connections");
         let url = format!("ws://{}{path}", self.host);
         let connected = tokio_tungstenite::client_async(url, stream);
-        let connected = tokio::time::timeout(std::time::Duration::from_secs(30), connected);
+        let connected = tokio::time::timeout(Duration::from_secs(30), connected);
         connected.await.expect("the upgrade is answered").expect("the upgrade succeeds").0
     }
 }

@@ -16,6 +16,8 @@ mod tests;
 use std::time::Duration;
 
 use crate::config::ConfigError;
+use crate::diagnose::sentence;
+use crate::front_matter;
 use crate::space::{BuildState, Desired, DesiredRun, Inspection, Instance};
 use crate::{BuildId, CommitSha, Diagnosis, InstanceId, Reason, ReleaseId, SpaceStage, Timestamp};
 
@@ -447,12 +449,10 @@ fn is_unfinished(state: BuildState) -> bool {
 fn config_error(errors: &[ConfigError], now: Timestamp) -> Diagnosis {
     let first = errors.first();
     let more = errors.len().saturating_sub(1);
-    let mut message = first.map_or_else(
-        || "The front matter of README.md is invalid.".to_owned(),
-        |error| format!("{error}.").replace("..", "."),
-    );
+    let mut message = first
+        .map_or_else(|| "The front matter of README.md is invalid.".to_owned(), |error| sentence(&error.to_string()));
     if more > 0 {
-        message.push_str(&format!(" ({more} more below.)"));
+        message.push_str(&format!(" And {more} more: {}", sentence(&errors[1].to_string())));
     }
     let allowed = first.map(|error| error.allowed.as_str()).filter(|allowed| !allowed.is_empty());
     Diagnosis {
@@ -460,6 +460,7 @@ fn config_error(errors: &[ConfigError], now: Timestamp) -> Diagnosis {
         phase: "configuration".to_owned(),
         message,
         remedy: match (first, allowed) {
+            (Some(_), Some(allowed)) if allowed == front_matter::README_FORM => format!("Push {allowed}."),
             (Some(error), Some(allowed)) if !error.key.is_empty() => {
                 format!("Change {} in line {} of README.md; allowed: {allowed}.", error.key, error.line)
             }

@@ -9,7 +9,7 @@ use crate::apps::says;
 
 /// Everything a script about Spaces calls, in the order in which people call it.
 const SCRIPT: &str = r#"
-import os, subprocess, sys
+import subprocess, sys, time
 from huggingface_hub import HfApi
 from huggingface_hub.errors import RepositoryNotFoundError, HfHubHTTPError
 
@@ -27,7 +27,7 @@ except HfHubHTTPError as error:
     assert error.response.status_code == 409, error
 info = api.space_info(repo)
 assert info.sdk == "docker" and not info.private and info.host.startswith("http://"), info
-assert api.get_space_runtime(repo).stage == "NO_APP_FILE"
+assert api.wait_for_space(repo, timeout=30).stage == "NO_APP_FILE"
 
 api.add_space_variable(repo, "GREETING", "hello")
 assert api.get_space_variables(repo)["GREETING"].value == "hello"
@@ -39,7 +39,9 @@ for path, text in {"Dockerfile": sys.argv[4], "app.py": sys.argv[5]}.items():
     open("work/" + path, "w").write(text)
 run = lambda *a: subprocess.run(["git", "-c", "user.name=a", "-c", "user.email=a@b", *a], cwd="work", check=True)
 run("add", "-A"); run("commit", "-q", "-m", "An app"); run("push", "-q", "origin", "HEAD:main")
-runtime = api.wait_for_space(repo, timeout=100)
+end = time.monotonic() + 100
+while (runtime := api.get_space_runtime(repo)).stage != "RUNNING" and time.monotonic() < end:
+    time.sleep(0.2)
 assert runtime.stage == "RUNNING", runtime
 assert runtime.hardware == "cpu-basic", runtime
 build = "".join(api.fetch_space_logs(repo, build=True))

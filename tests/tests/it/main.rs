@@ -1,8 +1,10 @@
 //! End-to-end tests; what they need and share is in the library of this package.
 
 mod apps;
+mod hostile;
 mod hub;
 mod mistakes;
+mod python_sdks;
 mod releases;
 mod restarts;
 mod sdks;

@@ -177,7 +177,7 @@ impl RuntimeView {
             },
             gc_timeout: space.desired.sleep_after_s,
             storage: None,
-            replicas: ReplicasView { current: i64::from(space.stage.is_serving()), requested: 1 },
+            replicas: ReplicasView { current: i64::from(serving.is_some()), requested: 1 },
             dev_mode: false,
             domains: vec![DomainView { domain: domain.to_owned(), stage: "READY".to_owned() }],
             sha: serving.map(|release| release.sha.as_str().to_owned()),
@@ -198,7 +198,7 @@ impl StateView {
             message: diagnosis.map_or_else(String::new, |d| d.message.clone()),
             remedy: diagnosis.map_or_else(String::new, |d| d.remedy.clone()),
             evidence: diagnosis.filter(|_| evidence).map(|d| d.evidence.clone()),
-            serving: space.stage.is_serving(),
+            serving: serving.is_some(),
             release: serving.map(|release| release.number),
         }
     }
@@ -212,9 +212,13 @@ fn sentence(diagnosis: &Diagnosis) -> String {
     format!("{}\n{}", diagnosis.message, diagnosis.remedy)
 }
 
-/// The release that answers requests at the moment, if one does.
+/// The release that answers requests at the moment, if one does. An older one goes on serving
+/// while the newest push is a mistake, whatever the stage.
 pub(crate) async fn serving_release(state: &ApiState, space: &Space) -> Result<Option<Release>, ApiError> {
-    if !space.stage.is_serving() {
+    if matches!(
+        space.stage,
+        SpaceStage::Paused | SpaceStage::Stopped | SpaceStage::Sleeping | SpaceStage::Deleting
+    ) {
         return Ok(None);
     }
     let attempts = state.store.instances_of(space.id, ATTEMPTS_LOOKED_AT).await?;

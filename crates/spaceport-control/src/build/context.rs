@@ -205,7 +205,7 @@ impl Context {
         let options = ArchiveOptions { uid, gid: uid, limits: self.source_limits(), ..ArchiveOptions::default() };
         let result = self.parts.repositories.archive(self.space.id, &self.build.sha, &to, &options).await;
         let summary = result.map_err(|error| self.source_error(error))?;
-        self.warn_of_pointers(&summary);
+        self.warn(&summary);
         Ok((to, summary))
     }
 
@@ -213,7 +213,7 @@ impl Context {
     pub(crate) async fn extract(&self, to: &Path) -> Result<(), Stop> {
         let result = self.parts.repositories.extract(self.space.id, &self.build.sha, to, self.source_limits()).await;
         let summary = result.map_err(|error| self.source_error(error))?;
-        self.warn_of_pointers(&summary);
+        self.warn(&summary);
         Ok(())
     }
 
@@ -226,13 +226,22 @@ impl Context {
         }
     }
 
-    fn warn_of_pointers(&self, summary: &SourceSummary) {
-        if summary.lfs_pointers > 0 {
-            self.say(&format!(
-                "Warning: {} files are Git LFS pointers whose content is not on this hub: {}",
-                summary.lfs_pointers,
+    /// Tells of what git lists and the hub does not have.
+    fn warn(&self, summary: &SourceSummary) {
+        match summary.lfs_pointers {
+            0 => {}
+            1 => self.say(&format!(
+                "Warning: {} is a Git LFS pointer whose content is not on this hub; the app finds the pointer",
                 summary.lfs_paths.join(", ")
-            ));
+            )),
+            count => self.say(&format!(
+                "Warning: {count} files are Git LFS pointers whose content is not on this hub; the app finds the \
+                 pointers: {}",
+                summary.lfs_paths.join(", ")
+            )),
+        }
+        for folder in &summary.submodules {
+            self.say(&format!("Warning: {folder} is a submodule and stays empty; commit its files instead"));
         }
     }
 

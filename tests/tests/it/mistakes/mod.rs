@@ -63,7 +63,6 @@ async fn check(name: &str, mistake: &Mistake) {
     match *told {
         Told::Push { message } => {
             assert!(!push.ok, "{did}: the push was accepted: {}", push.text);
-            println!("OBSERVED\t{name}\t{}", push.text.replace('\n', "\\n"));
             let lines: Vec<_> = push.text.lines().map(|line| line.trim_start_matches("remote:").trim()).collect();
             assert!(lines.iter().any(|line| matches(message, line)), "{did}: git said {}", push.text);
         }
@@ -71,7 +70,6 @@ async fn check(name: &str, mistake: &Mistake) {
             assert!(push.ok, "{did}: the push was refused: {}", push.text);
             space.running(&sha, TOLD_S).await;
             let log = space.build_log().await;
-            println!("OBSERVED\t{name}\t{}", log.replace('\n', "\\n"));
             // A line begins with its time.
             assert!(log.lines().any(|line| matches(&format!("…{message}"), line)), "{did}: the log is {log}");
         }
@@ -82,7 +80,6 @@ async fn check(name: &str, mistake: &Mistake) {
                     seen.stage == stage && seen.reason == reason
                 })
                 .await;
-            println!("OBSERVED\t{name}\t{}\t{}", seen.message.replace('\n', "\\n"), seen.remedy);
             assert!(matches(message, &seen.message), "{did}: the message is\n{}", seen.message);
             assert!(matches(remedy, &seen.remedy), "{did}: the remedy is\n{}", seen.remedy);
             let (status, page) = space.get("/").await;
