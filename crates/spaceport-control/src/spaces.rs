@@ -64,6 +64,8 @@ pub struct Spaces {
     busy: Arc<Mutex<HashSet<SpaceId>>>,
     timers: Arc<Mutex<HashMap<SpaceId, Timestamp>>>,
     permits: Arc<Semaphore>,
+    /// Work on the engine that no plan waits for.
+    background: TaskTracker,
 }
 
 impl Spaces {
@@ -77,6 +79,7 @@ impl Spaces {
             busy: Arc::default(),
             timers: Arc::default(),
             permits: Arc::new(Semaphore::new(WORKERS)),
+            background: TaskTracker::new(),
         }
     }
 
@@ -104,6 +107,8 @@ impl Spaces {
         }
         tracker.close();
         tracker.wait().await;
+        self.background.close();
+        self.background.wait().await;
         self.followers.stop().await;
     }
 

@@ -1,6 +1,7 @@
 //! Performs the actions of a plan, without choosing. Each can be repeated: a crash between any
 //! two statements leaves a state the next plan goes on from.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use spaceport_core::diagnose::{self, ExitEvidence};
@@ -228,11 +229,15 @@ impl Spaces {
         if probe::answers(address, &host, &release.config.base_path, patience).await {
             self.parts.store.instance_ready(id, now()).await?;
             self.parts.store.release_ready(release.id, now()).await?;
-            // Starting was allowed every core; from here on the flavor holds.
+            // Starting was allowed every core; from here on the flavor holds. Visitors need not
+            // wait for it.
+            let (engine, container) = (Arc::clone(&self.parts.engine), container.id.clone());
             let cap = release_cpu(&self.hardware(release));
-            if let Err(error) = self.parts.engine.runtime.limit_cpu(&container.id, cap).await {
-                tracing::warn!(error = &error as &dyn std::error::Error, "an app runs without its CPU limit");
-            }
+            self.background.spawn(async move {
+                if let Err(error) = engine.runtime.limit_cpu(&container, cap).await {
+                    tracing::warn!(error = &error as &dyn std::error::Error, "an app runs without its CPU limit");
+                }
+            });
             return Ok(());
         }
         if slow {
