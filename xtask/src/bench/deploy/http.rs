@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 
 /// Between two questions. An app that still serves the old version has to answer them, so more
 /// often would slow down what is measured.
-pub const POLL: Duration = Duration::from_millis(20);
+pub const POLL: Duration = Duration::from_millis(50);
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A request of one's own; the status and the body.
