@@ -48,7 +48,10 @@ pub fn wait_for(
             Err(error) => last.clone_from(&error.to_string()),
         }
         if Instant::now() > until {
-            bail!("no answer with {marker:?} from {host} on port {port} within {} s; the last: {last}", limit.as_secs());
+            bail!(
+                "no answer with {marker:?} from {host} on port {port} within {} s; the last: {last}",
+                limit.as_secs()
+            );
         }
         meanwhile()?;
         sleep(POLL);
