@@ -94,6 +94,21 @@ describe("the list", () => {
     expect(text()).toContain("Let it listen on 0.0.0.0.");
   });
 
+  it("says what to do while an app that cannot be reached still starts", async () => {
+    const said = {
+      reason: "wrong_port",
+      phase: "wrong port",
+      message: "The app listens on 127.0.0.1:9999, expected 0.0.0.0:7860.",
+      remedy: "Make it listen on port 7860.",
+      since: "2026-01-02T03:59:50Z",
+    };
+    hub(() => json([space("ada/engine", "APP_STARTING", { runtime: runtime("APP_STARTING", said) })]));
+    open();
+    await pass();
+    expect(text()).toContain("wrong port · 10 s");
+    expect(text()).toContain("expected 0.0.0.0:7860. Make it listen on port 7860.");
+  });
+
   it("keeps hostile content as text and sends nobody to a script", async () => {
     const evil = '<img src=x onerror="globalThis.broken = true"><script>globalThis.broken = true</script>';
     hub(() =>
