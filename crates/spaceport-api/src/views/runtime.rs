@@ -215,10 +215,7 @@ fn sentence(diagnosis: &Diagnosis) -> String {
 /// The release that answers requests at the moment, if one does. An older one goes on serving
 /// while the newest push is a mistake, whatever the stage.
 pub(crate) async fn serving_release(state: &ApiState, space: &Space) -> Result<Option<Release>, ApiError> {
-    if matches!(
-        space.stage,
-        SpaceStage::Paused | SpaceStage::Stopped | SpaceStage::Sleeping | SpaceStage::Deleting
-    ) {
+    if matches!(space.stage, SpaceStage::Paused | SpaceStage::Stopped | SpaceStage::Sleeping | SpaceStage::Deleting) {
         return Ok(None);
     }
     let attempts = state.store.instances_of(space.id, ATTEMPTS_LOOKED_AT).await?;
