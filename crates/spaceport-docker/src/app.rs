@@ -22,7 +22,7 @@ use spaceport_runtime::{Container, ContainerId, ContainerSpec, ContainerState, E
 
 use crate::client::{CALL_TIMEOUT, START_TIMEOUT, absent, engine_error, status_of, within};
 use crate::clock::timestamp;
-use crate::{DockerRuntime, labels, scratch};
+use crate::{DockerRuntime, images, labels, scratch};
 
 /// Containers inspected at the same time when all are listed.
 const INSPECT_AT_ONCE: usize = 16;
@@ -141,7 +141,7 @@ async fn made_by_another(
 /// Starting a running container is success for the engine, so two calls at once agree.
 async fn launch(runtime: &DockerRuntime, docker: &Docker, spec: &ContainerSpec, id: &str) -> Result<(), RuntimeError> {
     if let Some(trust) = &runtime.shared.trust {
-        trust.install(docker, id).await?;
+        trust.install(docker, id, &images::config(docker, &spec.image).await?).await?;
     }
     let operation = format!("start the container of space {}", spec.space);
     within(START_TIMEOUT, &operation, docker.start_container(id, None::<StartContainerOptions>)).await

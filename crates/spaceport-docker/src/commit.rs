@@ -23,27 +23,31 @@ const NO_COMMAND: [&str; 1] = ["/bin/sh"];
 pub(crate) async fn add_layer(runtime: &DockerRuntime, layer: Layer) -> Result<ImageDigest, RuntimeError> {
     let Layer { image, path, archive, settings } = layer;
     let docker = runtime.docker().await?;
-    let base = images::config(&docker, &image).await?;
     let body = ContainerCreateBody {
         image: Some(image.to_string()),
         cmd: Some(NO_COMMAND.map(str::to_owned).to_vec()),
         host_config: Some(HostConfig { network_mode: Some("none".to_owned()), ..Default::default() }),
         ..Default::default()
     };
-    let scratch = Scratch::create(runtime, &docker, &settings.tag, body).await?;
+    // The image's settings are needed for the commit only, and each question has its price.
+    let (base, scratch) =
+        tokio::try_join!(images::config(&docker, &image), Scratch::create(runtime, &docker, &settings.tag, body))?;
     archive::upload_file(&docker, scratch.id(), &path, &archive).await?;
-    let digest = commit(runtime, &docker, scratch.id(), &base, &settings).await?;
-    scratch.remove().await?;
-    Ok(digest)
+    let trust = base.labels.as_ref().and_then(|all| all.get_key_value(labels::TRUST));
+    let trust = trust.map(|(name, value)| (name.clone(), value.clone()));
+    // The container goes in the background when `scratch` does: nobody waits for that.
+    commit(runtime, &docker, scratch.id(), &base, &settings, trust).await
 }
 
-/// Makes the container an image with the base image's settings, changed as told.
+/// Makes the container an image with the base image's settings, changed as told. `trust` is the
+/// label of the certificates it has.
 pub(crate) async fn commit(
     runtime: &DockerRuntime,
     docker: &Docker,
     container: &str,
     base: &ImageConfig,
     settings: &ImageSettings,
+    trust: Option<(String, String)>,
 ) -> Result<ImageDigest, RuntimeError> {
     let ImageSettings { tag, labels: own_labels, env, command, entrypoint, user, working_dir } = settings;
     let given = |own: &Option<String>, base: &Option<String>, default: &str| {
@@ -55,6 +59,7 @@ pub(crate) async fn commit(
     let mut all_labels = base.labels.clone().unwrap_or_default();
     all_labels.retain(|name, _| !name.starts_with("spaceport."));
     all_labels.extend(own_labels.clone());
+    all_labels.extend(trust);
     all_labels.insert(labels::INSTALLATION.to_owned(), runtime.shared.config.installation.clone());
     let config = ContainerConfig {
         env: Some(merge_env(base.env.as_deref().unwrap_or_default(), env)),

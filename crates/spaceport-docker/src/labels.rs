@@ -16,6 +16,8 @@ pub(crate) const PORT: &str = "spaceport.port";
 pub(crate) const ROLE: &str = "spaceport.role";
 /// Which process made a build container; one of another process is a leftover.
 pub(crate) const PROCESS: &str = "spaceport.process";
+/// Which bundle of certificates an image has; see `trust`.
+pub(crate) const TRUST: &str = "spaceport.trust";
 /// An app's container.
 pub(crate) const ROLE_APP: &str = "app";
 /// A container that lives as long as one call.

@@ -12,7 +12,9 @@ use std::time::Duration;
 
 use bollard::Docker;
 use bollard::container::LogOutput;
-use bollard::models::{ContainerCreateBody, HostConfig, HostConfigLogConfig, Mount, MountType, VolumeCreateRequest};
+use bollard::models::{
+    ContainerCreateBody, HostConfig, HostConfigLogConfig, ImageConfig, Mount, MountType, VolumeCreateRequest,
+};
 use bollard::query_parameters::{
     AttachContainerOptions, InspectContainerOptions, StartContainerOptions, WaitContainerOptions,
 };
@@ -27,6 +29,7 @@ use crate::archive::{self, Entry};
 use crate::client::{CALL_TIMEOUT, START_TIMEOUT, classify, engine_error, within};
 use crate::lines::Lines;
 use crate::scratch::Scratch;
+use crate::trust::Trust;
 use crate::{DockerRuntime, commit, images, labels};
 
 /// Reads all of standard input before it runs any of it, so that a command of the script that
@@ -70,7 +73,7 @@ async fn run_to_end(
         create_volume(runtime, docker, volume).await?;
     }
     let scratch = Scratch::create(runtime, docker, &step.title, body(runtime, step)).await?;
-    fill(runtime, docker, step, scratch.id()).await?;
+    fill(runtime, docker, step, &base, scratch.id()).await?;
     let script = script(runtime, step)?;
     let end = tokio::select! {
         end = execute(docker, scratch.id(), &step.title, &script, log) => end?,
@@ -143,9 +146,15 @@ async fn create_volume(runtime: &DockerRuntime, docker: &Docker, name: &str) -> 
 }
 
 /// Puts in what the step finds when it starts.
-async fn fill(runtime: &DockerRuntime, docker: &Docker, step: &BuildStep, id: &str) -> Result<(), RuntimeError> {
+async fn fill(
+    runtime: &DockerRuntime,
+    docker: &Docker,
+    step: &BuildStep,
+    base: &ImageConfig,
+    id: &str,
+) -> Result<(), RuntimeError> {
     if let Some(trust) = &runtime.shared.trust {
-        trust.install(docker, id).await?;
+        trust.install(docker, id, base).await?;
     }
     if let Some((_, path)) = &step.cache {
         // A new volume belongs to root. Unpacking its directory over it, from above, changes the
@@ -255,7 +264,7 @@ async fn keep(
     runtime: &DockerRuntime,
     docker: &Docker,
     step: &BuildStep,
-    base: &bollard::models::ImageConfig,
+    base: &ImageConfig,
     id: &str,
 ) -> Result<StepOutcome, RuntimeError> {
     // A fast step may have written a lot between two looks.
@@ -264,7 +273,10 @@ async fn keep(
     }
     match &step.keep {
         Keep::Image(settings) => {
-            commit::commit(runtime, docker, id, base, settings).await.map(|digest| StepOutcome::Done(Some(digest)))
+            let trust = runtime.shared.trust.as_ref().map(Trust::label);
+            commit::commit(runtime, docker, id, base, settings, trust)
+                .await
+                .map(|digest| StepOutcome::Done(Some(digest)))
         }
         Keep::Archive { path, to } => {
             archive::download(docker, id, path, to).await?;

@@ -3,17 +3,20 @@
 //! A bundle file is put into the container and the programs people use are pointed to it by
 //! environment variables. Those variables *replace* a program's own authorities, so the file
 //! holds the host's public ones as well. A bind mount would be simpler, but its path is one of
-//! the engine's host, which this process need not share.
+//! the engine's host, which this process need not share. Unpacking a file costs a tenth of a
+//! second, so images made here keep the bundle and say so by a label.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 
 use bollard::Docker;
+use bollard::models::ImageConfig;
 use bytes::Bytes;
 use spaceport_runtime::RuntimeError;
 
 use crate::archive::{Entry, small, upload};
 use crate::client::engine_error;
+use crate::labels;
 
 /// In a directory every container has; the engine itself writes there.
 const DIRECTORY: &str = "/etc";
@@ -42,6 +45,7 @@ const END: &str = "-----END CERTIFICATE-----";
 pub(crate) struct Trust {
     pem: String,
     archive: Bytes,
+    fingerprint: String,
 }
 
 impl Trust {
@@ -54,7 +58,8 @@ impl Trust {
             return Err(engine_error(operation(), "it holds no PEM certificate"));
         }
         let archive = small(&[Entry::File { path: FILE, content: pem.as_bytes(), mode: 0o644 }])?;
-        Ok(Self { pem, archive })
+        let fingerprint = blake3::hash(pem.as_bytes()).to_hex()[..32].to_owned();
+        Ok(Self { pem, archive, fingerprint })
     }
 
     /// The bundle as PEM text.
@@ -68,8 +73,26 @@ impl Trust {
         VARIABLES.into_iter().filter(move |name| !is_set(name)).map(|name| (name.to_owned(), PATH.to_owned()))
     }
 
-    /// Puts the bundle into a container that does not run yet.
-    pub(crate) async fn install(&self, docker: &Docker, container: &str) -> Result<(), RuntimeError> {
+    /// The label of images that have this bundle.
+    pub(crate) fn label(&self) -> (String, String) {
+        (labels::TRUST.to_owned(), self.fingerprint.clone())
+    }
+
+    /// Whether an image with these labels has this bundle already.
+    fn is_in(&self, labels: Option<&HashMap<String, String>>) -> bool {
+        labels.and_then(|all| all.get(labels::TRUST)) == Some(&self.fingerprint)
+    }
+
+    /// Puts the bundle into a container of an image without it, before it runs.
+    pub(crate) async fn install(
+        &self,
+        docker: &Docker,
+        container: &str,
+        image: &ImageConfig,
+    ) -> Result<(), RuntimeError> {
+        if self.is_in(image.labels.as_ref()) {
+            return Ok(());
+        }
         upload(docker, container, DIRECTORY, self.archive.clone()).await
     }
 }

@@ -95,7 +95,8 @@ async fn serve(mut config: Config) -> anyhow::Result<()> {
         }
     });
 
-    let (parts, runtime) = open_parts(&config, &data, Arc::clone(&routes), control.clone(), Arc::clone(&control_config)).await?;
+    let (parts, runtime) =
+        open_parts(&config, &data, Arc::clone(&routes), control.clone(), Arc::clone(&control_config)).await?;
     let token_place = data.admin(&parts.store, &clock, &config).await?;
     parts.routes.refresh(&parts.store).await?;
     parts.repositories.sweep().await?;

@@ -38,6 +38,7 @@ export function lookOf(space: Space): Look {
   return look(runtime?.stage);
 }
 
+/** Whether the address answers: the version before may do so while the newest one failed. */
 export function isServing(space: Space): boolean {
-  return space.runtime?.stage?.startsWith("RUNNING") ?? false;
+  return space.runtime?.spaceport?.serving ?? space.runtime?.stage?.startsWith("RUNNING") ?? false;
 }

@@ -41,6 +41,7 @@ afterEach(async () => {
   if (page) await unmount(page);
   page = undefined;
   session.signOut();
+  history.replaceState(null, "", "/");
   document.body.innerHTML = "";
   vi.unstubAllGlobals();
   vi.restoreAllMocks();
@@ -93,6 +94,21 @@ describe("the list", () => {
     expect(text()).toContain("Let it listen on 0.0.0.0.");
   });
 
+  it("says what to do while an app that cannot be reached still starts", async () => {
+    const said = {
+      reason: "wrong_port",
+      phase: "wrong port",
+      message: "The app listens on 127.0.0.1:9999, expected 0.0.0.0:7860.",
+      remedy: "Make it listen on port 7860.",
+      since: "2026-01-02T03:59:50Z",
+    };
+    hub(() => json([space("ada/engine", "APP_STARTING", { runtime: runtime("APP_STARTING", said) })]));
+    open();
+    await pass();
+    expect(text()).toContain("wrong port · 10 s");
+    expect(text()).toContain("expected 0.0.0.0:7860. Make it listen on port 7860.");
+  });
+
   it("keeps hostile content as text and sends nobody to a script", async () => {
     const evil = '<img src=x onerror="globalThis.broken = true"><script>globalThis.broken = true</script>';
     hub(() =>
@@ -116,6 +132,31 @@ describe("the list", () => {
     expect(document.querySelector(".cover")?.getAttribute("data-from")).toBe("gray");
     expect(titles()).toContain("odd");
     expect((globalThis as { broken?: boolean }).broken).toBeUndefined();
+  });
+
+  it("does not send a browser to a private app, which would not know it", async () => {
+    hub(() => json([space("ada/secret", "RUNNING", { private: true, visibility: "private" })]));
+    open();
+    await pass();
+    expect(titles()).toEqual(["secret"]);
+    expect(document.querySelector("article a")).toBeNull();
+    expect(text()).toContain("ada-secret.localhost:8080 with a token only");
+  });
+
+  it("says that a failed app is tried again", async () => {
+    const said = { phase: "waiting to try again", message: "It crashed.", deadline: "2026-01-02T04:00:20Z" };
+    hub(() => json([space("ada/engine", "RUNTIME_ERROR", { runtime: runtime("RUNTIME_ERROR", said) })]));
+    open();
+    await pass();
+    expect(text()).toContain("waiting to try again");
+  });
+
+  it("opens at one Space where a link names it", async () => {
+    history.replaceState(null, "", "/spaces/ada/engine");
+    hub(() => json([space("ada/engine", "RUNNING"), space("bob/radio", "RUNNING")]));
+    open();
+    await pass();
+    expect(titles()).toEqual(["engine"]);
   });
 
   it("shows a stage it does not know as it is", async () => {

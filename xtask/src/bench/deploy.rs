@@ -17,12 +17,12 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use clap::{Args, ValueEnum};
 
-use hand::{Hand, Installer};
-use ours::Ours;
 use crate::demo::{copy, target_dir};
+use crate::docker;
 use crate::shell::{self, ensure, say};
 use crate::site::{self, Site};
-use crate::docker;
+use hand::{Hand, Installer};
+use ours::Ours;
 
 /// The app.
 const SAMPLE: &str = "examples/gradio-hello";
@@ -30,7 +30,15 @@ const SAMPLE: &str = "examples/gradio-hello";
 const TITLE: &str = "gr.Blocks(title=\"Ghostwriter\"";
 /// Small packages of pure Python that no other one of them needs, one per repetition.
 const PACKAGES: [&str; 10] = [
-    "iniconfig", "inflection", "toolz", "humanize", "sortedcontainers", "tabulate", "texttable", "boltons", "funcy",
+    "iniconfig",
+    "inflection",
+    "toolz",
+    "humanize",
+    "sortedcontainers",
+    "tabulate",
+    "texttable",
+    "boltons",
+    "funcy",
     "xmltodict",
 ];
 /// An app may take so long to answer.

@@ -44,8 +44,8 @@ struct Inputs {
 
 pub(super) async fn build(builds: &Builds, context: &Context, config: &SpaceConfig) -> Result<Artifact, Stop> {
     context.phase("source", "Reading the commit").await;
-    let inputs = read_inputs(context).await?;
-    let (source, _) = context.archive(1000).await?;
+    // Each is a process of its own that mostly waits.
+    let (inputs, (source, _)) = tokio::try_join!(read_inputs(context), context.archive(1000))?;
     context.phase("base", "Preparing the base image").await;
     let python = python_image(builds, context, config)?;
     let base = base_image(builds, context, &python).await?;
@@ -90,7 +90,12 @@ fn command(config: &SpaceConfig) -> Vec<String> {
 }
 
 async fn read_inputs(context: &Context) -> Result<Inputs, Stop> {
-    let packages = context.text_file("packages.txt", MAX_FILE).await?.unwrap_or_default();
+    let (packages, pre_requirements, requirements) = tokio::try_join!(
+        context.text_file("packages.txt", MAX_FILE),
+        context.text_file("pre-requirements.txt", MAX_FILE),
+        context.text_file("requirements.txt", MAX_FILE),
+    )?;
+    let packages = packages.unwrap_or_default();
     let mut names = Vec::new();
     for (number, line) in packages.lines().enumerate() {
         let name = line.split('#').next().unwrap_or_default().trim();
@@ -109,8 +114,6 @@ async fn read_inputs(context: &Context) -> Result<Inputs, Stop> {
         }
         names.push(name.to_owned());
     }
-    let pre_requirements = context.text_file("pre-requirements.txt", MAX_FILE).await?;
-    let requirements = context.text_file("requirements.txt", MAX_FILE).await?;
     let local = [&pre_requirements, &requirements].into_iter().flatten().any(|text| names_local_files(text));
     Ok(Inputs { packages: names, pre_requirements, requirements, local })
 }

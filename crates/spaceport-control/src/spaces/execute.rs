@@ -1,6 +1,7 @@
 //! Performs the actions of a plan, without choosing. Each can be repeated: a crash between any
 //! two statements leaves a state the next plan goes on from.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use spaceport_core::diagnose::{self, ExitEvidence};

@@ -199,6 +199,11 @@ impl Simulation {
         // Whatever answered before the newest commit still does.
         let good = world.store.releases_of(space, 100).await.unwrap();
         let good = good.iter().any(|release| release.ready_at.is_some());
+        // An earlier commit may be on its way for the first time: it is built and has not failed.
+        let built = builds.iter().any(|build| build.state == BuildState::Succeeded);
+        if built && !good && world.instances(space).await.iter().all(|row| row.ended_at.is_none()) {
+            return false;
+        }
         answer.is_some() == good
     }
 

@@ -222,13 +222,13 @@ async fn builds_releases_and_attempts() {
         assert!(!store.build_claim(ids[0], "you", at(13)).await.unwrap());
         assert!(store.build_progress(ids[0], "me", &diagnosis()).await.unwrap());
         assert!(!store.build_progress(ids[0], "you", &diagnosis()).await.unwrap());
-        assert!(store.builds_requeue("me").await.unwrap().is_empty());
-        assert_eq!(store.builds_requeue("you").await.unwrap(), [space.id]);
+        assert!(store.builds_requeue("me", at(14)).await.unwrap().is_empty());
+        assert_eq!(store.builds_requeue("you", at(14)).await.unwrap(), [space.id]);
         assert_eq!(store.builds_unfinished().await.unwrap().len(), 2);
         store.build_cancel(ids[1], &diagnosis(), at(14)).await.unwrap();
         assert_eq!(store.build_by_id(ids[1]).await.unwrap().unwrap().state, BuildState::Canceled);
         assert!(store.build_claim(ids[0], "me", at(15)).await.unwrap());
-        store.build_requeue(ids[0], "me").await.unwrap();
+        store.build_requeue(ids[0], "me", at(15)).await.unwrap();
         assert!(store.build_claim(ids[0], "me", at(15)).await.unwrap());
         let artifact = Artifact::Image { digest: format!("sha256:{}", "c".repeat(64)).parse().unwrap() };
         let end = BuildEnd {

@@ -214,7 +214,11 @@ impl Drop for Hand {
         remove_container();
         for tag in ["user", "environment", "code", "dependencies"] {
             let name = format!("{REPOSITORY}:{tag}");
-            let _ = Command::new("docker").args(["rmi", "--force", &name]).stdout(Stdio::null()).stderr(Stdio::null()).status();
+            let _ = Command::new("docker")
+                .args(["rmi", "--force", &name])
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .status();
         }
     }
 }

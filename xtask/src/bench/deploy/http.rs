@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 
 /// Between two questions. An app that still serves the old version has to answer them, so more
 /// often would slow down what is measured.
-pub const POLL: Duration = Duration::from_millis(20);
+pub const POLL: Duration = Duration::from_millis(50);
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A request of one's own; the status and the body.
@@ -48,7 +48,10 @@ pub fn wait_for(
             Err(error) => last.clone_from(&error.to_string()),
         }
         if Instant::now() > until {
-            bail!("no answer with {marker:?} from {host} on port {port} within {} s; the last: {last}", limit.as_secs());
+            bail!(
+                "no answer with {marker:?} from {host} on port {port} within {} s; the last: {last}",
+                limit.as_secs()
+            );
         }
         meanwhile()?;
         sleep(POLL);

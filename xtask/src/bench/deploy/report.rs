@@ -39,8 +39,7 @@ impl Code {
         phases(&self.ours);
         println!("Each waits by asking every {} ms.", POLL.as_millis());
         let ratio = median(self.ours.iter().zip(&self.hand).map(|(ours, hand)| ratio(ours.total, hand.total)));
-        let added =
-            median(self.ours.iter().zip(&self.hand).map(|(ours, hand)| float(ours.total) - float(hand.start)));
+        let added = median(self.ours.iter().zip(&self.hand).map(|(ours, hand)| float(ours.total) - float(hand.start)));
         goal(&format!("no slower than by hand: {ratio:.2} x"), ratio <= 1.0)
             & goal(&format!("own start + {GOAL_ADDED:.0} ms: + {added:.0} ms"), added <= GOAL_ADDED)
     }
