@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use axum::body::Body;
+use axum::body::{Body, HttpBody as _};
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::request::Parts;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
@@ -33,6 +33,10 @@ impl<T: DeserializeOwned, S: Sync> FromRequest<S> for JsonBody<T> {
 
 /// All of a body, within a size and a time.
 pub(crate) async fn read_body(body: Body, limit: usize) -> Result<bytes::Bytes, ApiError> {
+    // One that says it is too large is refused before it is sent.
+    if usize::try_from(body.size_hint().lower()).is_ok_and(|bytes| bytes > limit) {
+        return Err(ApiError::too_large(limit));
+    }
     let read = tokio::time::timeout(BODY_TIMEOUT, Limited::new(body, limit).collect()).await;
     match read {
         Ok(Ok(body)) => Ok(body.to_bytes()),

@@ -23,6 +23,7 @@ use crate::audit;
 use crate::caller::{Caller, User};
 use crate::error::ApiError;
 use crate::extract::Params;
+use crate::spaces::settled;
 use crate::state::ApiState;
 
 /// Git looks at the body of a refusal; it prints it when it is plain text.
@@ -148,9 +149,15 @@ async fn record(state: &ApiState, space: &Space, user: &User, pushed: CommitSha)
     // What main points to now, and not what this push made it: two pushes may end in any order.
     let head = state.repositories.head(space.id, "main").await?.unwrap_or(pushed);
     let now = state.control.clock().now();
-    state.store.space_change(space.id, now, |desired| desired.head = Some(head.clone())).await?;
+    let changes = state.control.changes();
+    let changed = state.store.space_change(space.id, now, |desired| desired.head = Some(head.clone())).await?;
     state.control.activate(space.id);
-    audit::record(state, user, "space.push", &space.name.to_string(), json!({"head": head})).await
+    audit::record(state, user, "space.push", &space.name.to_string(), json!({"head": head})).await?;
+    // Whoever waits for the app after a push must not be told the stage of the commit before.
+    let Some(changed) = changed.filter(|changed| changed.desired.head != space.desired.head) else { return Ok(()) };
+    let (stage, diagnosis) = (changed.stage, changed.diagnosis.clone());
+    let follows = |now: &Space| now.stage != stage || now.diagnosis != diagnosis;
+    settled(state, changed, changes, follows).await.map(drop)
 }
 
 /// What the person who pushes reads in the terminal.

@@ -42,24 +42,25 @@ pub(crate) async fn change(
     let changed = changed.ok_or_else(|| ApiError::no_repo(false))?;
     state.control.activate(space.id);
     audit::record(state, user, action, &space.name.to_string(), detail).await?;
-    let settled = settled(state, changed, changes).await?;
-    Ok(Json(runtime_view(state, &settled, true).await?))
-}
-
-/// Waits a moment until the stage follows the change. The stage is the reconciler's to compute, and
-/// clients of the Hub read it from this very answer: one that was paused is `PAUSED`, and one
-/// that was restarted is not, or they would wait for nothing.
-async fn settled(
-    state: &ApiState,
-    mut space: Space,
-    mut changes: broadcast::Receiver<SpaceId>,
-) -> Result<Space, ApiError> {
-    let id = space.id;
-    let deadline = tokio::time::Instant::now() + SETTLED;
+    // Clients of the Hub read the stage from this very answer: one that was paused is `PAUSED`, and
+    // one that was restarted is not, or they would wait for nothing.
     let follows = |space: &Space| {
         let ended = matches!(space.stage, SpaceStage::Paused | SpaceStage::Stopped);
         ended == (space.desired.run != DesiredRun::Running)
     };
+    let settled = settled(state, changed, changes, follows).await?;
+    Ok(Json(runtime_view(state, &settled, true).await?))
+}
+
+/// Waits a moment until the stage, which is the reconciler's to compute, follows a change.
+pub(crate) async fn settled(
+    state: &ApiState,
+    mut space: Space,
+    mut changes: broadcast::Receiver<SpaceId>,
+    follows: impl Fn(&Space) -> bool + Send,
+) -> Result<Space, ApiError> {
+    let id = space.id;
+    let deadline = tokio::time::Instant::now() + SETTLED;
     while !follows(&space) {
         match tokio::time::timeout_at(deadline, changes.recv()).await {
             Err(_) | Ok(Err(broadcast::error::RecvError::Closed)) => break,
