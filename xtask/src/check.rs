@@ -114,10 +114,18 @@ impl Postgres {
             // The server refuses to run as root.
             shell::run(Command::new("chown").args(["postgres"]).arg(&this.folder))?;
         }
-        shell::run(this.tool("initdb").args(["-D", &data, "-U", "spaceport", "--auth=trust", "-E", "UTF8", "--no-sync"]).stdout(std::process::Stdio::null()))?;
+        shell::run(
+            this.tool("initdb")
+                .args(["-D", &data, "-U", "spaceport", "--auth=trust", "-E", "UTF8", "--no-sync"])
+                .stdout(std::process::Stdio::null()),
+        )?;
         let options = format!("-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories= -c fsync=off");
         let log = this.folder.join("log").display().to_string();
-        shell::run(this.tool("pg_ctl").args(["-D", &data, "-w", "-l", &log, "-o", &options, "start"]).stdout(std::process::Stdio::null()))?;
+        shell::run(
+            this.tool("pg_ctl")
+                .args(["-D", &data, "-w", "-l", &log, "-o", &options, "start"])
+                .stdout(std::process::Stdio::null()),
+        )?;
         Ok(this)
     }
 
@@ -136,14 +144,19 @@ impl Postgres {
 impl Drop for Postgres {
     fn drop(&mut self) {
         let data = self.folder.join("data").display().to_string();
-        let _ = shell::run(self.tool("pg_ctl").args(["-D", &data, "-m", "immediate", "stop"]).stdout(std::process::Stdio::null()));
+        let _ = shell::run(
+            self.tool("pg_ctl").args(["-D", &data, "-m", "immediate", "stop"]).stdout(std::process::Stdio::null()),
+        );
         let _ = std::fs::remove_dir_all(&self.folder);
     }
 }
 
 fn find_tools() -> Option<PathBuf> {
     let versions = std::fs::read_dir("/usr/lib/postgresql").ok()?;
-    let mut tools: Vec<_> = versions.filter_map(|entry| Some(entry.ok()?.path().join("bin"))).filter(|bin| bin.join("initdb").exists()).collect();
+    let mut tools: Vec<_> = versions
+        .filter_map(|entry| Some(entry.ok()?.path().join("bin")))
+        .filter(|bin| bin.join("initdb").exists())
+        .collect();
     tools.sort();
     tools.pop().or_else(|| has("initdb").then(|| Path::new("").to_owned()))
 }

@@ -77,7 +77,7 @@ pub fn build() -> Result<PathBuf> {
 /// Where cargo puts what it builds.
 pub fn target_dir() -> PathBuf {
     #[expect(clippy::disallowed_methods, reason = "a chore follows the developer's environment")]
-    std::env::var("CARGO_TARGET_DIR").map_or_else(|_| crate::shell::root().join("target"), PathBuf::from)
+    std::env::var("CARGO_TARGET_DIR").map_or_else(|_| shell::root().join("target"), PathBuf::from)
 }
 
 /// Creates the Space, pushes the sample with git, shows the build, and waits for the app.

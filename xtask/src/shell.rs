@@ -28,8 +28,7 @@ pub fn run(command: &mut Command) -> Result<()> {
 /// Runs a program and returns what it printed.
 pub fn read(command: &mut Command) -> Result<String> {
     let shown = shown(command);
-    let output =
-        command.stderr(Stdio::inherit()).output().with_context(|| format!("could not run {shown}"))?;
+    let output = command.stderr(Stdio::inherit()).output().with_context(|| format!("could not run {shown}"))?;
     if !output.status.success() {
         bail!("{shown} failed ({})", output.status);
     }

@@ -36,7 +36,7 @@ pub fn settings(engine: &Engine, quick: bool) -> String {
         text.push_str(&format!("python_image = \"\"\ndefault_python = {:?}\n", engine.default_python));
         // Without a registry the base images are small Debian ones; the hosted service's extra
         // packages would be downloaded for every machine that only tries a demo.
-        text.push_str("apt_packages = []\npython_packages = [\"huggingface_hub\"]\n");
+        text.push_str("apt_packages = []\npython_packages = [\"huggingface_hub\", \"spaces\"]\n");
     }
     if let Some(node) = &engine.node_image {
         text.push_str(&format!("node_image = {node:?}\n"));

@@ -113,7 +113,8 @@ pub async fn receive_pack(State(state): State<ApiState>, request: Request) -> Re
         let state = state.clone();
         async move { pushed(&state, &space, &user, push.done.await).await }
     });
-    let mut output = push.output;
+    // A push that fails before git says anything gets a proper answer.
+    let mut output = push.output.started().await?;
     // The answer ends after the push was recorded, so that whoever asks next sees it.
     let body = async_stream::stream! {
         while let Some(chunk) = output.next().await {

@@ -26,5 +26,5 @@ mod web;
 pub use account::tokens::random_token;
 pub use error::ApiError;
 pub use health::{Health, HealthPart};
-pub use router::{openapi, router};
+pub use router::{openapi, openapi_json, router};
 pub use state::{ApiState, HealthProbe, Lifetime, Site};

@@ -13,6 +13,8 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get, post};
 use tower_http::cors::{Any, CorsLayer};
 use utoipa::OpenApi;
+use utoipa::openapi::RefOr;
+use utoipa::openapi::schema::Schema;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -76,6 +78,15 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
     documented().1
 }
 
+/// The description of the API as it is checked in at `docs/openapi.json`.
+///
+/// # Panics
+/// Never: the document is made of plain values.
+#[must_use]
+pub fn openapi_json() -> String {
+    openapi().to_pretty_json().expect("the OpenAPI document is JSON")
+}
+
 fn documented() -> (Router<ApiState>, utoipa::openapi::OpenApi) {
     let (router, mut document) = OpenApiRouter::with_openapi(Document::openapi())
         .routes(routes!(health::get_health))
@@ -126,7 +137,16 @@ fn documented() -> (Router<ApiState>, utoipa::openapi::OpenApi) {
     let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).bearer_format("hf_…").build();
     let components = document.components.get_or_insert_default();
     components.add_security_scheme("token", SecurityScheme::Http(bearer));
-    document.security = Some(vec![utoipa::openapi::SecurityRequirement::new("token", Vec::<String>::new())]);
+    let security = Some(vec![utoipa::openapi::SecurityRequirement::new("token", Vec::<String>::new())]);
+    // With `expand` an answer has only the fields asked for; of the runtime, clients may rely on
+    // what the Hub promises.
+    let promised: [(&str, &[&str]); 2] = [("SpaceInfo", &["_id", "id"]), ("SpaceRuntime", &["stage", "hardware"])];
+    for (name, fields) in promised {
+        if let Some(RefOr::T(Schema::Object(object))) = components.schemas.get_mut(name) {
+            object.required = fields.iter().map(|field| (*field).to_owned()).collect();
+        }
+    }
+    document.security = security;
     (router, document)
 }
 

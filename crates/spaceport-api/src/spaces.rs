@@ -1,5 +1,5 @@
-//! What an owner does with a Space: each handler records what should be and returns; the
-//! reconciler does the rest.
+//! What an owner does with a Space: each handler records what should be; the reconciler does the
+//! rest.
 
 pub mod builds;
 pub mod hardware;
@@ -10,16 +10,23 @@ pub mod variables;
 
 pub(crate) use setting::{NewSetting, check_settings};
 
+use std::time::Duration;
+
 use axum::Json;
 use serde_json::Value;
+use tokio::sync::broadcast;
 
-use spaceport_core::space::Desired;
+use spaceport_core::space::{Desired, DesiredRun, Space};
+use spaceport_core::{SpaceId, SpaceStage};
 
 use crate::access::WriteSpace;
 use crate::audit;
 use crate::error::ApiError;
 use crate::state::ApiState;
 use crate::views::runtime::{RuntimeView, runtime_view};
+
+/// An answer waits at most so long for the stage to follow.
+const SETTLED: Duration = Duration::from_secs(1);
 
 /// Changes the desired state, records who did it, wakes the reconciler, answers the runtime.
 pub(crate) async fn change(
@@ -30,9 +37,38 @@ pub(crate) async fn change(
     change: impl Fn(&mut Desired) + Send + Sync,
 ) -> Result<Json<RuntimeView>, ApiError> {
     let WriteSpace { space, user } = to;
+    let changes = state.control.changes();
     let changed = state.store.space_change(space.id, state.control.clock().now(), change).await?;
     let changed = changed.ok_or_else(|| ApiError::no_repo(false))?;
     state.control.activate(space.id);
     audit::record(state, user, action, &space.name.to_string(), detail).await?;
-    Ok(Json(runtime_view(state, &changed, true).await?))
+    let settled = settled(state, changed, changes).await?;
+    Ok(Json(runtime_view(state, &settled, true).await?))
+}
+
+/// Waits a moment until the stage follows the change. The stage is the reconciler's to compute, and
+/// clients of the Hub read it from this very answer: one that was paused is `PAUSED`, and one
+/// that was restarted is not, or they would wait for nothing.
+async fn settled(
+    state: &ApiState,
+    mut space: Space,
+    mut changes: broadcast::Receiver<SpaceId>,
+) -> Result<Space, ApiError> {
+    let id = space.id;
+    let deadline = tokio::time::Instant::now() + SETTLED;
+    let follows = |space: &Space| {
+        let ended = matches!(space.stage, SpaceStage::Paused | SpaceStage::Stopped);
+        ended == (space.desired.run != DesiredRun::Running)
+    };
+    while !follows(&space) {
+        match tokio::time::timeout_at(deadline, changes.recv()).await {
+            Err(_) | Ok(Err(broadcast::error::RecvError::Closed)) => break,
+            Ok(Ok(other)) if other != id => {}
+            Ok(Ok(_) | Err(broadcast::error::RecvError::Lagged(_))) => {
+                let now = state.store.space_by_id(id).await?;
+                space = now.ok_or_else(|| ApiError::no_repo(false))?;
+            }
+        }
+    }
+    Ok(space)
 }

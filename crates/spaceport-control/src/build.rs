@@ -6,14 +6,16 @@ mod python;
 mod site;
 
 use std::collections::HashMap;
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use futures::FutureExt;
 use spaceport_core::queue::{Queued, next_builds};
 use spaceport_core::space::{Artifact, Build, BuildState, Inspection, Space};
 use spaceport_core::{BuildId, Diagnosis, Reason, Sdk};
 use spaceport_runtime::RuntimeError;
-use spaceport_store::BuildEnd;
+use spaceport_store::{BuildEnd, StoreError};
 use tokio::sync::Mutex as AsyncMutex;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -85,13 +87,8 @@ impl Builds {
             () = stop.cancelled() => return,
             () = self.parts.engine.ready() => {}
         }
-        let mut tick = tokio::time::interval(TICK);
-        loop {
-            tokio::select! {
-                () = stop.cancelled() => break,
-                _ = tick.tick() => {}
-                () = self.parts.control.builds_woken() => {}
-            }
+        let control = &self.parts.control;
+        while !stop.is_cancelled() {
             let began = Instant::now();
             let result = self.pass(&tracker, &stop).await;
             let message = match &result {
@@ -99,20 +96,21 @@ impl Builds {
                 Err(error) => chain(error),
             };
             let duration_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
-            let at = self.parts.control.clock().now();
-            self.parts.control.report("builds", TaskStatus { ok: result.is_ok(), message, at, duration_ms });
+            let at = control.clock().now();
+            control.report("builds", TaskStatus { ok: result.is_ok(), message, at, duration_ms });
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = control.clock().sleep(TICK) => {}
+                () = control.builds_woken() => {}
+            }
         }
         tracker.close();
         tracker.wait().await;
     }
 
-    async fn pass(
-        &self,
-        tracker: &TaskTracker,
-        stop: &CancellationToken,
-    ) -> Result<String, spaceport_store::StoreError> {
+    async fn pass(&self, tracker: &TaskTracker, stop: &CancellationToken) -> Result<String, StoreError> {
         let store = &self.parts.store;
-        for space in store.builds_requeue(&self.lease).await? {
+        for space in store.builds_requeue(&self.lease, self.parts.control.clock().now()).await? {
             self.parts.control.activate(space);
         }
         let unfinished = store.builds_unfinished().await?;
@@ -165,19 +163,16 @@ impl Builds {
     /// One build from its claim to its end.
     async fn work(&self, build: Build, space: Space, cancel: CancellationToken, stop: &CancellationToken) {
         let now = || self.parts.control.clock().now();
-        let context = match Context::open(self, build, space, cancel).await {
-            Ok(context) => context,
-            Err(error) => {
-                tracing::error!(error = %error, "a build could not begin: {error}");
-                return;
-            }
-        };
+        let context = Context::open(self, build, space, cancel);
         let began = Instant::now();
         context.say(&format!("===== Build {} of {} at {} =====", context.build.number, context.build.sha, now()));
         let limit = self.parts.config.builder.limits.time;
-        let outcome = match tokio::time::timeout(limit, self.make(&context)).await {
-            Ok(outcome) => outcome,
-            Err(_) => {
+        let outcome = tokio::select! {
+            // Half of a build is of no use to anyone, so whatever panicked is not looked at again.
+            outcome = AssertUnwindSafe(self.make(&context)).catch_unwind() => {
+                outcome.unwrap_or_else(|_| Err(Stop::Again("the builder panicked; its log says where".to_owned())))
+            }
+            () = self.parts.control.clock().sleep(limit) => {
                 context.cancel.cancel();
                 Err(Stop::Failed(Box::new(context.timed_out(limit))))
             }
@@ -202,12 +197,7 @@ impl Builds {
             }
             Err(Stop::Canceled) => {
                 context.say("===== Canceled =====");
-                let why = context.diagnosis(
-                    Reason::BuildCanceled,
-                    "The build was canceled.",
-                    "Restart the Space to build this commit.",
-                );
-                (BuildState::Canceled, Some(why), None)
+                (BuildState::Canceled, self.why_canceled(&context).await, None)
             }
             Err(Stop::Again(message)) => {
                 let tries = {
@@ -221,11 +211,11 @@ impl Builds {
                     context.say("The build starts again as soon as the platform is back.");
                     tokio::select! {
                         () = stop.cancelled() => return,
-                        () = tokio::time::sleep(TICK * tries) => {}
+                        () = context.cancel.cancelled() => {}
+                        () = self.parts.control.clock().sleep(TICK * tries) => {}
                     }
-                    if let Err(error) = self.parts.store.build_requeue(context.build.id, &self.lease).await {
-                        tracing::error!(error = &error as &dyn std::error::Error, "a build could not be put back");
-                    }
+                    let put_back = || self.parts.store.build_requeue(context.build.id, &self.lease, now());
+                    self.record(put_back, stop).await;
                     return;
                 }
                 let why = context.diagnosis(
@@ -237,26 +227,54 @@ impl Builds {
             }
         };
         let phases = context.phases();
-        let finished = self
-            .parts
-            .store
-            .build_finish(context.build.id, &self.lease, &BuildEnd { state, diagnosis, artifact, phases, at: now() })
-            .await;
-        match finished {
-            Ok(true) => tracing::info!(
+        self.retries.lock().unwrap_or_else(PoisonError::into_inner).remove(&context.build.id);
+        let end = BuildEnd { state, diagnosis, artifact, phases, at: now() };
+        let finish = || self.parts.store.build_finish(context.build.id, &self.lease, &end);
+        match self.record(finish, stop).await {
+            Some(true) => tracing::info!(
                 build.id = %context.build.id, space.name = %context.space.name, duration_ms = began.elapsed().as_millis(),
                 "build {} of {} {state}", context.build.number, context.space.name,
             ),
-            Ok(false) => {
+            Some(false) => {
                 tracing::warn!(build.id = %context.build.id, "a build ended without its lease; its result is dropped")
             }
-            Err(error) => {
-                tracing::error!(error = &error as &dyn std::error::Error, "the end of a build could not be recorded")
+            None => {}
+        }
+    }
+
+    /// Writes how a build ended until the database takes it: one without an end would be thought
+    /// to run as long as this process does. `None` when told to stop; the next process builds anew.
+    async fn record<T, F: Future<Output = Result<T, StoreError>>>(
+        &self,
+        write: impl Fn() -> F,
+        stop: &CancellationToken,
+    ) -> Option<T> {
+        loop {
+            match write().await {
+                Ok(written) => return Some(written),
+                Err(error) => {
+                    tracing::error!(error = &error as &dyn std::error::Error, "the end of a build is not recorded yet")
+                }
+            }
+            tokio::select! {
+                () = stop.cancelled() => return None,
+                () = self.parts.control.clock().sleep(TICK) => {}
             }
         }
     }
 
+    /// Whoever asked for the end said why.
+    async fn why_canceled(&self, context: &Context) -> Option<Diagnosis> {
+        let row = self.parts.store.build_by_id(context.build.id).await.ok().flatten();
+        let why = row.filter(|row| row.cancel_requested).and_then(|row| row.diagnosis);
+        why.or_else(|| {
+            let remedy = "Restart the Space to build this commit.";
+            Some(context.diagnosis(Reason::BuildCanceled, "The build was canceled.", remedy))
+        })
+    }
+
     async fn make(&self, context: &Context) -> Result<Artifact, Stop> {
+        context.prepare().await?;
         let revision = self.parts.store.revision(context.space.id, &context.build.sha).await;
         let Ok(Some(Inspection::Buildable(config))) = revision else {
             return Err(Stop::Again("the commit's configuration could not be read".to_owned()));

@@ -1,6 +1,13 @@
 //! The clock and the source of ids: parameters, so that tests can state exact times.
+//!
+//! Waiting belongs to the clock: a back-off of five minutes is a fact of its time, not of the
+//! system's. What guards a call that leaves the process (a probe, a git command) is measured in
+//! real time and does not ask the clock.
 
 use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::BoxFuture;
 
 use spaceport_core::{BuildId, InstanceId, ReleaseId, SpaceId, Timestamp, TokenId};
 
@@ -8,6 +15,7 @@ use spaceport_core::{BuildId, InstanceId, ReleaseId, SpaceId, Timestamp, TokenId
 #[derive(Clone)]
 pub struct Clock {
     now: Arc<dyn Fn() -> Timestamp + Send + Sync>,
+    sleep: Arc<dyn Fn(Duration) -> BoxFuture<'static, ()> + Send + Sync>,
 }
 
 impl std::fmt::Debug for Clock {
@@ -27,16 +35,30 @@ impl Clock {
         })
     }
 
-    /// Any other clock.
+    /// Any other clock; it waits in real time.
     #[must_use]
     pub fn from_fn(now: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
-        Self { now: Arc::new(now) }
+        Self::with_sleep(now, |time| Box::pin(tokio::time::sleep(time)))
+    }
+
+    /// A clock with its own way to wait.
+    #[must_use]
+    pub fn with_sleep(
+        now: impl Fn() -> Timestamp + Send + Sync + 'static,
+        sleep: impl Fn(Duration) -> BoxFuture<'static, ()> + Send + Sync + 'static,
+    ) -> Self {
+        Self { now: Arc::new(now), sleep: Arc::new(sleep) }
     }
 
     /// The time.
     #[must_use]
     pub fn now(&self) -> Timestamp {
         (self.now)()
+    }
+
+    /// Returns after this time.
+    pub async fn sleep(&self, time: Duration) {
+        (self.sleep)(time).await;
     }
 
     /// A new identifier.

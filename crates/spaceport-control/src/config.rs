@@ -91,7 +91,7 @@ impl Default for BuilderConfig {
             node_image: "docker.io/library/node:22".to_owned(),
             // What the hosted service puts into its Python images.
             apt_packages: words("git git-lfs ffmpeg libsm6 libxext6 libgl1 libsndfile1 cmake rsync"),
-            python_packages: words("huggingface_hub datasets requests"),
+            python_packages: words("huggingface_hub datasets requests spaces"),
             preload_endpoint: "https://huggingface.co".to_owned(),
             max_source_bytes: 5 << 30,
             max_source_files: 100_000,

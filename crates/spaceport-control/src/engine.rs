@@ -121,7 +121,7 @@ impl Engine {
             control.activate_all();
             tokio::select! {
                 () = stop.cancelled() => return,
-                () = tokio::time::sleep(RETRY) => {}
+                () = control.clock().sleep(RETRY) => {}
             }
         }
     }

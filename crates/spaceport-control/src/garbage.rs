@@ -7,7 +7,7 @@
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
-use spaceport_core::space::BuildState;
+use spaceport_core::space::{BuildState, DesiredRun};
 use spaceport_core::{BuildId, SpaceId};
 use tokio_util::sync::CancellationToken;
 
@@ -24,12 +24,26 @@ const YOUNG: Duration = Duration::from_secs(60 * 60);
 /// An environment is kept so long after it was made, for builds that need the same.
 const ENVIRONMENT: Duration = Duration::from_secs(14 * 24 * 60 * 60);
 
+/// Repositories are packed this often.
+const MAINTENANCE: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// Runs until told to stop.
 pub async fn run(parts: Parts, stop: CancellationToken) {
+    let mut maintained = Instant::now();
     loop {
+        // First thing of all: a process that was killed between a push and its record left a
+        // commit that nobody builds.
+        if let Err(error) = take_up_pushes(&parts).await {
+            let text = chain(&error);
+            tracing::warn!(error = text, "repositories could not be compared with the database: {text}");
+        }
         tokio::select! {
             () = stop.cancelled() => return,
             () = tokio::time::sleep(PERIOD) => {}
+        }
+        if maintained.elapsed() > MAINTENANCE {
+            maintained = Instant::now();
+            maintain(&parts).await;
         }
         let began = Instant::now();
         let result = pass(&parts).await;
@@ -96,4 +110,38 @@ fn remove_folders(parts: &Parts, spaces: &HashSet<SpaceId>, kept: &HashSet<Build
         }
     }
     Ok(removed)
+}
+
+/// Records heads of `main` that differ from the desired ones.
+async fn take_up_pushes(parts: &Parts) -> Result<(), WorkError> {
+    for id in parts.store.space_ids().await? {
+        if !parts.repositories.exists(id) {
+            continue;
+        }
+        // The row is read first and written by compare-and-set: a push that comes in between wins.
+        let Some(space) = parts.store.space_by_id(id).await? else { continue };
+        let Some(head) = parts.repositories.head(id, "main").await? else { continue };
+        let mut desired = space.desired.clone();
+        if desired.head.as_ref() == Some(&head) || desired.run == DesiredRun::Deleting {
+            continue;
+        }
+        desired.head = Some(head);
+        let now = parts.control.clock().now();
+        if parts.store.space_set_desired(id, &desired, desired.generation, now).await? {
+            tracing::info!(space.id = %id, "took up a push to {} that was not recorded", space.name);
+            parts.control.activate(id);
+        }
+    }
+    Ok(())
+}
+
+/// Packs every repository, one after the other.
+async fn maintain(parts: &Parts) {
+    let Ok(ids) = parts.store.space_ids().await else { return };
+    for id in ids {
+        if let Err(error) = parts.repositories.maintain(id).await {
+            let text = chain(&error);
+            tracing::warn!(space.id = %id, error = text, "a repository could not be packed: {text}");
+        }
+    }
 }

@@ -54,14 +54,18 @@ impl Routes {
         Arc::clone(&self.table.borrow())
     }
 
-    /// Sets the route of a host; nothing is published when it is there already.
+    /// Sets the route of a host, the only one of its Space; nothing is published when it is there
+    /// already.
     pub(crate) fn set(&self, host: &str, route: Route) {
         self.table.send_if_modified(|table| {
-            if table.hosts.get(host).is_some_and(|now| **now == route) {
+            let other = |at: &String, of: &Arc<Route>| at != host && of.space == route.space;
+            let is_only = !table.hosts.iter().any(|(at, of)| other(at, of));
+            if is_only && table.hosts.get(host).is_some_and(|now| **now == route) {
                 return false;
             }
             let mut next = RouteTable::clone(table);
             next.version += 1;
+            next.hosts.retain(|at, of| !other(at, of));
             next.hosts.insert(host.to_owned(), Arc::new(route));
             *table = Arc::new(next);
             true

@@ -6,9 +6,11 @@ mod follow;
 mod observe;
 
 use std::collections::{HashMap, HashSet};
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use futures::FutureExt;
 use spaceport_core::plan::{Limits, Plan, Serving, plan};
 use spaceport_core::route::Target;
 use spaceport_core::space::{Artifact, Space};
@@ -64,8 +66,6 @@ pub struct Spaces {
     busy: Arc<Mutex<HashSet<SpaceId>>>,
     timers: Arc<Mutex<HashMap<SpaceId, Timestamp>>>,
     permits: Arc<Semaphore>,
-    /// Work on the engine that no plan waits for.
-    background: TaskTracker,
 }
 
 impl Spaces {
@@ -79,7 +79,6 @@ impl Spaces {
             busy: Arc::default(),
             timers: Arc::default(),
             permits: Arc::new(Semaphore::new(WORKERS)),
-            background: TaskTracker::new(),
         }
     }
 
@@ -87,14 +86,18 @@ impl Spaces {
     /// by the next process.
     pub async fn run(&self, stop: CancellationToken) {
         let tracker = TaskTracker::new();
-        let mut sweep = tokio::time::interval(SWEEP);
+        let control = &self.parts.control;
+        control.activate_all();
+        let mut sweep = std::pin::pin!(control.clock().sleep(SWEEP));
         loop {
-            let next = self.next_timer();
             tokio::select! {
                 () = stop.cancelled() => break,
-                () = self.parts.control.spaces_woken() => {}
-                _ = sweep.tick() => self.parts.control.activate_all(),
-                () = tokio::time::sleep(next) => {}
+                () = control.spaces_woken() => {}
+                () = &mut sweep => {
+                    control.activate_all();
+                    sweep.set(control.clock().sleep(SWEEP));
+                }
+                () = control.clock().sleep(self.next_timer()) => {}
             }
             let mut due = self.parts.control.take_dirty();
             due.extend(self.take_timers());
@@ -107,17 +110,16 @@ impl Spaces {
         }
         tracker.close();
         tracker.wait().await;
-        self.background.close();
-        self.background.wait().await;
         self.followers.stop().await;
     }
 
-    /// The ids of all Spaces; routes of Spaces that no longer exist are removed.
+    /// The ids of all Spaces, and of those that no longer exist and have containers; routes of
+    /// Spaces that no longer exist are removed.
     async fn sweep(&self) -> Vec<SpaceId> {
         let began = Instant::now();
         let control = &self.parts.control;
         let result = self.parts.store.space_ids().await;
-        let (ok, message, ids) = match result {
+        let (ok, message, mut ids) = match result {
             Ok(ids) => {
                 let known: HashSet<_> = ids.iter().copied().collect();
                 self.parts.routes.retain(|space| known.contains(&space));
@@ -127,25 +129,36 @@ impl Spaces {
         };
         let duration_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
         control.report("spaces", TaskStatus { ok, message, at: control.clock().now(), duration_ms });
+        if let Some(containers) = self.parts.engine.containers().await {
+            ids.extend(containers.values().map(|container| container.space));
+        }
         ids
     }
 
     fn spawn(&self, space: SpaceId, tracker: &TaskTracker, stop: &CancellationToken) {
-        if !self.busy.lock().unwrap_or_else(PoisonError::into_inner).insert(space) {
-            // Its worker looks again before it ends: the signal is not lost.
-            self.parts.control.requeue(space);
-            return;
+        {
+            let mut busy = self.busy.lock().unwrap_or_else(PoisonError::into_inner);
+            if !busy.insert(space) {
+                // Handed over when its worker ends, which takes the same lock.
+                self.parts.control.requeue(space);
+                return;
+            }
         }
         let (this, stop) = (self.clone(), stop.clone());
         tracker.spawn(async move {
             let Ok(_permit) = this.permits.acquire().await else { return };
-            let result = this.work(space, &stop).await;
-            if let Err(error) = result {
-                let text = chain(&error);
+            // A panic is a failed round; what it left is what a crash of the server would leave.
+            let failed = match AssertUnwindSafe(this.work(space, &stop)).catch_unwind().await {
+                Ok(Ok(())) => None,
+                Ok(Err(error)) => Some(chain(&error)),
+                Err(_) => Some("its worker panicked".to_owned()),
+            };
+            if let Some(text) = failed {
                 tracing::error!(space.id = %space, error = text, "the Space {space} could not be reconciled: {text}");
                 this.set_timer(space, this.parts.control.clock().now() + RETRY);
             }
-            this.busy.lock().unwrap_or_else(PoisonError::into_inner).remove(&space);
+            let mut busy = this.busy.lock().unwrap_or_else(PoisonError::into_inner);
+            busy.remove(&space);
             this.parts.control.release(space);
         });
     }

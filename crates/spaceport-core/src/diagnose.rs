@@ -8,6 +8,8 @@ use crate::{Diagnosis, Reason, Timestamp};
 
 /// Lines of a log a diagnosis quotes.
 const QUOTED_LINES: usize = 12;
+/// Characters of a log a message quotes.
+const MOST_CHARS: usize = 500;
 
 /// What is known of an app that ended.
 #[derive(Debug, Clone, Copy)]
@@ -71,9 +73,12 @@ pub fn exit(evidence: &ExitEvidence<'_>) -> Diagnosis {
                 "The app ended by itself with exit code 0; a Space must keep running.".to_owned(),
                 "Start a server that listens on the app's port and does not return, such as demo.launch().".to_owned(),
             ),
-            Some(127 | 126) => (
+            Some(code @ (126 | 127)) => (
                 Reason::CommandNotFound,
-                format!("The command of the image cannot be run (exit code {}).", code.unwrap_or(127)),
+                exec_failure(log).map_or_else(
+                    || format!("The command of the image cannot be run (exit code {code})."),
+                    |what| sentence(&format!("The command of the image cannot be run: {what}")),
+                ),
                 "Correct CMD or ENTRYPOINT: the program must be installed in the image and be executable.".to_owned(),
             ),
             Some(code) => {
@@ -193,8 +198,7 @@ pub fn build(evidence: &BuildEvidence<'_>) -> Diagnosis {
             "Ask the administrator to free space; builds start again by a restart.".to_owned(),
         )
     } else {
-        let line = telling_line(log);
-        let detail = line.map_or_else(|| format!("exit code {code}"), |line| line.trim().to_owned());
+        let detail = telling(log).unwrap_or_else(|| format!("exit code {code}"));
         let remedy = match otherwise {
             Reason::DependencyFailed => "Correct the named requirement (name, version, Python version) and push.",
             Reason::PackageFailed => {
@@ -202,9 +206,9 @@ pub fn build(evidence: &BuildEvidence<'_>) -> Diagnosis {
             }
             _ => "Read the build log from the failing step on, correct it and push.",
         };
-        (otherwise, format!("Failed while {phase}: {detail}."), remedy.to_owned())
+        (otherwise, sentence(&format!("Failed while {phase}: {detail}")), remedy.to_owned())
     };
-    diagnosis(reason, phase, message.replace("..", "."), remedy, quote(log), at)
+    diagnosis(reason, phase, message, remedy, quote(log), at)
 }
 
 fn diagnosis(
@@ -236,6 +240,13 @@ fn syntax_error(log: &[String]) -> Option<String> {
     Some(if place.is_empty() { log[at].clone() } else { format!("{} (file {place})", log[at]) })
 }
 
+/// What Docker's init says of a command it cannot run: `[FATAL tini (7)] exec a failed: b`.
+fn exec_failure(log: &[String]) -> Option<String> {
+    let said = log.iter().rev().find_map(|line| line.split_once("] exec ").map(|(_, said)| said))?;
+    let (command, why) = said.split_once(" failed: ")?;
+    Some(format!("{command}: {why}"))
+}
+
 fn disk_full(log: &[String]) -> bool {
     log.iter().rev().take(30).any(|line| line.contains("No space left on device") || line.contains("os error 28"))
 }
@@ -253,11 +264,32 @@ fn exception(log: &[String]) -> Option<String> {
     log.iter().rev().find(is_exception).map(|line| line.chars().take(300).collect())
 }
 
-/// The line that says most: an error line of pip, uv, apt, npm or BuildKit, else the last one.
-fn telling_line(log: &[String]) -> Option<&String> {
+/// What says most: an error line of pip, uv, apt, npm or BuildKit with the causes that stand below
+/// it, else the last line.
+fn telling(log: &[String]) -> Option<String> {
     let marks = ["error:", "ERROR:", "× ", "E: ", "npm ERR!", "npm error", "Error:", "failed to"];
-    let lines = || log.iter().rev().filter(|line| !line.trim().is_empty());
-    lines().find(|line| marks.iter().any(|mark| line.trim_start().starts_with(mark))).or_else(|| lines().next())
+    let is_telling = |line: &String| marks.iter().any(|mark| line.trim_start().starts_with(mark));
+    let Some(at) = log.iter().rposition(is_telling) else {
+        return log.iter().rev().map(|line| line.trim()).find(|line| !line.is_empty()).map(str::to_owned);
+    };
+    let mut parts = vec![log[at].trim()];
+    for line in log[at + 1..].iter().map(|line| line.trim()) {
+        if let Some(cause) = ["cause:", "Caused by:", "╰─▶"].iter().find_map(|mark| line.strip_prefix(mark)) {
+            parts.push(cause.trim());
+        } else if line.starts_with("And because") && parts.len() > 1 {
+            // The last step of uv's proof names what the author requires.
+            parts.pop();
+            parts.push(line.trim_start_matches("And ").trim());
+        }
+    }
+    Some(parts.join(": ").chars().take(MOST_CHARS).collect())
+}
+
+/// A text as a sentence: with one mark at its end.
+#[must_use]
+pub fn sentence(text: &str) -> String {
+    let text = text.trim_end();
+    if text.ends_with(['.', '?', '!']) { text.to_owned() } else { format!("{text}.") }
 }
 
 fn signal(code: i64) -> &'static str {
@@ -310,12 +342,49 @@ mod tests {
             (139, false, "", Reason::Crashed, "segmentation fault"),
             (1, false, "OSError: [Errno 28] No space left on device", Reason::DiskFull, "disk is full"),
             (127, false, "sh: foo: not found", Reason::CommandNotFound, "127"),
+            (
+                126,
+                false,
+                "[FATAL tini (7)] exec /app/start.sh failed: Permission denied",
+                Reason::CommandNotFound,
+                ": /app/start.sh: Permission denied.",
+            ),
         ] {
             let told = exited(code, oom, log);
             assert_eq!(told.reason, reason, "{log}");
             assert!(told.message.contains(part), "{}", told.message);
             assert!(!told.remedy.is_empty());
         }
+    }
+
+    #[test]
+    fn a_failed_installation_is_told_with_its_cause() {
+        let told = |log: &str| {
+            let log: Vec<String> = log.lines().map(str::to_owned).collect();
+            let evidence = BuildEvidence {
+                phase: "installing",
+                code: 1,
+                oom_killed: false,
+                memory_bytes: 1 << 30,
+                otherwise: Reason::DependencyFailed,
+                log: &log,
+                at: Timestamp::from_millis(0),
+            };
+            build(&evidence).message
+        };
+        assert_eq!(
+            told("error: No solution found\n  cause: Because x was not found"),
+            "Failed while installing: error: No solution found: Because x was not found."
+        );
+        assert_eq!(
+            told(
+                "error: No solution\n  cause: Because a\n     depends\n     And because b.\n     And because you require c, d."
+            ),
+            "Failed while installing: error: No solution: because you require c, d."
+        );
+        assert_eq!(told("E: Unable to locate package x"), "Failed while installing: E: Unable to locate package x.");
+        assert_eq!(told("one\n../two\n\n"), "Failed while installing: ../two.");
+        assert_eq!(told(""), "Failed while installing: exit code 1.");
     }
 
     #[test]

@@ -64,6 +64,8 @@ pub enum Reason {
     DiskFull,
     /// Somebody canceled the build.
     BuildCanceled,
+    /// Nobody needed the build any more: a newer push, a pause. It begins again when somebody does.
+    BuildWithdrawn,
     /// The app starts.
     Starting,
     /// The app listens on another port.

@@ -20,6 +20,7 @@ mod yaml;
 #[cfg(test)]
 mod tests;
 
+pub use block::EXAMPLE as README_FORM;
 pub use write::InitialReadme;
 
 use crate::config::{ConfigError, SpaceConfig};

@@ -5,9 +5,10 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// Names no account may have: path segments below the hub's root, and our own.
+/// Names no account may have: path segments below the hub's root and below `/api/spaces/`, and
+/// our own.
 /// Hub: `hub-protocol`, names reserved below the root.
-pub const RESERVED_ACCOUNTS: [&str; 22] = [
+pub const RESERVED_ACCOUNTS: [&str; 27] = [
     "api",
     "spaces",
     "datasets",
@@ -30,6 +31,11 @@ pub const RESERVED_ACCOUNTS: [&str; 22] = [
     "admin-api",
     "healthz",
     "static",
+    "hardware",
+    "templates",
+    "semantic-search",
+    "zero-gpu",
+    "by-subdomain",
 ];
 
 /// Repository names below `/api/spaces/` that are routes of their own when they stand alone.

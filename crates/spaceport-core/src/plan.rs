@@ -7,6 +7,8 @@
 //! server and of the engine.
 
 mod backoff;
+#[cfg(test)]
+mod properties;
 mod run;
 #[cfg(test)]
 mod tests;
@@ -14,6 +16,8 @@ mod tests;
 use std::time::Duration;
 
 use crate::config::ConfigError;
+use crate::diagnose::sentence;
+use crate::front_matter;
 use crate::space::{BuildState, Desired, DesiredRun, Inspection, Instance};
 use crate::{BuildId, CommitSha, Diagnosis, InstanceId, Reason, ReleaseId, SpaceStage, Timestamp};
 
@@ -28,6 +32,8 @@ pub struct Observed {
     pub build: Option<BuildSeen>,
     /// Builds of other commits that wait or run.
     pub stale_builds: Vec<BuildId>,
+    /// Some build waits or runs, even if it was asked to end.
+    pub builds_under_way: bool,
     /// The build whose release should serve: the head's if it succeeded, else the last good one.
     pub good: Option<BuildId>,
     /// The release of `good` with the desired settings and hardware.
@@ -140,6 +146,11 @@ pub enum Action {
         /// The commit.
         sha: CommitSha,
     },
+    /// Begin a build again that was withdrawn.
+    RepeatBuild {
+        /// Which.
+        build: BuildId,
+    },
     /// End a build nobody needs.
     CancelBuild {
         /// Which.
@@ -203,10 +214,10 @@ pub fn plan(desired: &Desired, observed: &Observed, limits: &Limits, now: Timest
         }
         DesiredRun::Deleting => {
             let why = told(Reason::Deleting, "deleting", "This Space is being deleted.", "", now);
-            let busy = observed.build.as_ref().is_some_and(|build| build.state == BuildState::Running);
             let live = observed.instances.iter().any(|instance| instance.row.ended_at.is_none());
             let mut plan = plan_resting(observed, SpaceStage::Deleting, why, draft);
-            if !busy && !live && observed.stale_builds.is_empty() && observed.engine_up {
+            // A build that is asked to end may still write.
+            if !observed.builds_under_way && !live && observed.engine_up {
                 plan.actions.push(Action::Forget);
             } else {
                 plan.look_again = Some(now + Duration::from_secs(2));
@@ -232,7 +243,7 @@ impl Draft {
 fn plan_resting(observed: &Observed, stage: SpaceStage, why: Diagnosis, mut draft: Draft) -> Plan {
     let unfinished = observed.build.iter().filter(|build| is_unfinished(build.state)).map(|build| build.id);
     for build in unfinished.chain(observed.stale_builds.iter().copied()) {
-        draft.actions.push(Action::CancelBuild { build, why: canceled(&why.message, draft.now) });
+        draft.actions.push(Action::CancelBuild { build, why: withdrawn(&why.message, draft.now) });
     }
     for instance in observed.instances.iter().filter(|instance| instance.row.ended_at.is_none()) {
         if observed.engine_up {
@@ -250,7 +261,7 @@ const ENGINE_RETRY: Duration = Duration::from_secs(2);
 fn plan_running(desired: &Desired, observed: &Observed, limits: &Limits, mut draft: Draft) -> Plan {
     let now = draft.now;
     for build in &observed.stale_builds {
-        let why = canceled("A newer push replaced this build.", now);
+        let why = withdrawn("A newer push replaced this build.", now);
         draft.actions.push(Action::CancelBuild { build: *build, why });
     }
     let code = plan_code(desired, observed, limits, &mut draft);
@@ -366,6 +377,10 @@ fn plan_code(desired: &Desired, observed: &Observed, limits: &Limits, draft: &mu
             why.deadline = Some(since + limits.build_time);
             Code::Underway(why)
         }
+        BuildState::Canceled if build.diagnosis.as_ref().is_some_and(|why| why.reason == Reason::BuildWithdrawn) => {
+            draft.actions.push(Action::RepeatBuild { build: build.id });
+            Code::Underway(told(Reason::BuildQueued, "queued", "Waiting for a free builder.", "", now))
+        }
         BuildState::Failed | BuildState::Canceled => {
             let why = build.diagnosis.clone().unwrap_or_else(|| canceled("The build was canceled.", build.queued_at));
             Code::Verdict(SpaceStage::BuildError, why)
@@ -434,12 +449,10 @@ fn is_unfinished(state: BuildState) -> bool {
 fn config_error(errors: &[ConfigError], now: Timestamp) -> Diagnosis {
     let first = errors.first();
     let more = errors.len().saturating_sub(1);
-    let mut message = first.map_or_else(
-        || "The front matter of README.md is invalid.".to_owned(),
-        |error| format!("{error}.").replace("..", "."),
-    );
+    let mut message = first
+        .map_or_else(|| "The front matter of README.md is invalid.".to_owned(), |error| sentence(&error.to_string()));
     if more > 0 {
-        message.push_str(&format!(" ({more} more below.)"));
+        message.push_str(&format!(" And {more} more: {}", sentence(&errors[1].to_string())));
     }
     let allowed = first.map(|error| error.allowed.as_str()).filter(|allowed| !allowed.is_empty());
     Diagnosis {
@@ -447,6 +460,7 @@ fn config_error(errors: &[ConfigError], now: Timestamp) -> Diagnosis {
         phase: "configuration".to_owned(),
         message,
         remedy: match (first, allowed) {
+            (Some(_), Some(allowed)) if allowed == front_matter::README_FORM => format!("Push {allowed}."),
             (Some(error), Some(allowed)) if !error.key.is_empty() => {
                 format!("Change {} in line {} of README.md; allowed: {allowed}.", error.key, error.line)
             }
@@ -461,6 +475,10 @@ fn config_error(errors: &[ConfigError], now: Timestamp) -> Diagnosis {
 
 fn canceled(message: &str, now: Timestamp) -> Diagnosis {
     told(Reason::BuildCanceled, "canceled", message, "Restart the Space to build this commit.", now)
+}
+
+fn withdrawn(message: &str, now: Timestamp) -> Diagnosis {
+    told(Reason::BuildWithdrawn, "withdrawn", message, "", now)
 }
 
 /// A diagnosis without evidence or deadline.

@@ -68,7 +68,7 @@ mod tests {
 
     #[test]
     fn one_owner_cannot_keep_the_others_waiting() {
-        let many: Vec<_> = (0..10).map(|n| queued(u128::from(n), u128::from(n), 1, i64::from(n), false)).collect();
+        let many: Vec<_> = (0..10u32).map(|n| queued(u128::from(n), u128::from(n), 1, i64::from(n), false)).collect();
         let mut builds = many;
         builds.push(queued(50, 50, 2, 100, false));
         assert_eq!(ids(&builds, 2), [0, 50], "the second place goes to the other owner");

@@ -25,7 +25,7 @@ mod tree;
 pub use error::{GitError, SourceProblem};
 pub use export::{ArchiveOptions, SourceLimits, SourceSummary};
 pub use gzip::BodyEncoding;
-pub use initial::{Author, InitialCommit, InitialFile, LFS_ATTRIBUTES};
+pub use initial::{Author, InitialCommit, InitialFile};
 pub use lfs::is_lfs_pointer;
 pub use read::{CommitInfo, MAX_FILES};
 pub use repositories::{Limits, Repositories};

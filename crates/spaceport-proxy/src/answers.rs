@@ -220,7 +220,9 @@ fn plain<'a>(mood: Mood, label: &'a str, heading: &'a str, text: &'a str) -> Pag
 }
 
 fn label(route: &Route) -> String {
-    if route.title.is_empty() { route.name.to_string() } else { format!("{} · {}", route.title, route.name) }
+    // Without a title of its own a Space has its name's second half for one: said once is enough.
+    let untitled = route.title.is_empty() || route.title == route.name.name();
+    if untitled { route.name.to_string() } else { format!("{} · {}", route.title, route.name) }
 }
 
 fn words(stage: SpaceStage, waking: bool) -> (Mood, &'static str, &'static str) {

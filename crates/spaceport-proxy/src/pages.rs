@@ -79,7 +79,7 @@ impl Page<'_> {
         if let Some(link) = link.filter(|link| link.starts_with("https://") || link.starts_with("http://")) {
             let _ = writeln!(
                 out,
-                "<footer>Is it yours? <a href=\"{}\" target=\"_top\">Logs and settings are on its page</a>.</footer>",
+                "<footer>Is it yours? <a href=\"{}\" target=\"_top\">The hub has the details</a>.</footer>",
                 escape(link)
             );
         }

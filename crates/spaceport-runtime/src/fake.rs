@@ -182,6 +182,13 @@ impl FakeRuntime {
         self.lock().builds
     }
 
+    /// The image an image was made from.
+    #[must_use]
+    pub fn parent(&self, digest: &ImageDigest) -> Option<ImageDigest> {
+        let state = self.lock();
+        state.images.iter().find(|image| &image.image.digest == digest).and_then(|image| image.parent.clone())
+    }
+
     /// The containers, also while the engine is away.
     #[must_use]
     pub fn containers(&self) -> Vec<Container> {

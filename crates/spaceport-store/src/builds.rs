@@ -77,17 +77,26 @@ const BUILD_LAST_GOOD: &str =
 const BUILDS_UNFINISHED: &str = "SELECT * FROM builds WHERE state IN ('queued', 'running') ORDER BY queued_at, id";
 const BUILD_CLAIM: &str = "UPDATE builds SET state = 'running', lease = $1, started_at = $2, diagnosis = NULL \
      WHERE id = $3 AND state = 'queued' AND NOT cancel_requested";
-const BUILD_PROGRESS: &str = "UPDATE builds SET diagnosis = $1 WHERE id = $2 AND state = 'running' AND lease = $3";
+const BUILD_PROGRESS: &str = "UPDATE builds SET diagnosis = $1 \
+     WHERE id = $2 AND state = 'running' AND lease = $3 AND NOT cancel_requested";
 const BUILD_FINISH: &str = "UPDATE builds SET state = $1, finished_at = $2, diagnosis = $3, artifact = $4, phases = $5, \
      lease = NULL WHERE id = $6 AND state = 'running' AND lease = $7";
-const BUILD_CANCEL_REQUEST: &str =
-    "UPDATE builds SET cancel_requested = TRUE WHERE id = $1 AND state IN ('queued', 'running')";
+const BUILD_CANCEL_REQUEST: &str = "UPDATE builds SET cancel_requested = TRUE, diagnosis = $1 \
+     WHERE id = $2 AND state IN ('queued', 'running') AND NOT cancel_requested";
 const BUILD_CANCEL_QUEUED: &str = "UPDATE builds SET state = 'canceled', finished_at = $1, diagnosis = $2, \
      cancel_requested = TRUE WHERE id = $3 AND state = 'queued'";
-const BUILDS_REQUEUE: &str = "UPDATE builds SET state = 'queued', lease = NULL, started_at = NULL, diagnosis = NULL \
-     WHERE state = 'running' AND lease <> $1 RETURNING space_id";
-const BUILD_REQUEUE: &str = "UPDATE builds SET state = 'queued', lease = NULL, started_at = NULL, diagnosis = NULL \
-     WHERE id = $1 AND state = 'running' AND lease = $2";
+const BUILDS_REQUEUE: &str = "UPDATE builds SET lease = NULL, started_at = NULL, \
+     state = CASE WHEN cancel_requested THEN 'canceled' ELSE 'queued' END, \
+     diagnosis = CASE WHEN cancel_requested THEN diagnosis ELSE NULL END, \
+     finished_at = CASE WHEN cancel_requested THEN CAST($1 AS BIGINT) ELSE NULL END \
+     WHERE state = 'running' AND lease <> $2 RETURNING space_id";
+const BUILD_REQUEUE: &str = "UPDATE builds SET lease = NULL, started_at = NULL, \
+     state = CASE WHEN cancel_requested THEN 'canceled' ELSE 'queued' END, \
+     diagnosis = CASE WHEN cancel_requested THEN diagnosis ELSE NULL END, \
+     finished_at = CASE WHEN cancel_requested THEN CAST($1 AS BIGINT) ELSE NULL END \
+     WHERE id = $2 AND state = 'running' AND lease = $3";
+const BUILD_REPEAT: &str = "UPDATE builds SET state = 'queued', cancel_requested = FALSE, queued_at = $1, \
+     started_at = NULL, finished_at = NULL, diagnosis = NULL WHERE id = $2 AND state = 'canceled'";
 
 impl Store {
     /// Asks for a build of a commit; asking again for the same `(space, sha, rebuild)` changes
@@ -191,7 +200,7 @@ impl Store {
         .map(|rows| rows == 1)
     }
 
-    /// Says what a running build is doing; `false` when the lease is lost.
+    /// Says what a running build is doing; `false` when the lease is lost or the build shall end.
     ///
     /// # Errors
     /// When the database fails.
@@ -219,7 +228,7 @@ impl Store {
     }
 
     /// Asks a build to end. A waiting one ends here and now with `why`; a running one is ended by
-    /// its worker.
+    /// its worker, which finds `why` as its diagnosis. The first who asks is the one who is heard.
     ///
     /// # Errors
     /// When the database fails.
@@ -227,28 +236,37 @@ impl Store {
         run!(self, "build_cancel_queued", db => sqlx::query(BUILD_CANCEL_QUEUED)
             .bind(at.as_millis()).bind(to_json(why)).bind(id.to_string()).execute(db).map_ok(crate::unit))?;
         run!(self, "build_cancel_request", db => sqlx::query(BUILD_CANCEL_REQUEST)
-            .bind(id.to_string()).execute(db).map_ok(crate::unit))
+            .bind(to_json(why)).bind(id.to_string()).execute(db).map_ok(crate::unit))
     }
 
-    /// Puts builds back into the queue whose worker is gone: every running one with another lease.
-    /// Returns the Spaces they belong to.
+    /// Puts a canceled build into the queue once more; any other is left alone.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn builds_requeue(&self, own_lease: &str) -> Result<Vec<SpaceId>, StoreError> {
+    pub async fn build_repeat(&self, id: BuildId, at: Timestamp) -> Result<(), StoreError> {
+        run!(self, "build_repeat", db => sqlx::query(BUILD_REPEAT)
+            .bind(at.as_millis()).bind(id.to_string()).execute(db).map_ok(crate::unit))
+    }
+
+    /// Puts builds back into the queue whose worker is gone: every running one with another lease.
+    /// Those that shall end are canceled. Returns the Spaces they belong to.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn builds_requeue(&self, own_lease: &str, at: Timestamp) -> Result<Vec<SpaceId>, StoreError> {
         run!(self, "builds_requeue", db => sqlx::query_as::<_, (String,)>(BUILDS_REQUEUE)
-            .bind(own_lease).fetch_all(db))?
+            .bind(at.as_millis()).bind(own_lease).fetch_all(db))?
         .iter()
         .map(|(space,)| text("builds.space_id", space))
         .collect()
     }
 
-    /// Puts one's own build back into the queue.
+    /// Puts one's own build back into the queue; one that shall end is canceled.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn build_requeue(&self, id: BuildId, lease: &str) -> Result<(), StoreError> {
+    pub async fn build_requeue(&self, id: BuildId, lease: &str, at: Timestamp) -> Result<(), StoreError> {
         run!(self, "build_requeue", db => sqlx::query(BUILD_REQUEUE)
-            .bind(id.to_string()).bind(lease).execute(db).map_ok(crate::unit))
+            .bind(at.as_millis()).bind(id.to_string()).bind(lease).execute(db).map_ok(crate::unit))
     }
 }

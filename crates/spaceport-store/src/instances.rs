@@ -48,6 +48,8 @@ const INSTANCE_ADD: &str = "INSERT INTO instances (id, space_id, release_id, res
      VALUES ($1, $2, $3, $4, $5, $6, FALSE) ON CONFLICT DO NOTHING";
 const INSTANCES_OF: &str = "SELECT * FROM instances WHERE space_id = $1 ORDER BY created_at DESC, id DESC LIMIT $2";
 const INSTANCES_LIVE: &str = "SELECT * FROM instances WHERE ended_at IS NULL ORDER BY created_at, id";
+const INSTANCES_LIVE_OF: &str =
+    "SELECT * FROM instances WHERE space_id = $1 AND ended_at IS NULL ORDER BY created_at DESC, id DESC";
 const INSTANCE_STARTED: &str = "UPDATE instances SET started_at = $1 WHERE id = $2 AND started_at IS NULL";
 const INSTANCE_READY: &str =
     "UPDATE instances SET ready_at = $1, diagnosis = NULL WHERE id = $2 AND ready_at IS NULL AND ended_at IS NULL";
@@ -93,6 +95,18 @@ impl Store {
             .into_iter()
             .map(InstanceRow::into_instance)
             .collect()
+    }
+
+    /// Every attempt of a Space that is not over, newest first.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn instances_live_of(&self, space: SpaceId) -> Result<Vec<Instance>, StoreError> {
+        run!(self, "instances_live_of", db => sqlx::query_as::<_, InstanceRow>(INSTANCES_LIVE_OF)
+            .bind(space.to_string()).fetch_all(db))?
+        .into_iter()
+        .map(InstanceRow::into_instance)
+        .collect()
     }
 
     /// Records that the container runs.

@@ -49,8 +49,8 @@ impl ReleaseRow {
 }
 
 const RELEASE_ADD: &str = "INSERT INTO releases (id, space_id, number, build_id, sha, config, artifact, settings, \
-     variables, sealed_secrets, hardware, created_at) \
-     SELECT $1, $2, COALESCE(MAX(number), 0) + 1, $3, $4, $5, $6, $7, $8, $9, $10, $11 \
+     variables, sealed_secrets, hardware, created_at, ready_at) \
+     SELECT $1, $2, COALESCE(MAX(number), 0) + 1, $3, $4, $5, $6, $7, $8, $9, $10, $11, CAST($12 AS BIGINT) \
      FROM releases WHERE space_id = $2 ON CONFLICT DO NOTHING";
 const RELEASE_BY_ID: &str = "SELECT * FROM releases WHERE id = $1";
 const RELEASE_OF: &str = "SELECT * FROM releases WHERE build_id = $1 AND settings = $2 AND hardware = $3";
@@ -78,6 +78,7 @@ impl Store {
             .bind(to_json(&release.sealed_secrets))
             .bind(&release.hardware.0)
             .bind(release.created_at.as_millis())
+            .bind(release.ready_at.map(Timestamp::as_millis))
             .execute(db).map_ok(crate::unit))
     }
 

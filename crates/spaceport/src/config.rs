@@ -243,7 +243,9 @@ impl Config {
         if let Some(text) = variable("SPACEPORT_LISTEN") {
             match text.parse() {
                 Ok(listen) => self.listen = listen,
-                Err(_) => problems.push(format!("SPACEPORT_LISTEN={text:?} is not ADDRESS:PORT, such as 127.0.0.1:8080")),
+                Err(_) => {
+                    problems.push(format!("SPACEPORT_LISTEN={text:?} is not ADDRESS:PORT, such as 127.0.0.1:8080"))
+                }
             }
         }
         let set = |to: &mut Option<String>, name: &str| *to = variable(name).or(to.take());
@@ -277,7 +279,8 @@ impl Config {
             }
             match Url::parse(url) {
                 Ok(parsed) if matches!(parsed.scheme(), "http" | "https") && parsed.path() == "/" => {}
-                _ => problems.push(format!("hub_url {url:?} is not http(s)://HOST[:PORT]; the hub is served at the root")),
+                _ => problems
+                    .push(format!("hub_url {url:?} is not http(s)://HOST[:PORT]; the hub is served at the root")),
             }
         }
         if let Some(domain) = &self.spaces_domain
@@ -365,7 +368,9 @@ impl Config {
         self.docker.helper_image.clone().or_else(|| {
             let python = &self.builder.default_python;
             let image = self.builder.python_images.get(python).cloned();
-            image.or_else(|| Some(self.builder.python_image.replace("{version}", python)).filter(|image| !image.is_empty()))
+            image.or_else(|| {
+                Some(self.builder.python_image.replace("{version}", python)).filter(|image| !image.is_empty())
+            })
         })
     }
 }

@@ -1,6 +1,7 @@
 //! The `spaceport` binary: the only place that knows every crate, reads the environment and
 //! decides when to stop.
 
+mod cli;
 mod config;
 mod serve;
 mod state;
@@ -8,7 +9,7 @@ mod state;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 /// The open, self-hosted home for AI demos.
 #[derive(Debug, Parser)]
@@ -20,6 +21,8 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    #[command(flatten)]
+    Client(Box<cli::Command>),
     /// Run the server: hub, builds, apps and proxy on one address.
     ///
     /// Settings come from the environment (SPACEPORT_LISTEN, SPACEPORT_HUB_URL,
@@ -41,6 +44,7 @@ enum Command {
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let result = match arguments.command {
+        Command::Client(command) => return client(*command),
         Command::Serve { config } => config::Config::load(config.as_deref()).and_then(serve::run),
         Command::Config { config } => config::Config::load(config.as_deref()).map(|config| println!("{config:#?}")),
     };
@@ -48,6 +52,17 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("spaceport: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// A command that talks to a server: one thread is enough.
+fn client(command: cli::Command) -> ExitCode {
+    match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime.block_on(cli::run(command, Arguments::command())),
+        Err(error) => {
+            eprintln!("spaceport: could not start the runtime: {error}");
             ExitCode::FAILURE
         }
     }

@@ -28,6 +28,8 @@ use crate::state::DataDir;
 const EVENTS: usize = 4096;
 /// Everything has so long to end after the first signal.
 const SHUTDOWN: Duration = Duration::from_secs(45);
+/// The removal of abandoned build containers may take so long.
+const CLEAN_UP: Duration = Duration::from_secs(10);
 
 /// Runs the server until it is told to stop.
 pub fn run(config: Config) -> anyhow::Result<()> {
@@ -93,7 +95,8 @@ async fn serve(mut config: Config) -> anyhow::Result<()> {
         }
     });
 
-    let parts = open_parts(&config, &data, Arc::clone(&routes), control.clone(), Arc::clone(&control_config)).await?;
+    let (parts, runtime) =
+        open_parts(&config, &data, Arc::clone(&routes), control.clone(), Arc::clone(&control_config)).await?;
     let token_place = data.admin(&parts.store, &clock, &config).await?;
     parts.routes.refresh(&parts.store).await?;
     parts.repositories.sweep().await?;
@@ -130,6 +133,9 @@ async fn serve(mut config: Config) -> anyhow::Result<()> {
     if !ended_in_time {
         tracing::warn!("some work did not end in time and is abandoned; the next start takes it up");
     }
+    if tokio::time::timeout(CLEAN_UP, runtime.close()).await.is_err() {
+        tracing::warn!("containers of abandoned builds are left; the next start removes them");
+    }
     parts.store.close().await;
     ended?;
     anyhow::ensure!(told, "the proxy ended by itself");
@@ -143,7 +149,7 @@ async fn open_parts(
     routes: Arc<Routes>,
     control: ControlHandle,
     control_config: Arc<ControlConfig>,
-) -> anyhow::Result<Parts> {
+) -> anyhow::Result<(Parts, Arc<DockerRuntime>)> {
     let default_database = format!("sqlite:{}", data.path.join("spaceport.db").display());
     let url = config.database_url.as_ref().map_or(default_database.as_str(), |url| url.expose());
     let store = Store::open(url).await?;
@@ -168,8 +174,10 @@ async fn open_parts(
         helper_image: config.helper_image(),
         ..DockerConfig::default()
     })?;
-    let engine = Arc::new(Engine::new(Arc::new(runtime)));
-    Ok(Parts { store, repositories, engine, routes, control, vault: data.vault()?, config: control_config })
+    let runtime = Arc::new(runtime);
+    let engine = Arc::new(Engine::new(runtime.clone()));
+    let vault = data.vault()?;
+    Ok((Parts { store, repositories, engine, routes, control, vault, config: control_config }, runtime))
 }
 
 fn start_reconcilers(tasks: &TaskTracker, parts: &Parts, stop: &CancellationToken) {
@@ -203,7 +211,9 @@ fn proxy_config(config: &Config) -> anyhow::Result<ProxyConfig> {
     let url = config.hub_url.clone().unwrap_or_else(|| "http://localhost".to_owned());
     let (scheme, host) = url.split_once("://").unwrap_or(("http", "localhost"));
     let trusted = config.proxy.trusted_forwarders.iter().map(|range| {
-        range.parse().with_context(|| format!("proxy.trusted_forwarders: {range:?} is not an address range such as 10.0.0.0/8"))
+        range
+            .parse()
+            .with_context(|| format!("proxy.trusted_forwarders: {range:?} is not an address range such as 10.0.0.0/8"))
     });
     let defaults = ProxyConfig::default();
     Ok(ProxyConfig {
@@ -278,10 +288,17 @@ fn watch_signals(soft: CancellationToken, hard: CancellationToken) -> anyhow::Re
 mod axum_router {
     use super::ServiceExt;
     pub use axum::Router;
-    use axum::body::Body;
-    use axum::http::{Request, Response, StatusCode};
+    use std::net::SocketAddr;
 
-    pub async fn answer<B>(ready: &mut tokio::sync::watch::Receiver<Option<Router>>, request: Request<B>) -> Response<Body>
+    use axum::body::Body;
+    use axum::extract::ConnectInfo;
+    use axum::http::{Request, Response, StatusCode};
+    use spaceport_proxy::ClientAddr;
+
+    pub async fn answer<B>(
+        ready: &mut tokio::sync::watch::Receiver<Option<Router>>,
+        request: Request<B>,
+    ) -> Response<Body>
     where
         B: axum::body::HttpBody<Data = axum::body::Bytes> + Send + 'static,
         B::Error: Into<axum::BoxError>,
@@ -295,7 +312,12 @@ mod axum_router {
             *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
             return response;
         };
-        match router.oneshot(request.map(Body::new)).await {
+        let mut request = request.map(Body::new);
+        if let Some(ClientAddr(peer)) = request.extensions().get() {
+            let peer = SocketAddr::new(*peer, 0);
+            request.extensions_mut().insert(ConnectInfo(peer));
+        }
+        match router.oneshot(request).await {
             Ok(response) => response,
             Err(never) => match never {},
         }

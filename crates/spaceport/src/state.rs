@@ -6,8 +6,8 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
-use spaceport_core::account::{Account, TokenRole};
 use spaceport_control::Clock;
+use spaceport_core::account::{Account, TokenRole};
 use spaceport_store::vault::Vault;
 use spaceport_store::{NewToken, Store, StoreError};
 

@@ -8,7 +8,8 @@ import type { components, paths } from "./schema";
 
 export type Space = components["schemas"]["SpaceInfo"];
 export type Stage = components["schemas"]["SpaceStage"];
-export type Diagnosis = components["schemas"]["SpaceDiagnosis"];
+/** How it runs: stage, phase, cause and remedy. */
+export type Runtime = components["schemas"]["SpaceRuntime"];
 
 const TIMEOUT_MS = 10_000;
 const PAGE_SIZE = 500;
@@ -60,7 +61,7 @@ async function listPage(token: string | null, cursor: string | undefined, signal
   let result;
   try {
     result = await client.GET("/api/spaces", {
-      params: { query: { full: true, limit: PAGE_SIZE, cursor } },
+      params: { query: { limit: PAGE_SIZE, cursor } },
       headers: token ? { Authorization: `Bearer ${token}` } : {},
       credentials: "omit",
       cache: "no-store",

@@ -4,6 +4,229 @@
  */
 
 export interface paths {
+    "/api/admin/audit": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Who changed what, newest first */
+        get: operations["list_audit"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/admin/tasks": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** How the reconcilers are doing */
+        get: operations["list_tasks"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/admin/users": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** All users */
+        get: operations["list_users"];
+        put?: never;
+        /** Create a user */
+        post: operations["create_user"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/admin/users/{user}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /**
+         * Delete a user
+         * @description The account is disabled and its tokens are deleted; its Spaces are stopped and stay for a site
+         *     admin. The name stays taken.
+         */
+        delete: operations["delete_user"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/admin/users/{user}/tokens": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The tokens of a user */
+        get: operations["list_tokens"];
+        put?: never;
+        /**
+         * Make a token for a user
+         * @description Its value is in this answer and nowhere else.
+         */
+        post: operations["create_token"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/admin/users/{user}/tokens/{token}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /** Delete a token of a user */
+        delete: operations["delete_token"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/agent-harnesses": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Agent harnesses this hub knows: none */
+        get: operations["list_agent_harnesses"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/health": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * How the server is
+         * @description 200 when it can do its work, 503 with the state of its parts otherwise. Needs no account.
+         */
+        get: operations["get_health"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/repos/create": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Create a Space */
+        post: operations["create_repo"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/repos/delete": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /**
+         * Delete a Space
+         * @description Its app stops, and code, logs and settings go for good.
+         */
+        delete: operations["delete_repo"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/settings/tokens": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The caller's tokens */
+        get: operations["list_own_tokens"];
+        put?: never;
+        /**
+         * Make a token
+         * @description Its value is in this answer and nowhere else.
+         */
+        post: operations["create_own_token"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/settings/tokens/{token}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /** Delete a token of the caller */
+        delete: operations["delete_own_token"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/spaces": {
         parameters: {
             query?: never;
@@ -12,10 +235,44 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * List the Spaces the caller may see
-         * @description Newest change first. Private Spaces appear only to those who may read them.
+         * The Spaces the caller may see
+         * @description Newest first, in pages: the header `Link` with `rel="next"` leads to the next one.
          */
         get: operations["list_spaces"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/spaces/by-subdomain/{subdomain}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** A Space by the host label of its app */
+        get: operations["get_space_by_subdomain"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/spaces/hardware": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The hardware of this site */
+        get: operations["list_hardware"];
         put?: never;
         post?: never;
         delete?: never;
@@ -31,8 +288,467 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** One Space */
+        /** A Space */
         get: operations["get_space"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/spaces/{owner}/{name}/auth-check": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Whether the caller may read a Space */
+        get: operations["check_read"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/spaces/{owner}/{name}/auth-check/write": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Whether the caller may write to a Space */
+        get: operations["check_write"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/spaces/{owner}/{name}/builds": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The builds of a Space, newest first */
+        get: operations["list_builds"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/spaces/{owner}/{name}/builds/{number}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** One build */
+        get: operations["get_build"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/spaces/{owner}/{name}/builds/{number}/cancel": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Cancel a build
+         * @description A build that waits ends at once, one that runs within moments. One that has ended stays as it is.
+         */
+        post: operations["cancel_build"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/spaces/{owner}/{name}/builds/{number}/log": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * The log of one build
+         * @description Plain text of what is kept; as events with `Accept: text/event-stream`, and then followed.
+         */
+        get: operations["get_build_log"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/spaces/{owner}/{name}/events": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * The state of a Space, as events
+         * @description The whole Space at once and then on each change, until the client leaves or the Space is gone.
+         */
+        get: operations["stream_events"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/spaces/{owner}/{name}/hardware": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Ask for other hardware
+         * @description The Space is started anew on it; nothing is built.
+         */
+        post: operations["set_hardware"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/spaces/{owner}/{name}/host": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The address of a Space's app */
+        get: operations["get_host"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/spaces/{owner}/{name}/instances": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The attempts to run a Space, newest first */
+        get: operations["list_instances"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/spaces/{owner}/{name}/logs/build": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * The log of the newest build, as events
+         * @description What is kept comes first, then each line as it is written; the stream ends with the build.
+         */
+        get: operations["stream_build_log"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/spaces/{owner}/{name}/logs/run": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * What the app prints, as events
+         * @description The kept logs of the last attempts come first, then each line as it is printed, over restarts
+         *     and new releases, until the client leaves.
+         */
+        get: operations["stream_run_log"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/spaces/{owner}/{name}/metrics": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * What a Space uses, as events
+         * @description CPU, memory and network about once a second while it runs.
+         */
+        get: operations["stream_metrics"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/spaces/{owner}/{name}/pause": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Pause a Space
+         * @description It stays paused until its owner restarts it.
+         */
+        post: operations["pause_space"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/spaces/{owner}/{name}/releases": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The releases of a Space, newest first */
+        get: operations["list_releases"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/spaces/{owner}/{name}/restart": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Restart a Space
+         * @description With `factory=true` it is built anew without any cache. When the last build of the newest
+         *     commit failed or was canceled, it is built again.
+         */
+        post: operations["restart_space"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/spaces/{owner}/{name}/runtime": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** How a Space runs */
+        get: operations["get_runtime"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/spaces/{owner}/{name}/secrets": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The names of a Space's secrets */
+        get: operations["list_secrets"];
+        put?: never;
+        /**
+         * Set a secret
+         * @description Adds it or replaces it; the Space is started anew with it.
+         */
+        post: operations["set_secret"];
+        /**
+         * Delete a secret
+         * @description One that is not there is not an error.
+         */
+        delete: operations["delete_secret"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/spaces/{owner}/{name}/settings": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /** Change who may see a Space */
+        put: operations["update_settings"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/spaces/{owner}/{name}/sleeptime": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Set the sleep time of a Space */
+        post: operations["set_sleep_time"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/spaces/{owner}/{name}/stop": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Stop a Space as a site admin
+         * @description Unlike a paused one it can only be restarted by a site admin.
+         */
+        post: operations["stop_space"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/spaces/{owner}/{name}/variables": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The variables of a Space */
+        get: operations["list_variables"];
+        put?: never;
+        /**
+         * Set a variable
+         * @description Adds it or replaces it; the Space is started anew with it.
+         */
+        post: operations["set_variable"];
+        /**
+         * Delete a variable
+         * @description One that is not there is not an error.
+         */
+        delete: operations["delete_variable"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/validate-yaml": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Check the front matter of a README
+         * @description 200 when it is fine, 400 with every mistake and its line otherwise.
+         */
+        post: operations["validate_yaml"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/whoami-v2": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Who calls */
+        get: operations["whoami"];
         put?: never;
         post?: never;
         delete?: never;
@@ -45,87 +761,610 @@ export interface paths {
 export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
-        ErrorBody: {
-            /** @description What went wrong and what to do about it. */
-            error: string;
+        /** @description A token without the token. */
+        AccessTokenView: {
+            /** @description Made. */
+            createdAt: string;
+            /** @description What its owner calls it. */
+            displayName: string;
+            /** @description `read` or `write`. */
+            role: string;
         };
-        /** @enum {string} */
-        SpaceStage: "NO_APP_FILE" | "CONFIG_ERROR" | "BUILDING" | "BUILD_ERROR" | "APP_STARTING" | "RUNNING" | "RUNNING_BUILDING" | "RUNNING_APP_STARTING" | "RUNTIME_ERROR" | "SLEEPING" | "PAUSED" | "STOPPED" | "DELETING";
-        /** @description The front matter of the README; keys not listed here are passed on as they are. */
-        SpaceCardData: {
-            title?: string | null;
-            emoji?: string | null;
-            colorFrom?: string | null;
-            colorTo?: string | null;
-            short_description?: string | null;
-            pinned?: boolean | null;
-            tags?: string[] | null;
-        } & {
-            [key: string]: unknown;
+        /** @description One change. */
+        AuditView: {
+            /** @description What, `space.create` for one. */
+            action: string;
+            /** @description Who. */
+            actor: string;
+            /** @description When. */
+            at: string;
+            /** @description With which values; never a secret one. */
+            detail: unknown;
+            /** @description Identity; later entries have larger ones. */
+            id: string;
+            /** @description From where. */
+            origin: string;
+            /** @description To what. */
+            subject: string;
         };
-        SpaceHardware: {
-            /** @description Flavor in use; null before the first start and for static Spaces. */
-            current: string | null;
-            requested: string | null;
+        /** @description How the caller signed in. */
+        AuthView: {
+            /** @description The token's name and role. */
+            accessToken: components["schemas"]["AccessTokenView"];
+            /** @description `access_token`. */
+            type: string;
         };
-        /** @description Why the Space is where it is. */
-        SpaceDiagnosis: {
-            /** @description A stable code, such as `wrong_port`. */
-            reason: string;
-            /** @description The phase within the stage: `queued`, `installing`, `probing`. */
-            phase: string;
-            /** @description One sentence: what happened. */
-            message: string;
-            /** @description One sentence: what to do about it. Empty while all goes well. */
-            remedy: string;
-            /** @description What it was concluded from. */
-            evidence?: string[];
-            /**
-             * Format: date-time
-             * @description When the phase began.
-             */
-            since: string;
-            /**
-             * Format: date-time
-             * @description When the stage ends by itself, at the latest.
-             */
-            deadline?: string | null;
-        };
-        SpaceRuntime: {
-            stage: components["schemas"]["SpaceStage"];
-            hardware: components["schemas"]["SpaceHardware"];
+        /** @description One build of one commit. */
+        BuildView: {
+            /** @description Somebody wants it to end. */
+            cancelRequested: boolean;
+            diagnosis?: components["schemas"]["Diagnosis"] | null;
+            /** @description Ended. */
+            finishedAt?: string | null;
+            /** @description Whether it ignores every cache. */
+            noCache: boolean;
             /**
              * Format: int64
-             * @description Seconds until sleep; null means never.
+             * @description Counts the Space's builds from 1.
              */
-            gcTimeout?: number | null;
-            /** @description Commit of the running release. */
-            sha?: string | null;
-            /** @description For the error stages. */
-            errorMessage?: string | null;
-            /** @description Not in the Hub's protocol: phase, cause and remedy. */
-            spaceport?: components["schemas"]["SpaceDiagnosis"] | null;
+            number: number;
+            /** @description Milliseconds each phase took. */
+            phasesMs: {
+                [key: string]: number;
+            };
+            /** @description Asked for. */
+            queuedAt: string;
+            /** @description The commit. */
+            sha: string;
+            /** @description Began. */
+            startedAt?: string | null;
+            /** @description `queued`, `running`, `succeeded`, `failed` or `canceled`. */
+            state: string;
         };
-        SpaceInfo: {
-            _id?: string;
-            /** @description `owner/name`. */
+        /** @description What was created. */
+        CreatedRepo: {
+            /** @description Never changes. */
             id: string;
-            author?: string;
-            sha?: string | null;
+            /** @description `owner/name`. */
+            name: string;
+            /** @description Its page on this hub. */
+            url: string;
+        };
+        /** @description A diagnosis of a build or an attempt. */
+        Diagnosis: {
+            /** @description When it ends by itself, at the latest. */
+            deadline?: string | null;
+            /** @description What it was concluded from; only for those who may change the Space. */
+            evidence?: string[] | null;
+            /** @description One sentence: what happened. */
+            message: string;
+            /** @description The phase, in a word or two. */
+            phase: string;
+            /** @description A stable code, `wrong_port`. */
+            reason: string;
+            /** @description One sentence: what to do. */
+            remedy: string;
+            /** @description When the phase began. */
+            since: string;
+        };
+        /** @description A repository to be deleted. */
+        DoomedRepo: {
+            /** @description Its name, with or without the owner. */
+            name: string;
+            /** @description The owner; the caller when absent. */
+            organization?: string | null;
+            /** @description `space`. */
+            type?: string | null;
+        };
+        /** @description The body of every error. */
+        ErrorBody: {
+            /** @description What is wrong and what to do about it. */
+            error: string;
+        };
+        /** @description A flavor, with every field the Hub's clients require. */
+        FlavorView: {
+            /** @description Always null so far. */
+            accelerator?: string | null;
+            /** @description `2 vCPU`. */
+            cpu: string;
+            /** @description `cpu-basic`. */
+            name: string;
+            /** @description For people. */
+            prettyName: string;
+            /** @description `16 GB`. */
+            ram: string;
+            /**
+             * Format: int64
+             * @description Always 0.
+             */
+            unitCostMicroUSD: number;
+            /**
+             * Format: int64
+             * @description Always 0.
+             */
+            unitCostUSD: number;
+            /** @description `minute`. */
+            unitLabel: string;
+        };
+        /** @description A request for hardware. */
+        HardwareRequest: {
+            /** @description One of `GET /api/spaces/hardware`. */
+            flavor: string;
+            /**
+             * Format: int64
+             * @description Also sets the sleep time; -1 is never.
+             */
+            sleepTimeSeconds?: number | null;
+        };
+        /** @description How the process is. */
+        Health: {
+            /** @description By name: `database`, `engine`, `proxy`, and each reconciler. */
+            parts: {
+                [key: string]: components["schemas"]["HealthPart"];
+            };
+            /** @description Every part that is needed is well. */
+            ready: boolean;
+            /** @description Of the binary. */
+            version: string;
+        };
+        /** @description How one part is. */
+        HealthPart: {
+            /** @description What it is, or what is wrong with it. */
+            message: string;
+            /** @description It works. */
+            ok: boolean;
+        };
+        /** @description Where the app is. */
+        HostView: {
+            /** @description The app's address. */
+            host: string;
+            /** @description Its host label. */
+            subdomain: string;
+        };
+        /** @description One attempt to run a release. */
+        InstanceView: {
+            /**
+             * Format: int64
+             * @description Counts the attempts for one release and restart, from 1.
+             */
+            attempt: number;
+            /** @description Asked for. */
+            createdAt: string;
+            diagnosis?: components["schemas"]["Diagnosis"] | null;
+            /** @description Over. */
+            endedAt?: string | null;
+            /** @description Whether the platform ended it on purpose. */
+            endedByPlatform: boolean;
+            /** @description Identity. */
+            id: string;
+            /** @description The app answered. */
+            readyAt?: string | null;
+            /**
+             * Format: int64
+             * @description The number of the release; null when it is gone.
+             */
+            release?: number | null;
+            /** @description New requests no longer reach it. */
+            retiredAt?: string | null;
+            /** @description The container ran. */
+            startedAt?: string | null;
+        };
+        /** @description A file of the first commit. */
+        NewFile: {
+            /** @description Its content. */
+            content: string;
+            /** @description `utf-8` or `base64`. */
+            encoding?: string | null;
+            /** @description Relative to the root. */
+            path: string;
+        };
+        /**
+         * @description A repository to be created. Unknown fields are ignored, as clients of several generations send
+         *     more.
+         */
+        NewRepo: {
+            /** @description First files. */
+            files?: components["schemas"]["NewFile"][] | null;
+            /** @description One of `GET /api/spaces/hardware`. */
+            hardware?: string | null;
+            /** @description Without the owner. */
+            name: string;
+            /** @description The owner; the caller when absent. */
+            organization?: string | null;
+            /** @description Of older clients: true is `private`. */
+            private?: boolean | null;
             /** @description `gradio`, `streamlit`, `docker` or `static`. */
             sdk?: string | null;
-            private?: boolean;
-            disabled?: boolean;
-            /** @description The app's address, with scheme. */
-            host?: string;
-            subdomain?: string;
-            /** Format: date-time */
-            createdAt?: string;
-            /** Format: date-time */
-            lastModified?: string;
-            tags?: string[];
+            /** @description Version of the SDK's package, for the first README. */
+            sdkVersion?: string | null;
+            /** @description First secrets. */
+            secrets?: components["schemas"]["NewSetting"][] | null;
+            /**
+             * Format: int64
+             * @description Seconds until it may sleep; -1 is never.
+             */
+            sleepTimeSeconds?: number | null;
+            /** @description `space`. */
+            type?: string | null;
+            /** @description First variables. */
+            variables?: components["schemas"]["NewSetting"][] | null;
+            /** @description `public`, `protected` or `private`; `public` when absent. */
+            visibility?: string | null;
+        };
+        /** @description A variable or a secret to be set. */
+        NewSetting: {
+            /** @description For people. */
+            description?: string | null;
+            /** @description Its name, of the form of an environment variable. */
+            key: string;
+            /** @description Its value. */
+            value: string;
+        };
+        /** @description A new token: the only time its value is shown. */
+        NewTokenView: {
+            /** @description What its owner calls it. */
+            name: string;
+            /** @description `read` or `write`. */
+            role: string;
+            /** @description The token. Only its hash is kept. */
+            token: string;
+        };
+        /** @description A user to be created. */
+        NewUser: {
+            /** @description Optional. */
+            email?: string | null;
+            /** @description For people; the name when absent. */
+            fullName?: string | null;
+            /** @description Administers this site. */
+            isAdmin?: boolean;
+            /** @description Unique without regard to case. */
+            name: string;
+        };
+        /** @description An immutable release: what runs, with which settings, on which hardware. */
+        ReleaseView: {
+            /** @description Made. */
+            createdAt: string;
+            /** @description The hardware. */
+            hardware: string;
+            /** @description The image's digest; null for static files. */
+            image?: string | null;
+            /**
+             * Format: int64
+             * @description Counts the Space's releases from 1.
+             */
+            number: number;
+            /** @description First time it answered. */
+            readyAt?: string | null;
+            /** @description The SDK. */
+            sdk: string;
+            /** @description The names of its secrets. */
+            secrets: string[];
+            /** @description Whether it answers requests now. */
+            serving: boolean;
+            /** @description The commit. */
+            sha: string;
+            /** @description The names of its variables. */
+            variables: string[];
+        };
+        /** @description Changed settings. */
+        RepoSettings: {
+            /** @description Of older clients: true is `private`, false `public`. */
+            private?: boolean | null;
+            /** @description `public`, `protected` or `private`. */
+            visibility?: string | null;
+        };
+        /** @description The settings as they are now. */
+        RepoSettingsView: {
+            /** @description Whether it is hidden from others. */
+            private: boolean;
+            /** @description `public`, `protected` or `private`. */
+            visibility: string;
+        };
+        /** @description What is shown of a secret. */
+        SecretView: {
+            /** @description For people. */
+            description?: string | null;
+            /** @description Last change. */
+            updatedAt: string;
+        };
+        /** @description A setting to be deleted. */
+        SettingKey: {
+            /** @description Its name. */
+            key: string;
+        };
+        /** @description A file of a repository. */
+        Sibling: {
+            /** @description Git's id of the content; only with `blobs=true`. */
+            blobId?: string | null;
+            /** @description Its path. */
+            rfilename: string;
+            /**
+             * Format: int64
+             * @description Bytes; only with `blobs=true`.
+             */
+            size?: number | null;
+        };
+        /** @description A new sleep time. */
+        SleepTime: {
+            /**
+             * Format: int64
+             * @description Seconds without a visitor; -1 is never.
+             */
+            seconds: number;
+        };
+        /** @description The front matter: the keys that are set. */
+        SpaceCardData: {
+            /** @description Of a `static` Space: what makes its files. */
+            app_build_command?: string | null;
+            /** @description Entry file. */
+            app_file?: string | null;
+            /**
+             * Format: int32
+             * @description Of a `docker` Space: the app's port.
+             */
+            app_port?: number | null;
+            /** @description First colour of the card. */
+            colorFrom?: string | null;
+            /** @description Second colour of the card. */
+            colorTo?: string | null;
+            /** @description Data sets it uses. */
+            datasets?: string[] | null;
+            /** @description One emoji. */
+            emoji?: string | null;
+            /** @description Licence id. */
+            license?: string | null;
+            /** @description Models it uses. */
+            models?: string[] | null;
+            /** @description Stays on top of its owner's list. */
+            pinned?: boolean | null;
+            /** @description Version of Python. */
+            python_version?: string | null;
+            /** @description The SDK. */
+            sdk?: string | null;
+            /** @description Version of the SDK's package. */
+            sdk_version?: string | null;
+            /** @description Card text. */
+            short_description?: string | null;
+            /** @description A hint for those who copy it. */
+            suggested_hardware?: string | null;
+            /** @description Tags. */
+            tags?: string[] | null;
+            /** @description Social preview. */
+            thumbnail?: string | null;
+            /** @description Title. */
+            title?: string | null;
+        };
+        /** @description What the stage alone does not say. */
+        SpaceDiagnosis: {
+            /** @description When the stage ends by itself, at the latest. */
+            deadline?: string | null;
+            /** @description What it was concluded from; only for those who may change the Space. */
+            evidence?: string[] | null;
+            /** @description One sentence: what happened. */
+            message: string;
+            /** @description The phase within the stage, `installing` for one. */
+            phase: string;
+            /** @description A stable code, `wrong_port`. */
+            reason?: string | null;
+            /**
+             * Format: int64
+             * @description The number of the release that serves.
+             */
+            release?: number | null;
+            /** @description One sentence: what to do. */
+            remedy: string;
+            /** @description Whether requests reach an app. */
+            serving: boolean;
+            /** @description When the phase began. */
+            since?: string | null;
+        };
+        /** @description One host name. */
+        SpaceDomain: {
+            /** @description The host, with the port when it is not the scheme's own. */
+            domain: string;
+            /** @description `READY`. */
+            stage: string;
+        };
+        /** @description Current and requested hardware; both null for static Spaces. */
+        SpaceHardware: {
+            /** @description Of the release that serves. */
+            current?: string | null;
+            /** @description As asked for. */
+            requested?: string | null;
+        };
+        /** @description A Space. */
+        SpaceInfo: {
+            /** @description Never changes, whatever the Space is called. */
+            _id: string;
+            /** @description The owner. */
+            author?: string;
             cardData?: components["schemas"]["SpaceCardData"] | null;
+            /** @description Created. */
+            createdAt?: string;
+            /** @description Data sets the front matter names. */
+            datasets?: string[];
+            /** @description Always false. */
+            disabled?: boolean;
+            /** @description Always false. */
+            gated?: boolean;
+            /** @description The app's address. */
+            host?: string;
+            /** @description `owner/name`. */
+            id: string;
+            /** @description Last change of code or settings. */
+            lastModified?: string;
+            /**
+             * Format: int64
+             * @description Always 0.
+             */
+            likes?: number;
+            /** @description Models the front matter names. */
+            models?: string[];
+            /** @description Whether it is hidden from others. */
+            private?: boolean;
+            /** @description How it runs. */
             runtime?: components["schemas"]["SpaceRuntime"];
+            /** @description The SDK. */
+            sdk?: string;
+            /** @description The newest commit of `main`; absent for those who may not read the code. */
+            sha?: string | null;
+            /** @description The files of the newest commit. */
+            siblings?: components["schemas"]["Sibling"][] | null;
+            /** @description The app's host label. */
+            subdomain?: string;
+            /** @description SDK, licence and the front matter's tags. */
+            tags?: string[];
+            /**
+             * Format: int64
+             * @description Always 0.
+             */
+            trendingScore?: number;
+            /** @description `public`, `protected` or `private`. */
+            visibility?: string;
+        };
+        /** @description Copies of the app. */
+        SpaceReplicas: {
+            /**
+             * Format: int64
+             * @description Running now.
+             */
+            current: number;
+            /**
+             * Format: int64
+             * @description As asked for.
+             */
+            requested: number;
+        };
+        /** @description How a Space runs. */
+        SpaceRuntime: {
+            /** @description Always false. */
+            devMode?: boolean;
+            /** @description The host names it is reached by. */
+            domains?: components["schemas"]["SpaceDomain"][];
+            /** @description Of the error stages: what happened. */
+            errorMessage?: string | null;
+            /**
+             * Format: int64
+             * @description Seconds until it may sleep; null is never.
+             */
+            gcTimeout?: number | null;
+            /** @description What it has and what it asks for. */
+            hardware: components["schemas"]["SpaceHardware"];
+            /** @description How many copies run. */
+            replicas?: components["schemas"]["SpaceReplicas"];
+            /** @description The commit that serves. */
+            sha?: string | null;
+            /** @description Where it is, why, and what to do. */
+            spaceport?: components["schemas"]["SpaceDiagnosis"];
+            /** @description The Hub's stage, `RUNNING` for one. */
+            stage: components["schemas"]["SpaceStage"];
+            /** @description Always null: the Hub's older clients read it. */
+            storage?: string | null;
+        };
+        /**
+         * @description The Hub's stage of a Space.
+         * @enum {string}
+         */
+        SpaceStage: "NO_APP_FILE" | "CONFIG_ERROR" | "BUILDING" | "BUILD_ERROR" | "APP_STARTING" | "RUNNING" | "RUNNING_BUILDING" | "RUNNING_APP_STARTING" | "RUNTIME_ERROR" | "SLEEPING" | "PAUSED" | "STOPPED" | "DELETING";
+        /** @description How a reconciler is doing. */
+        TaskView: {
+            /** @description When it last ended. */
+            at: string;
+            /**
+             * Format: int64
+             * @description How long it took.
+             */
+            durationMs: number;
+            /** @description What it did, or why it failed. */
+            message: string;
+            /** @description Its last activation went through. */
+            ok: boolean;
+        };
+        /** @description A token to be made. */
+        TokenRequest: {
+            /** @description What its owner calls it; unique within the account. */
+            name: string;
+            /** @description `read` or `write`; `read` when absent. */
+            role?: string | null;
+        };
+        /** @description A token without its value. */
+        TokenView: {
+            /** @description Made. */
+            createdAt: string;
+            /** @description Its last four characters. */
+            hint: string;
+            /** @description What its owner calls it. */
+            name: string;
+            /** @description `read` or `write`. */
+            role: string;
+        };
+        /** @description A user. */
+        UserView: {
+            /** @description Created. */
+            createdAt: string;
+            /** @description Optional. */
+            email?: string | null;
+            /** @description For people. */
+            fullName: string;
+            /** @description Never changes. */
+            id: string;
+            /** @description Administers this site. */
+            isAdmin: boolean;
+            /** @description The account's name. */
+            name: string;
+        };
+        /** @description A variable. */
+        VariableView: {
+            /** @description For people. */
+            description?: string | null;
+            /** @description Last change. */
+            updatedAt: string;
+            /** @description Its value. */
+            value: string;
+        };
+        /** @description The caller. */
+        WhoAmI: {
+            /** @description The token. */
+            auth: components["schemas"]["AuthView"];
+            /** @description Always false. */
+            canPay: boolean;
+            /** @description Optional. */
+            email?: string | null;
+            /** @description Whether the address was confirmed: always false so far. */
+            emailVerified: boolean;
+            /** @description For people. */
+            fullname: string;
+            /** @description Never changes. */
+            id: string;
+            /** @description Administers this site. */
+            isAdmin: boolean;
+            /** @description Always true: this server sells nothing. */
+            isPro: boolean;
+            /** @description The account's name. */
+            name: string;
+            /** @description Empty so far. */
+            orgs: string[];
+            /** @description `user`. */
+            type: string;
+        };
+        /** @description A README to be checked. */
+        YamlCheck: {
+            /** @description All of `README.md`. */
+            content?: string;
+            /** @description `space`; only the front matter of Spaces is checked. */
+            repoType?: string | null;
+        };
+        /** @description One mistake. */
+        YamlMessage: {
+            /** @description Place, mistake and what is allowed. */
+            message: string;
+        };
+        /** @description What is wrong with a README. */
+        YamlVerdict: {
+            /** @description What keeps it from working. */
+            errors: components["schemas"]["YamlMessage"][];
+            /** @description Always empty. */
+            warnings: components["schemas"]["YamlMessage"][];
         };
     };
     responses: never;
@@ -136,21 +1375,13 @@ export interface components {
 }
 export type $defs = Record<string, never>;
 export interface operations {
-    list_spaces: {
+    list_audit: {
         parameters: {
             query?: {
-                /** @description Substring of the id, without regard to case. */
-                search?: string;
-                /** @description Only Spaces of this namespace. */
-                author?: string;
-                /** @description Every field, `host` and `runtime` among them. */
-                full?: boolean;
-                /** @description Answer only these fields besides `id`. Excludes `full`. */
-                expand?: ("author" | "cardData" | "createdAt" | "disabled" | "lastModified" | "private" | "runtime" | "sdk" | "sha" | "siblings" | "subdomain" | "tags")[];
-                /** @description Spaces on a page. */
+                /** @description At most so many; 100 when absent, 1000 at most */
                 limit?: number;
-                /** @description Opaque, from the `Link` header of the page before. */
-                cursor?: string;
+                /** @description Unix milliseconds; only entries up to then */
+                until?: number;
             };
             header?: never;
             path?: never;
@@ -158,41 +1389,16 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description A page of Spaces. */
             200: {
                 headers: {
-                    /** @description `<url>; rel="next"` when there is another page. */
-                    Link?: string;
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["SpaceInfo"][];
+                    "application/json": components["schemas"]["AuditView"][];
                 };
             };
-            /** @description A parameter is wrong; the message lists what is allowed. */
-            400: {
+            403: {
                 headers: {
-                    /** @description A stable code, such as `RepoNotFound`. */
-                    "X-Error-Code"?: string;
-                    /** @description The same text as in the body. */
-                    "X-Error-Message"?: string;
-                    /** @description Names this request in the server's log. */
-                    "X-Request-Id"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["ErrorBody"];
-                };
-            };
-            /** @description The token is not valid. */
-            401: {
-                headers: {
-                    /** @description A stable code, such as `RepoNotFound`. */
-                    "X-Error-Code"?: string;
-                    /** @description The same text as in the body. */
-                    "X-Error-Message"?: string;
-                    /** @description Names this request in the server's log. */
-                    "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
                 content: {
@@ -201,22 +1407,505 @@ export interface operations {
             };
         };
     };
-    get_space: {
+    list_tasks: {
         parameters: {
-            query?: {
-                /** @description Answer only these fields besides `id`. Excludes `full`. */
-                expand?: ("author" | "cardData" | "createdAt" | "disabled" | "lastModified" | "private" | "runtime" | "sdk" | "sha" | "siblings" | "subdomain" | "tags")[];
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        [key: string]: components["schemas"]["TaskView"];
+                    };
+                };
             };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    list_users: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["UserView"][];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    create_user: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewUser"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["UserView"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    delete_user: {
+        parameters: {
+            query?: never;
             header?: never;
             path: {
-                owner: string;
-                name: string;
+                /** @description The account's name */
+                user: string;
             };
             cookie?: never;
         };
         requestBody?: never;
         responses: {
-            /** @description The Space. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": Record<string, never>;
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    list_tokens: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The account's name */
+                user: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TokenView"][];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    create_token: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The account's name */
+                user: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["TokenRequest"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["NewTokenView"];
+                };
+            };
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    delete_token: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The account's name */
+                user: string;
+                /** @description The token's name */
+                token: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": Record<string, never>;
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    list_agent_harnesses: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": Record<string, never>;
+                };
+            };
+        };
+    };
+    get_health: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Health"];
+                };
+            };
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Health"];
+                };
+            };
+        };
+    };
+    create_repo: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewRepo"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CreatedRepo"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    delete_repo: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["DoomedRepo"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": Record<string, never>;
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    list_own_tokens: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TokenView"][];
+                };
+            };
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    create_own_token: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["TokenRequest"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["NewTokenView"];
+                };
+            };
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    delete_own_token: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Its name */
+                token: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": Record<string, never>;
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    list_spaces: {
+        parameters: {
+            query?: {
+                /** @description Part of `owner/name` */
+                search?: string;
+                /** @description Of this owner */
+                author?: string;
+                /** @description Tags; all must be there */
+                filter?: string[];
+                /** @description Uses this model */
+                models?: string[];
+                /** @description Uses this data set */
+                datasets?: string[];
+                /** @description `lastModified` (also for `trendingScore` and `likes`) or `createdAt` */
+                sort?: string;
+                /** @description Entries of a page; 100 when absent, 1000 at most */
+                limit?: number;
+                /** @description From `Link` */
+                cursor?: string;
+                /** @description Answer only these fields */
+                expand?: string[];
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SpaceInfo"][];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    get_space_by_subdomain: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The app's host label */
+                subdomain: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -225,45 +1914,1039 @@ export interface operations {
                     "application/json": components["schemas"]["SpaceInfo"];
                 };
             };
-            /** @description A parameter is wrong; the message lists what is allowed. */
-            400: {
-                headers: {
-                    /** @description A stable code, such as `RepoNotFound`. */
-                    "X-Error-Code"?: string;
-                    /** @description The same text as in the body. */
-                    "X-Error-Message"?: string;
-                    /** @description Names this request in the server's log. */
-                    "X-Request-Id"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["ErrorBody"];
-                };
-            };
-            /** @description The token is not valid, or the Space is not visible without one. */
-            401: {
-                headers: {
-                    /** @description A stable code, such as `RepoNotFound`. */
-                    "X-Error-Code"?: string;
-                    /** @description The same text as in the body. */
-                    "X-Error-Message"?: string;
-                    /** @description Names this request in the server's log. */
-                    "X-Request-Id"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["ErrorBody"];
-                };
-            };
-            /** @description There is no such Space, or the caller may not see it. */
             404: {
                 headers: {
-                    /** @description A stable code, such as `RepoNotFound`. */
-                    "X-Error-Code"?: string;
-                    /** @description The same text as in the body. */
-                    "X-Error-Message"?: string;
-                    /** @description Names this request in the server's log. */
-                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    list_hardware: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FlavorView"][];
+                };
+            };
+        };
+    };
+    get_space: {
+        parameters: {
+            query?: {
+                /** @description Answer only these fields */
+                expand?: string[];
+                /** @description Files with size and content id */
+                blobs?: boolean;
+            };
+            header?: never;
+            path: {
+                /** @description The account it belongs to. */
+                owner: string;
+                /** @description Its name. */
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SpaceInfo"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    check_read: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The account it belongs to. */
+                owner: string;
+                /** @description Its name. */
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": Record<string, never>;
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    check_write: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The account it belongs to. */
+                owner: string;
+                /** @description Its name. */
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": Record<string, never>;
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    list_builds: {
+        parameters: {
+            query?: {
+                /** @description At most so many; 50 when absent, 1000 at most */
+                limit?: number;
+            };
+            header?: never;
+            path: {
+                /** @description The account it belongs to. */
+                owner: string;
+                /** @description Its name. */
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["BuildView"][];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    get_build: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The account it belongs to. */
+                owner: string;
+                /** @description Its name. */
+                name: string;
+                /** @description Counts the Space's builds from 1 */
+                number: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["BuildView"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    cancel_build: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The account it belongs to. */
+                owner: string;
+                /** @description Its name. */
+                name: string;
+                /** @description Counts the Space's builds from 1 */
+                number: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["BuildView"];
+                };
+            };
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    get_build_log: {
+        parameters: {
+            query?: {
+                /** @description Only the last lines of what is kept */
+                tail?: number;
+                /** @description false ends the stream after what is kept */
+                follow?: boolean;
+            };
+            header?: never;
+            path: {
+                /** @description The account it belongs to. */
+                owner: string;
+                /** @description Its name. */
+                name: string;
+                /** @description Counts the Space's builds from 1 */
+                number: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/plain": string;
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    stream_events: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The account it belongs to. */
+                owner: string;
+                /** @description Its name. */
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/event-stream": string;
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    set_hardware: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The account it belongs to. */
+                owner: string;
+                /** @description Its name. */
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["HardwareRequest"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SpaceRuntime"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    get_host: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The account it belongs to. */
+                owner: string;
+                /** @description Its name. */
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HostView"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    list_instances: {
+        parameters: {
+            query?: {
+                /** @description At most so many; 50 when absent, 1000 at most */
+                limit?: number;
+            };
+            header?: never;
+            path: {
+                /** @description The account it belongs to. */
+                owner: string;
+                /** @description Its name. */
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["InstanceView"][];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    stream_build_log: {
+        parameters: {
+            query?: {
+                /** @description Only the last lines of what is kept */
+                tail?: number;
+                /** @description false ends the stream after what is kept */
+                follow?: boolean;
+            };
+            header?: never;
+            path: {
+                /** @description The account it belongs to. */
+                owner: string;
+                /** @description Its name. */
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/event-stream": string;
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    stream_run_log: {
+        parameters: {
+            query?: {
+                /** @description Only the last lines of what is kept */
+                tail?: number;
+                /** @description false ends the stream after what is kept */
+                follow?: boolean;
+            };
+            header?: never;
+            path: {
+                /** @description The account it belongs to. */
+                owner: string;
+                /** @description Its name. */
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/event-stream": string;
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    stream_metrics: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The account it belongs to. */
+                owner: string;
+                /** @description Its name. */
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/event-stream": string;
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    pause_space: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The account it belongs to. */
+                owner: string;
+                /** @description Its name. */
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SpaceRuntime"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    list_releases: {
+        parameters: {
+            query?: {
+                /** @description At most so many; 50 when absent, 1000 at most */
+                limit?: number;
+            };
+            header?: never;
+            path: {
+                /** @description The account it belongs to. */
+                owner: string;
+                /** @description Its name. */
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ReleaseView"][];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    restart_space: {
+        parameters: {
+            query?: {
+                /** @description Build anew, without any cache */
+                factory?: boolean;
+            };
+            header?: never;
+            path: {
+                /** @description The account it belongs to. */
+                owner: string;
+                /** @description Its name. */
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SpaceRuntime"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    get_runtime: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The account it belongs to. */
+                owner: string;
+                /** @description Its name. */
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SpaceRuntime"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    list_secrets: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The account it belongs to. */
+                owner: string;
+                /** @description Its name. */
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        [key: string]: components["schemas"]["SecretView"];
+                    };
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    set_secret: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The account it belongs to. */
+                owner: string;
+                /** @description Its name. */
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewSetting"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": Record<string, never>;
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    delete_secret: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The account it belongs to. */
+                owner: string;
+                /** @description Its name. */
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SettingKey"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": Record<string, never>;
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    update_settings: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The account it belongs to. */
+                owner: string;
+                /** @description Its name. */
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["RepoSettings"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RepoSettingsView"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    set_sleep_time: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The account it belongs to. */
+                owner: string;
+                /** @description Its name. */
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SleepTime"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SpaceRuntime"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    stop_space: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The account it belongs to. */
+                owner: string;
+                /** @description Its name. */
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SpaceRuntime"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    list_variables: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The account it belongs to. */
+                owner: string;
+                /** @description Its name. */
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        [key: string]: components["schemas"]["VariableView"];
+                    };
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    set_variable: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The account it belongs to. */
+                owner: string;
+                /** @description Its name. */
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewSetting"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        [key: string]: components["schemas"]["VariableView"];
+                    };
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    delete_variable: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The account it belongs to. */
+                owner: string;
+                /** @description Its name. */
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SettingKey"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        [key: string]: components["schemas"]["VariableView"];
+                    };
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    validate_yaml: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["YamlCheck"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["YamlVerdict"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["YamlVerdict"];
+                };
+            };
+        };
+    };
+    whoami: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["WhoAmI"];
+                };
+            };
+            401: {
+                headers: {
                     [name: string]: unknown;
                 };
                 content: {

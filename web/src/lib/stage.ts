@@ -1,5 +1,5 @@
 /** Stages in words and colours. The colour never stands alone: the label says the same. */
-import type { Space, Stage } from "../api/client";
+import type { Space } from "../api/client";
 
 /** `good` serves, `busy` changes by itself, `bad` needs a person, `idle` rests. */
 export type Tone = "good" | "busy" | "bad" | "idle";
@@ -9,7 +9,7 @@ interface Look {
   tone: Tone;
 }
 
-const LOOKS: Record<Stage, Look> = {
+const LOOKS: Record<string, Look> = {
   RUNNING: { label: "Running", tone: "good" },
   RUNNING_BUILDING: { label: "Running, update building", tone: "busy" },
   RUNNING_APP_STARTING: { label: "Running, update starting", tone: "busy" },
@@ -28,7 +28,7 @@ const LOOKS: Record<Stage, Look> = {
 /** A stage this page does not know, from a newer server, is shown as it is. */
 export function look(stage: string | undefined): Look {
   if (!stage) return { label: "Unknown", tone: "idle" };
-  return Object.hasOwn(LOOKS, stage) ? LOOKS[stage as Stage] : { label: stage, tone: "idle" };
+  return (Object.hasOwn(LOOKS, stage) && LOOKS[stage]) || { label: stage, tone: "idle" };
 }
 
 /** A repository without a commit is new, not broken. */
@@ -38,6 +38,7 @@ export function lookOf(space: Space): Look {
   return look(runtime?.stage);
 }
 
+/** Whether the address answers: the version before may do so while the newest one failed. */
 export function isServing(space: Space): boolean {
-  return space.runtime?.stage?.startsWith("RUNNING") ?? false;
+  return space.runtime?.spaceport?.serving ?? space.runtime?.stage?.startsWith("RUNNING") ?? false;
 }

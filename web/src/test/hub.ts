@@ -1,7 +1,7 @@
 /** A hub for tests: answers `fetch` from a list of Spaces the test may change, and remembers what was asked. */
 import { vi } from "vitest";
 
-import type { Space, Stage } from "../api/client";
+import type { Runtime, Space, Stage } from "../api/client";
 
 export type Answer = (request: Request) => Response | Promise<Response>;
 
@@ -12,16 +12,56 @@ export function json(body: unknown, init: ResponseInit = {}): Response {
   });
 }
 
+/** A Space as the hub answers it. */
 export function space(id: string, stage: Stage, more: Partial<Space> = {}): Space {
+  const [author, name] = id.split("/");
+  const subdomain = `${author}-${name}`;
   return {
+    _id: id,
     id,
-    sdk: "gradio",
-    private: false,
-    host: `http://${id.replace("/", "-")}.localhost:8080`,
+    author,
+    sha: "0b189ee77b8fbc766b4f3da9113c5ce17860e832",
     lastModified: "2026-01-02T03:04:05.000Z",
-    cardData: {},
-    runtime: { stage, hardware: { current: null, requested: null } },
+    createdAt: "2026-01-01T00:00:00.000Z",
+    private: false,
+    visibility: "public",
+    gated: false,
+    disabled: false,
+    likes: 0,
+    trendingScore: 0,
+    tags: ["gradio"],
+    cardData: { sdk: "gradio", pinned: false },
+    sdk: "gradio",
+    host: `http://${subdomain}.localhost:8080`,
+    subdomain,
+    models: [],
+    datasets: [],
+    runtime: runtime(stage),
     ...more,
+  };
+}
+
+/** How it runs, and what the hub says about that. */
+export function runtime(stage: Stage, said: Partial<Runtime["spaceport"]> = {}): Runtime {
+  const serving = stage.startsWith("RUNNING");
+  return {
+    stage,
+    hardware: { current: serving ? "cpu-basic" : null, requested: "cpu-basic" },
+    gcTimeout: null,
+    storage: null,
+    replicas: { current: serving ? 1 : 0, requested: 1 },
+    devMode: false,
+    domains: [],
+    spaceport: {
+      phase: stage.toLowerCase(),
+      since: null,
+      deadline: null,
+      reason: null,
+      message: "",
+      remedy: "",
+      serving,
+      ...said,
+    },
   };
 }
 

@@ -3,7 +3,7 @@ import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 
 import App from "../App.svelte";
 import { session } from "../lib/session.svelte";
-import { hub, json, space } from "./hub";
+import { hub, json, runtime, space } from "./hub";
 
 let page: ReturnType<typeof mount> | undefined;
 
@@ -41,6 +41,7 @@ afterEach(async () => {
   if (page) await unmount(page);
   page = undefined;
   session.signOut();
+  history.replaceState(null, "", "/");
   document.body.innerHTML = "";
   vi.unstubAllGlobals();
   vi.restoreAllMocks();
@@ -64,18 +65,13 @@ describe("the list", () => {
     expect(document.querySelector<HTMLAnchorElement>("article a")?.href).toBe("http://ada-engine.localhost:8080/");
     const url = new URL(asked[0]!.url);
     expect(url.pathname).toBe("/api/spaces");
-    expect(url.searchParams.get("full")).toBe("true");
     expect(asked[0]!.headers.has("Authorization")).toBe(false);
   });
 
   it("says phase and elapsed time by the server's clock, and moves it on", async () => {
-    const runtime = {
-      stage: "BUILDING" as const,
-      hardware: { current: null, requested: "cpu-basic" },
-      spaceport: { reason: "build_running", phase: "installing", message: "", remedy: "", since: "2026-01-02T05:00:00Z" },
-    };
+    const building = runtime("BUILDING", { reason: "build_running", phase: "installing", since: "2026-01-02T05:00:00Z" });
     // The server's clock is an hour and ten seconds ahead of the browser's.
-    hub(() => json([space("ada/engine", "BUILDING", { runtime })], { headers: { Date: "Fri, 02 Jan 2026 05:00:10 GMT" } }));
+    hub(() => json([space("ada/engine", "BUILDING", { runtime: building })], { headers: { Date: "Fri, 02 Jan 2026 05:00:10 GMT" } }));
     open();
     await pass();
     expect(text()).toContain("installing · 10 s");
@@ -84,22 +80,33 @@ describe("the list", () => {
   });
 
   it("says the cause and the remedy of a failure", async () => {
-    const runtime = {
-      stage: "RUNTIME_ERROR" as const,
-      hardware: { current: null, requested: null },
-      spaceport: {
-        reason: "loopback_only",
-        phase: "probing",
-        message: "The app listens on 127.0.0.1:7860.",
-        remedy: "Let it listen on 0.0.0.0.",
-        since: "2026-01-02T03:00:00Z",
-      },
-    };
-    hub(() => json([space("ada/engine", "RUNTIME_ERROR", { runtime })]));
+    const failed = runtime("RUNTIME_ERROR", {
+      reason: "loopback_only",
+      phase: "failed to start",
+      message: "The app listens on 127.0.0.1:7860.",
+      remedy: "Let it listen on 0.0.0.0.",
+      since: "2026-01-02T03:00:00Z",
+    });
+    hub(() => json([space("ada/engine", "RUNTIME_ERROR", { runtime: failed })]));
     open();
     await pass();
     expect(text()).toContain("The app listens on 127.0.0.1:7860.");
     expect(text()).toContain("Let it listen on 0.0.0.0.");
+  });
+
+  it("says what to do while an app that cannot be reached still starts", async () => {
+    const said = {
+      reason: "wrong_port",
+      phase: "wrong port",
+      message: "The app listens on 127.0.0.1:9999, expected 0.0.0.0:7860.",
+      remedy: "Make it listen on port 7860.",
+      since: "2026-01-02T03:59:50Z",
+    };
+    hub(() => json([space("ada/engine", "APP_STARTING", { runtime: runtime("APP_STARTING", said) })]));
+    open();
+    await pass();
+    expect(text()).toContain("wrong port · 10 s");
+    expect(text()).toContain("expected 0.0.0.0:7860. Make it listen on port 7860.");
   });
 
   it("keeps hostile content as text and sends nobody to a script", async () => {
@@ -110,7 +117,7 @@ describe("the list", () => {
           host: "javascript:globalThis.broken = true",
           sdk: evil,
           cardData: { title: evil, emoji: evil, colorFrom: "red;background:url(//evil)", colorTo: evil, short_description: evil },
-          runtime: { stage: "RUNTIME_ERROR", hardware: { current: null, requested: null }, errorMessage: evil },
+          runtime: runtime("RUNTIME_ERROR", { message: evil, remedy: evil }),
         }),
         space("mallory/odd", "RUNNING", {
           cardData: { title: 7, emoji: ["x"], colorFrom: {}, short_description: {}, pinned: "yes" } as never,
@@ -125,6 +132,31 @@ describe("the list", () => {
     expect(document.querySelector(".cover")?.getAttribute("data-from")).toBe("gray");
     expect(titles()).toContain("odd");
     expect((globalThis as { broken?: boolean }).broken).toBeUndefined();
+  });
+
+  it("does not send a browser to a private app, which would not know it", async () => {
+    hub(() => json([space("ada/secret", "RUNNING", { private: true, visibility: "private" })]));
+    open();
+    await pass();
+    expect(titles()).toEqual(["secret"]);
+    expect(document.querySelector("article a")).toBeNull();
+    expect(text()).toContain("ada-secret.localhost:8080 with a token only");
+  });
+
+  it("says that a failed app is tried again", async () => {
+    const said = { phase: "waiting to try again", message: "It crashed.", deadline: "2026-01-02T04:00:20Z" };
+    hub(() => json([space("ada/engine", "RUNTIME_ERROR", { runtime: runtime("RUNTIME_ERROR", said) })]));
+    open();
+    await pass();
+    expect(text()).toContain("waiting to try again");
+  });
+
+  it("opens at one Space where a link names it", async () => {
+    history.replaceState(null, "", "/spaces/ada/engine");
+    hub(() => json([space("ada/engine", "RUNNING"), space("bob/radio", "RUNNING")]));
+    open();
+    await pass();
+    expect(titles()).toEqual(["engine"]);
   });
 
   it("shows a stage it does not know as it is", async () => {

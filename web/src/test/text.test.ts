@@ -2,6 +2,7 @@ import { describe, expect, it } from "vitest";
 
 import { nextCursor } from "../api/client";
 import { ago, elapsed, emojiOf } from "../lib/text";
+import { space } from "./hub";
 
 describe("text", () => {
   it.each([
@@ -29,7 +30,7 @@ describe("text", () => {
     ["Z" + "\u0301".repeat(50), ""],
     ["", "D"],
   ])("draws one emoji of %j", (emoji, drawn) => {
-    expect(emojiOf({ id: "ada/demo", cardData: { emoji } })).toBe(drawn);
+    expect(emojiOf(space("ada/demo", "RUNNING", { cardData: { emoji } }))).toBe(drawn);
   });
 
   it.each([

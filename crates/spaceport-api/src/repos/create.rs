@@ -16,7 +16,7 @@ use spaceport_core::account::Account;
 use spaceport_core::front_matter::InitialReadme;
 use spaceport_core::space::Visibility;
 use spaceport_core::{FlavorName, RepoName, Sdk};
-use spaceport_git::{Author, InitialCommit, InitialFile, LFS_ATTRIBUTES};
+use spaceport_git::{Author, InitialCommit, InitialFile};
 use spaceport_store::{NewSpace, Secret, StoreError, Variable};
 
 use crate::audit;
@@ -29,6 +29,8 @@ use crate::spaces::run::sleep_after;
 use crate::spaces::{NewSetting, check_settings};
 use crate::state::ApiState;
 
+/// Longest path of a file.
+const MAX_PATH_BYTES: usize = 1024;
 /// Most files of a first commit.
 const MAX_FILES: usize = 100;
 
@@ -108,7 +110,7 @@ pub async fn create_repo(
     }
     let plan = Plan::of(&state, &user.account, owner, name.clone(), body)?;
     let task = state.lifetime.detach(make(state.clone(), user, plan));
-    match task.await.map_err(|error| ApiError::internal(error))?? {
+    match task.await.map_err(ApiError::internal)?? {
         Some(id) => Ok(Json(CreatedRepo { url: page(&name), name: name.to_string(), id })),
         None => Err(taken(&name)),
     }
@@ -251,6 +253,7 @@ fn files(
     }
     let mut files = Vec::new();
     for NewFile { path, content, encoding } in given {
+        check_path(&path)?;
         let content = match encoding.as_deref() {
             Some("base64") => STANDARD
                 .decode(content.trim())
@@ -265,14 +268,24 @@ fn files(
         };
         files.push(InitialFile { path, content });
     }
-    let mut add = |path: &str, content: String| {
-        if !files.iter().any(|file| file.path == path) {
-            files.push(InitialFile { path: path.to_owned(), content: content.into_bytes() });
-        }
-    };
-    add(".gitattributes", LFS_ATTRIBUTES.to_owned());
-    add("README.md", readme(name, sdk, sdk_version));
+    // The Hub also writes `.gitattributes` with its LFS patterns. Without an LFS store behind them a
+    // push of a `.bin` or `.png` file would fail in git-lfs, so they come with the store.
+    if !files.iter().any(|file| file.path == "README.md") {
+        let content = readme(name, sdk, sdk_version).into_bytes();
+        files.push(InitialFile { path: "README.md".to_owned(), content });
+    }
     Ok(files)
+}
+
+/// Refuses what no checkout should be asked to make.
+fn check_path(path: &str) -> Result<(), ApiError> {
+    let plain = |part: &str| !part.is_empty() && part != "." && part != ".." && !part.eq_ignore_ascii_case(".git");
+    if path.len() <= MAX_PATH_BYTES && path.split('/').all(plain) && !path.chars().any(|c| c.is_control() || c == '\\')
+    {
+        return Ok(());
+    }
+    let path = clip(path);
+    Err(ApiError::bad_request(format!("{path:?} is not a path inside the repository, such as \"assets/logo.png\"")))
 }
 
 /// The first README. Hub: emoji and colours are drawn there too; here the name decides, so that

@@ -60,7 +60,7 @@ impl FlavorView {
 /// `2`, `0.5`: at most one digit after the point.
 fn decimal(value: u64, unit: u64) -> String {
     let tenths = (value * 10).div_ceil(unit);
-    if tenths % 10 == 0 { (tenths / 10).to_string() } else { format!("{}.{}", tenths / 10, tenths % 10) }
+    if tenths.is_multiple_of(10) { (tenths / 10).to_string() } else { format!("{}.{}", tenths / 10, tenths % 10) }
 }
 
 /// The hardware of this site

@@ -2,7 +2,9 @@
 //! Hub: <https://huggingface.co/docs/huggingface_hub/package_reference/space_runtime>
 
 use serde::Serialize;
-use utoipa::ToSchema;
+use utoipa::openapi::RefOr;
+use utoipa::openapi::schema::{ObjectBuilder, Schema, Type};
+use utoipa::{PartialSchema, ToSchema};
 
 use spaceport_core::space::{Artifact, Release, Space};
 use spaceport_core::{Diagnosis, Sdk, SpaceStage};
@@ -15,9 +17,10 @@ const ATTEMPTS_LOOKED_AT: i64 = 20;
 
 /// How a Space runs.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+#[schema(as = SpaceRuntime)]
 pub struct RuntimeView {
     /// The Hub's stage, `RUNNING` for one.
-    pub stage: String,
+    pub stage: StageView,
     /// What it has and what it asks for.
     pub hardware: HardwareView,
     /// Seconds until it may sleep; null is never.
@@ -42,8 +45,28 @@ pub struct RuntimeView {
     pub spaceport: StateView,
 }
 
+/// A stage, spelt as the Hub's clients know it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct StageView(pub SpaceStage);
+
+impl PartialSchema for StageView {
+    fn schema() -> RefOr<Schema> {
+        let names = SpaceStage::ALL.map(SpaceStage::as_str);
+        let text = ObjectBuilder::new().schema_type(Type::String).enum_values(Some(names));
+        text.description(Some("The Hub's stage of a Space.")).into()
+    }
+}
+
+impl ToSchema for StageView {
+    fn name() -> std::borrow::Cow<'static, str> {
+        "SpaceStage".into()
+    }
+}
+
 /// Current and requested hardware; both null for static Spaces.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = SpaceHardware)]
 pub struct HardwareView {
     /// Of the release that serves.
     pub current: Option<String>,
@@ -53,6 +76,7 @@ pub struct HardwareView {
 
 /// Copies of the app.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = SpaceReplicas)]
 pub struct ReplicasView {
     /// Running now.
     pub current: i64,
@@ -62,6 +86,7 @@ pub struct ReplicasView {
 
 /// One host name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = SpaceDomain)]
 pub struct DomainView {
     /// The host, with the port when it is not the scheme's own.
     pub domain: String,
@@ -71,6 +96,7 @@ pub struct DomainView {
 
 /// What the stage alone does not say.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = SpaceDiagnosis)]
 pub struct StateView {
     /// The phase within the stage, `installing` for one.
     pub phase: String,
@@ -96,6 +122,7 @@ pub struct StateView {
 
 /// A diagnosis of a build or an attempt.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = Diagnosis)]
 pub struct DiagnosisView {
     /// A stable code, `wrong_port`.
     pub reason: String,
@@ -143,18 +170,18 @@ impl RuntimeView {
         );
         let diagnosis = space.diagnosis.as_ref();
         Self {
-            stage: space.stage.as_str().to_owned(),
+            stage: StageView(space.stage),
             hardware: HardwareView {
                 current: serving.and_then(|release| in_container(&release.hardware)),
                 requested: in_container(&space.desired.hardware),
             },
             gc_timeout: space.desired.sleep_after_s,
             storage: None,
-            replicas: ReplicasView { current: i64::from(space.stage.is_serving()), requested: 1 },
+            replicas: ReplicasView { current: i64::from(serving.is_some()), requested: 1 },
             dev_mode: false,
             domains: vec![DomainView { domain: domain.to_owned(), stage: "READY".to_owned() }],
             sha: serving.map(|release| release.sha.as_str().to_owned()),
-            error_message: diagnosis.filter(|_| failed).map(|diagnosis| sentence(diagnosis)),
+            error_message: diagnosis.filter(|_| failed).map(sentence),
             spaceport: StateView::of(space, serving, evidence),
         }
     }
@@ -171,7 +198,7 @@ impl StateView {
             message: diagnosis.map_or_else(String::new, |d| d.message.clone()),
             remedy: diagnosis.map_or_else(String::new, |d| d.remedy.clone()),
             evidence: diagnosis.filter(|_| evidence).map(|d| d.evidence.clone()),
-            serving: space.stage.is_serving(),
+            serving: serving.is_some(),
             release: serving.map(|release| release.number),
         }
     }
@@ -185,9 +212,10 @@ fn sentence(diagnosis: &Diagnosis) -> String {
     format!("{}\n{}", diagnosis.message, diagnosis.remedy)
 }
 
-/// The release that answers requests at the moment, if one does.
+/// The release that answers requests at the moment, if one does. An older one goes on serving
+/// while the newest push is a mistake, whatever the stage.
 pub(crate) async fn serving_release(state: &ApiState, space: &Space) -> Result<Option<Release>, ApiError> {
-    if !space.stage.is_serving() {
+    if matches!(space.stage, SpaceStage::Paused | SpaceStage::Stopped | SpaceStage::Sleeping | SpaceStage::Deleting) {
         return Ok(None);
     }
     let attempts = state.store.instances_of(space.id, ATTEMPTS_LOOKED_AT).await?;

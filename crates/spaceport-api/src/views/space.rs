@@ -1,7 +1,7 @@
 //! Space info, the way the Hub's clients read it.
 
 use serde::Serialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use utoipa::ToSchema;
 
 use spaceport_core::Sdk;
@@ -38,6 +38,7 @@ const EXPAND_IGNORED: [&str; 5] = ["usedStorage", "xetEnabled", "host", "gated",
 
 /// A Space.
 #[derive(Debug, Clone, Serialize, ToSchema)]
+#[schema(as = SpaceInfo)]
 pub struct SpaceView {
     /// Never changes, whatever the Space is called.
     #[serde(rename = "_id")]
@@ -72,7 +73,7 @@ pub struct SpaceView {
     pub tags: Vec<String>,
     /// The front matter.
     #[serde(rename = "cardData", skip_serializing_if = "Option::is_none")]
-    pub card_data: Option<Value>,
+    pub card_data: Option<CardData>,
     /// The files of the newest commit.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub siblings: Option<Vec<Sibling>>,
@@ -122,7 +123,7 @@ impl SpaceView {
             likes: 0,
             trending_score: 0,
             tags: tags(sdk, config),
-            card_data: config.map(card_data),
+            card_data: config.map(CardData::of),
             siblings: None,
             sdk: sdk.as_str().to_owned(),
             host,
@@ -145,37 +146,90 @@ pub fn tags(sdk: Sdk, config: Option<&SpaceConfig>) -> Vec<String> {
     tags
 }
 
-/// The front matter as the Hub returns it: the keys that are set.
-fn card_data(config: &SpaceConfig) -> Value {
-    let mut card = Map::new();
-    let mut text = |key: &str, value: Option<&String>| {
-        if let Some(value) = value {
-            card.insert(key.to_owned(), json!(value));
+/// The front matter: the keys that are set.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+#[schema(as = SpaceCardData)]
+pub struct CardData {
+    /// Title.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub title: Option<String>,
+    /// One emoji.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub emoji: Option<String>,
+    /// First colour of the card.
+    #[serde(rename = "colorFrom", skip_serializing_if = "Option::is_none")]
+    pub color_from: Option<String>,
+    /// Second colour of the card.
+    #[serde(rename = "colorTo", skip_serializing_if = "Option::is_none")]
+    pub color_to: Option<String>,
+    /// The SDK.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sdk: Option<String>,
+    /// Version of the SDK's package.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sdk_version: Option<String>,
+    /// Version of Python.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub python_version: Option<String>,
+    /// Entry file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub app_file: Option<String>,
+    /// Of a `docker` Space: the app's port.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub app_port: Option<u16>,
+    /// Of a `static` Space: what makes its files.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub app_build_command: Option<String>,
+    /// Card text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub short_description: Option<String>,
+    /// Social preview.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub thumbnail: Option<String>,
+    /// Licence id.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub license: Option<String>,
+    /// A hint for those who copy it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub suggested_hardware: Option<String>,
+    /// Stays on top of its owner's list.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pinned: Option<bool>,
+    /// Models it uses.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub models: Option<Vec<String>>,
+    /// Data sets it uses.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub datasets: Option<Vec<String>>,
+    /// Tags.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tags: Option<Vec<String>>,
+}
+
+impl CardData {
+    fn of(config: &SpaceConfig) -> Self {
+        let some = |list: &Vec<String>| (!list.is_empty()).then(|| list.clone());
+        Self {
+            title: config.title.clone(),
+            emoji: config.emoji.clone(),
+            color_from: config.color_from.clone(),
+            color_to: config.color_to.clone(),
+            sdk: Some(config.sdk.as_str().to_owned()),
+            sdk_version: config.sdk_version.clone(),
+            python_version: config.python_version.clone(),
+            app_file: config.app_file.clone(),
+            app_port: (config.sdk == Sdk::Docker).then_some(config.app_port),
+            app_build_command: config.app_build_command.clone(),
+            short_description: config.short_description.clone(),
+            thumbnail: config.thumbnail.clone(),
+            license: config.license.clone(),
+            suggested_hardware: config.suggested_hardware.clone(),
+            pinned: Some(config.pinned),
+            models: some(&config.models),
+            datasets: some(&config.datasets),
+            tags: some(&config.tags),
         }
-    };
-    text("title", config.title.as_ref());
-    text("emoji", config.emoji.as_ref());
-    text("colorFrom", config.color_from.as_ref());
-    text("colorTo", config.color_to.as_ref());
-    text("sdk_version", config.sdk_version.as_ref());
-    text("python_version", config.python_version.as_ref());
-    text("app_file", config.app_file.as_ref());
-    text("app_build_command", config.app_build_command.as_ref());
-    text("short_description", config.short_description.as_ref());
-    text("thumbnail", config.thumbnail.as_ref());
-    text("license", config.license.as_ref());
-    text("suggested_hardware", config.suggested_hardware.as_ref());
-    card.insert("sdk".to_owned(), json!(config.sdk.as_str()));
-    card.insert("pinned".to_owned(), json!(config.pinned));
-    if config.sdk == Sdk::Docker {
-        card.insert("app_port".to_owned(), json!(config.app_port));
     }
-    for (key, list) in [("models", &config.models), ("datasets", &config.datasets), ("tags", &config.tags)] {
-        if !list.is_empty() {
-            card.insert(key.to_owned(), json!(list));
-        }
-    }
-    Value::Object(card)
 }
 
 /// Which fields an answer has: all of them, or those `expand` names.

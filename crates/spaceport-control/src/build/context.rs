@@ -29,7 +29,7 @@ pub(crate) struct Context {
     pub(crate) folder: PathBuf,
     parts: Parts,
     lease: String,
-    log: Arc<LogWriter>,
+    log: Option<Arc<LogWriter>>,
     tail: Arc<Mutex<VecDeque<String>>>,
     phases: Mutex<Phases>,
     began: Instant,
@@ -51,45 +51,50 @@ impl Phases {
 }
 
 impl Context {
-    pub(crate) async fn open(
-        builds: &Builds,
-        build: Build,
-        space: Space,
-        cancel: CancellationToken,
-    ) -> std::io::Result<Self> {
+    pub(crate) fn open(builds: &Builds, build: Build, space: Space, cancel: CancellationToken) -> Self {
         let parts = builds.parts.clone();
         let folder = parts.config.data_dir.join("tmp").join(format!("build-{}", build.id));
-        // What a crashed process left of this build.
-        match tokio::fs::remove_dir_all(&folder).await {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-        tokio::fs::create_dir_all(&folder).await?;
-        let log = Arc::new(parts.control.logs().writer(LogId::Build(space.id, build.id))?);
-        Ok(Self {
+        // A build without a log is better than none.
+        let log = parts.control.logs().writer(LogId::Build(space.id, build.id)).inspect_err(|error| {
+            tracing::error!(build.id = %build.id, error = %error, "the log of a build cannot be written: {error}");
+        });
+        Self {
             build,
             space,
             cancel,
             folder,
             parts,
             lease: builds.lease.clone(),
-            log,
+            log: log.ok().map(Arc::new),
             tail: Arc::default(),
             phases: Mutex::default(),
             began: Instant::now(),
-        })
+        }
+    }
+
+    /// Makes the build's folder, without what a crashed process left of this build.
+    pub(crate) async fn prepare(&self) -> std::io::Result<()> {
+        match tokio::fs::remove_dir_all(&self.folder).await {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        tokio::fs::create_dir_all(&self.folder).await
     }
 
     /// Writes a line of our own.
     pub(crate) fn say(&self, text: &str) {
-        self.log.line(text);
+        if let Some(log) = &self.log {
+            log.line(text);
+        }
     }
 
     /// Takes the output of a step.
     pub(crate) fn sink(&self) -> LogSink {
-        let (log, tail) = (Arc::clone(&self.log), Arc::clone(&self.tail));
+        let (log, tail) = (self.log.clone(), Arc::clone(&self.tail));
         Arc::new(move |line: &str| {
-            log.line(line);
+            if let Some(log) = &log {
+                log.line(line);
+            }
             let mut tail = tail.lock().unwrap_or_else(PoisonError::into_inner);
             if tail.len() == TAIL {
                 tail.pop_front();
@@ -115,7 +120,7 @@ impl Context {
         name.clone_into(&mut doing.phase);
         match self.parts.store.build_progress(self.build.id, &self.lease, &doing).await {
             Ok(true) => self.parts.control.activate_quietly(self.space.id),
-            // Somebody else has the build: what we do here is of no use to anyone.
+            // Somebody else has the build, or it shall end: what we do here is of no use to anyone.
             Ok(false) => self.cancel.cancel(),
             Err(error) => tracing::warn!(error = &error as &dyn std::error::Error, "build progress was not recorded"),
         }
@@ -200,7 +205,7 @@ impl Context {
         let options = ArchiveOptions { uid, gid: uid, limits: self.source_limits(), ..ArchiveOptions::default() };
         let result = self.parts.repositories.archive(self.space.id, &self.build.sha, &to, &options).await;
         let summary = result.map_err(|error| self.source_error(error))?;
-        self.warn_of_pointers(&summary);
+        self.warn(&summary);
         Ok((to, summary))
     }
 
@@ -208,7 +213,7 @@ impl Context {
     pub(crate) async fn extract(&self, to: &Path) -> Result<(), Stop> {
         let result = self.parts.repositories.extract(self.space.id, &self.build.sha, to, self.source_limits()).await;
         let summary = result.map_err(|error| self.source_error(error))?;
-        self.warn_of_pointers(&summary);
+        self.warn(&summary);
         Ok(())
     }
 
@@ -221,13 +226,22 @@ impl Context {
         }
     }
 
-    fn warn_of_pointers(&self, summary: &SourceSummary) {
-        if summary.lfs_pointers > 0 {
-            self.say(&format!(
-                "Warning: {} files are Git LFS pointers whose content is not on this hub: {}",
-                summary.lfs_pointers,
+    /// Tells of what git lists and the hub does not have.
+    fn warn(&self, summary: &SourceSummary) {
+        match summary.lfs_pointers {
+            0 => {}
+            1 => self.say(&format!(
+                "Warning: {} is a Git LFS pointer whose content is not on this hub; the app finds the pointer",
                 summary.lfs_paths.join(", ")
-            ));
+            )),
+            count => self.say(&format!(
+                "Warning: {count} files are Git LFS pointers whose content is not on this hub; the app finds the \
+                 pointers: {}",
+                summary.lfs_paths.join(", ")
+            )),
+        }
+        for folder in &summary.submodules {
+            self.say(&format!("Warning: {folder} is a submodule and stays empty; commit its files instead"));
         }
     }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use spaceport_core::Reason;
+use spaceport_core::diagnose::sentence;
 use spaceport_core::space::Artifact;
 use spaceport_runtime::{DockerfileBuild, DockerfileOutcome};
 
@@ -53,10 +54,24 @@ pub(super) async fn build(builds: &Builds, context: &Context) -> Result<Artifact
                     "Read the build log from the failing step on, correct the Dockerfile and push.",
                 )
             };
-            let line = message.trim().trim_end_matches('.').to_owned();
-            Err(context.failed(reason, &format!("The Dockerfile failed: {line}."), remedy))
+            Err(context.failed(reason, &sentence(&format!("The Dockerfile failed: {}", plain(&message))), remedy))
         }
     }
+}
+
+/// One line, without BuildKit's names for its own parts.
+fn plain(message: &str) -> String {
+    let inner = ["failed to solve with frontend dockerfile.v0: ", "failed to create LLB definition: "];
+    let text = inner.iter().fold(message.to_owned(), |text, part| text.replace(part, ""));
+    let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty()).map(|line| {
+        // The command is named in the step's title already.
+        match (line.split_once("executor failed running ["), line.rsplit_once("]: exit code: ")) {
+            (Some((step, _)), Some((_, code))) => format!("{step}exit code {code}"),
+            _ => line.to_owned(),
+        }
+    });
+    let first = lines.next().unwrap_or_default();
+    lines.fold(first, |text, line| format!("{text}: {line}"))
 }
 
 /// Labels by which the garbage collector knows what an image is for.
@@ -71,4 +86,26 @@ pub(super) fn labels(context: &Context, kind: &str) -> BTreeMap<String, String> 
 /// The tag people find a release's image by; nothing runs by tag.
 pub(super) fn tag(context: &Context) -> String {
     format!("spaceport/space:{}-{}", context.space.subdomain, context.build.number)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn buildkit_is_told_plainly() {
+        for (said, told) in [
+            (
+                "failed to solve with frontend dockerfile.v0: failed to create LLB definition: unknown instruction: FORM",
+                "unknown instruction: FORM",
+            ),
+            (
+                "[5/5] RUN a: executor failed running [/bin/sh -c a]: exit code: 2\nno such file\n",
+                "[5/5] RUN a: exit code 2: no such file",
+            ),
+            ("", ""),
+        ] {
+            assert_eq!(plain(said), told);
+        }
+    }
 }

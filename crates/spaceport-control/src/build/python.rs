@@ -244,15 +244,16 @@ async fn environment(
         inputs.requirements.clone().unwrap_or_default(),
         if inputs.local { context.build.sha.to_string() } else { String::new() },
         format!("{:?} {}", config.preload_from_hub, site.preload_endpoint),
-        // A factory reboot never finds an earlier environment, and leaves one that later builds find.
-        if context.build.no_cache { context.build.id.to_string() } else { String::new() },
     ];
     let key = hash(&parts.iter().map(String::as_str).collect::<Vec<_>>());
     let name = format!("spaceport/env:{}", &key[..32]);
     let runtime = &builds.parts.engine.runtime;
     let lock = builds.making(&name);
     let _making = lock.lock().await;
-    if let Some(digest) = runtime.find_image(&name).await? {
+    // A factory reboot uses no earlier environment, and leaves one that later builds find.
+    if !context.build.no_cache
+        && let Some(digest) = runtime.find_image(&name).await?
+    {
         context.say(&format!("Using the environment {} (nothing it is made from changed)", &key[..12]));
         return Ok(digest);
     }
@@ -273,12 +274,14 @@ async fn environment(
         image = made.ok_or_else(|| Stop::Again("an image was not kept".to_owned()))?;
     }
     context.phase("dependencies", "Installing Python packages").await;
+    // Found by its name only when it is complete.
+    let tag = if config.preload_from_hub.is_empty() { name.as_str() } else { "" };
     let mut install = step(
         context,
         &image,
         "1000",
         install_script(config, inputs, &site.python_packages),
-        Keep::Image(environment_settings(&name)),
+        Keep::Image(environment_settings(tag)),
     );
     install.working_dir = APP.to_owned();
     install.input =

@@ -1,7 +1,6 @@
 //! Performs the actions of a plan, without choosing. Each can be repeated: a crash between any
 //! two statements leaves a state the next plan goes on from.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use spaceport_core::diagnose::{self, ExitEvidence};
@@ -36,7 +35,16 @@ impl Spaces {
             Action::AddBuild { sha } => {
                 let desired = &seen.space.desired;
                 let id = self.parts.control.clock().build_id();
-                self.parts.store.build_add(id, seen.space.id, sha, desired.rebuild, desired.no_cache, now).await?;
+                // Only the build that was asked for ignores the caches, not those of later pushes.
+                let newest = self.parts.store.builds_of(seen.space.id, 1).await?;
+                let asked_for = newest.first().is_none_or(|build| build.rebuild < desired.rebuild);
+                let no_cache = desired.no_cache && asked_for;
+                self.parts.store.build_add(id, seen.space.id, sha, desired.rebuild, no_cache, now).await?;
+                self.parts.control.activate_builds();
+                Ok(())
+            }
+            Action::RepeatBuild { build } => {
+                self.parts.store.build_repeat(*build, now).await?;
                 self.parts.control.activate_builds();
                 Ok(())
             }
@@ -79,6 +87,8 @@ impl Spaces {
         };
         let variables = store.variables(space.id).await?;
         let secrets = store.secrets(space.id).await?;
+        // Files answer as soon as they are there.
+        let ready_at = matches!(artifact, Artifact::Files { .. }).then_some(now);
         let release = Release {
             id: self.parts.control.clock().release_id(),
             space: space.id,
@@ -92,17 +102,9 @@ impl Spaces {
             sealed_secrets: secrets.into_iter().map(|(name, secret)| (name, secret.sealed)).collect(),
             hardware: space.desired.hardware.clone(),
             created_at: now,
-            ready_at: None,
+            ready_at,
         };
-        store.release_add(&release).await?;
-        if matches!(release.artifact, Artifact::Files { .. }) {
-            // Files answer as soon as they are there.
-            let made = store.release_of(release.build, release.settings, &release.hardware).await?;
-            if let Some(made) = made {
-                store.release_ready(made.id, now).await?;
-            }
-        }
-        Ok(())
+        Ok(store.release_add(&release).await?)
     }
 
     async fn add_instance(
@@ -227,17 +229,15 @@ impl Spaces {
         let host = self.parts.config.space_host(seen.space.subdomain.as_str());
         let patience = if slow { PROBE_SLOW } else { PROBE };
         if probe::answers(address, &host, &release.config.base_path, patience).await {
-            self.parts.store.instance_ready(id, now()).await?;
+            // The instance's own mark goes last: with it nobody asks again, and what was not done
+            // before is never done.
             self.parts.store.release_ready(release.id, now()).await?;
-            // Starting was allowed every core; from here on the flavor holds. Visitors need not
-            // wait for it.
-            let (engine, container) = (Arc::clone(&self.parts.engine), container.id.clone());
+            // Starting was allowed every core; from here on the flavor holds.
             let cap = release_cpu(&self.hardware(release));
-            self.background.spawn(async move {
-                if let Err(error) = engine.runtime.limit_cpu(&container, cap).await {
-                    tracing::warn!(error = &error as &dyn std::error::Error, "an app runs without its CPU limit");
-                }
-            });
+            if let Err(error) = self.parts.engine.runtime.limit_cpu(&container.id, cap).await {
+                tracing::warn!(error = &error as &dyn std::error::Error, "an app runs without its CPU limit");
+            }
+            self.parts.store.instance_ready(id, now()).await?;
             return Ok(());
         }
         if slow {
@@ -275,6 +275,10 @@ impl Spaces {
         let Some(row) = seen.observed.instances.iter().find(|seen| seen.row.id == id).map(|seen| &seen.row) else {
             return Ok(());
         };
+        if let Some(container) = seen.containers.get(&id) {
+            // It may have ended while no server was there to read what it printed.
+            self.followers.follow(container);
+        }
         self.followers.finished(id).await;
         let log = self.tail(LogId::Run(seen.space.id, id)).await;
         let container = match seen.containers.get(&id) {

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use spaceport_core::plan::{BuildSeen, ContainerSeen, InstanceSeen, Observed, ReleaseSeen};
-use spaceport_core::space::{Artifact, Build, BuildState, Release, Space};
+use spaceport_core::space::{Artifact, Build, BuildState, Instance, Release, Space};
 use spaceport_core::{InstanceId, ReleaseId, SpaceId};
 use spaceport_runtime::ContainerState;
+use spaceport_store::Store;
 
 use super::follow::Followers;
 use super::{Parts, WorkError};
@@ -55,17 +56,24 @@ pub(crate) async fn observe(parts: &Parts, followers: &Followers, id: SpaceId) -
         inspection = store.revision(id, head).await?;
         build = store.build_of(id, head, desired.rebuild).await?;
     }
-    let stale_builds = store
-        .builds_of(id, BUILDS)
-        .await?
+    let mut unfinished = store.builds_of(id, BUILDS).await?;
+    unfinished.retain(|build| matches!(build.state, BuildState::Queued | BuildState::Running));
+    let builds_under_way = !unfinished.is_empty();
+    let stale_builds = unfinished
         .into_iter()
-        .filter(|other| matches!(other.state, BuildState::Queued | BuildState::Running))
         .filter(|other| !other.cancel_requested && build.as_ref().is_none_or(|build| build.id != other.id))
         .map(|other| other.id)
         .collect();
+    let mut rows = store.instances_of(id, INSTANCES).await?;
+    for live in store.instances_live_of(id).await? {
+        // However many attempts came after it: what lives is never out of sight.
+        if !rows.iter().any(|row| row.id == live.id) {
+            rows.push(live);
+        }
+    }
     let good = match &build {
         Some(build) if build.state == BuildState::Succeeded => Some(build.clone()),
-        _ => store.build_last_good(id).await?,
+        _ => last_good(store, id, &rows).await?,
     };
     let mut releases = Vec::new();
     let mut wanted = None;
@@ -73,7 +81,6 @@ pub(crate) async fn observe(parts: &Parts, followers: &Followers, id: SpaceId) -
         wanted = store.release_of(good.id, desired.settings, &desired.hardware).await?;
     }
     let fallback = store.release_last_ready(id, wanted.as_ref().map(|release| release.id)).await?;
-    let rows = store.instances_of(id, INSTANCES).await?;
     releases.extend(wanted.clone());
     releases.extend(fallback.clone());
     for row in rows.iter().filter(|row| row.ended_at.is_none()) {
@@ -111,6 +118,7 @@ pub(crate) async fn observe(parts: &Parts, followers: &Followers, id: SpaceId) -
         inspection,
         build: build.as_ref().map(build_seen),
         stale_builds,
+        builds_under_way,
         good: good.map(|build| build.id),
         wanted: wanted.as_ref().map(release_seen),
         fallback: fallback.as_ref().map(release_seen),
@@ -119,6 +127,21 @@ pub(crate) async fn observe(parts: &Parts, followers: &Followers, id: SpaceId) -
         engine_up,
     };
     Ok(Some(Seen { space, observed, containers: Arc::clone(&containers), releases }))
+}
+
+/// The build that serves until the newest commit is one. That is the newest good one, unless an
+/// app of another answered after it was made: then its owner went back to that one.
+async fn last_good(store: &Store, id: SpaceId, rows: &[Instance]) -> Result<Option<Build>, WorkError> {
+    let newest = store.build_last_good(id).await?;
+    let proven = rows.iter().find(|row| row.ready_at.is_some());
+    let made = newest.as_ref().and_then(|build| build.finished_at);
+    if let (Some(proven), Some(made)) = (proven, made)
+        && proven.created_at > made
+        && let Some(release) = store.release_by_id(proven.release).await?
+    {
+        return Ok(store.build_by_id(release.build).await?.or(newest));
+    }
+    Ok(newest)
 }
 
 fn build_seen(build: &Build) -> BuildSeen {

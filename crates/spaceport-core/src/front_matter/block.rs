@@ -4,7 +4,7 @@ use super::MAX_BLOCK_BYTES;
 use crate::config::ConfigError;
 
 /// What a user without a usable block is shown.
-pub(super) const EXAMPLE: &str =
+pub const EXAMPLE: &str =
     "a README.md that begins with the lines `---`, `sdk: gradio` (or streamlit, docker, static), `---`";
 
 /// The text between the two `---` lines.

@@ -36,7 +36,12 @@ pub(super) fn next(ended: &[&Instance]) -> Option<Next> {
     let quick =
         |instance: &&&Instance| instance.ready_at.is_none_or(|ready| ended_at_of(instance).since(ready) < STABLE);
     let crashes = u32::try_from(ended.iter().take_while(quick).count()).unwrap_or(u32::MAX);
-    let most = if last.ready_at.is_some() { MAX_CRASHES } else { MAX_FAILED_STARTS };
+    let most = match reason {
+        // Not the app's fault: however long the engine is out of order, the app starts afterwards.
+        Some(Reason::EngineUnavailable) => u32::MAX,
+        _ if last.ready_at.is_some() => MAX_CRASHES,
+        _ => MAX_FAILED_STARTS,
+    };
     if crashes >= most {
         return Some(Next::Never);
     }

@@ -2,14 +2,14 @@ use super::*;
 use crate::config::SpaceConfig;
 use crate::{FlavorName, Generation, Sdk, SpaceId};
 
-const T0: Timestamp = Timestamp::from_millis(1_000_000);
+pub(super) const T0: Timestamp = Timestamp::from_millis(1_000_000);
 const LIMITS: Limits = Limits { build_time: Duration::from_secs(600), drain: Duration::from_secs(30) };
 
 fn at(seconds: u64) -> Timestamp {
     T0 + Duration::from_secs(seconds)
 }
 
-fn sha(n: u8) -> CommitSha {
+pub(super) fn sha(n: u8) -> CommitSha {
     format!("{n:040x}").parse().unwrap()
 }
 
@@ -17,7 +17,7 @@ fn release(n: u128) -> ReleaseSeen {
     ReleaseSeen { id: ReleaseId::new(T0, n), files: false, startup_timeout: Duration::from_secs(60) }
 }
 
-fn config() -> SpaceConfig {
+pub(super) fn config() -> SpaceConfig {
     SpaceConfig {
         title: None,
         emoji: None,
@@ -299,6 +299,28 @@ fn an_app_that_does_not_answer_in_time_is_given_up() {
 }
 
 #[test]
+fn an_engine_out_of_order_is_not_the_apps_fault() {
+    let mut world = World::new().released();
+    for attempt in 1u32..20 {
+        let mut seen = ended(instance(u128::from(attempt), 1, ContainerSeen::Missing), 3, Reason::EngineUnavailable);
+        seen.row.attempt = i64::from(attempt);
+        world = world.with(seen);
+    }
+    assert!(world.plan(4).look_again.is_some(), "it is tried again for as long as it takes");
+    assert_eq!(world.plan(1000).actions, [Action::AddInstance { release: release(1).id, attempt: 20 }]);
+}
+
+#[test]
+fn a_withdrawn_build_begins_again_when_its_commit_is_the_newest() {
+    let mut world = World::new().inspected().build(BuildState::Canceled);
+    let build = world.observed.build.as_mut().unwrap();
+    build.diagnosis = Some(told(Reason::BuildWithdrawn, "withdrawn", "A newer push replaced it.", "", T0));
+    check(&world.plan(1), SpaceStage::Building, &[Action::RepeatBuild { build: BuildId::new(T0, 1) }]);
+    world.observed.build.as_mut().unwrap().diagnosis = None;
+    check(&world.plan(1), SpaceStage::BuildError, &[]);
+}
+
+#[test]
 fn the_engine_may_go_away() {
     let mut world = World::new().released().with(ready(instance(9, 1, ContainerSeen::Unknown), 1));
     world.observed.engine_up = false;
@@ -336,6 +358,11 @@ fn pausing_and_deleting_end_everything() {
     world.desired.run = DesiredRun::Deleting;
     check(&world.plan(5), SpaceStage::Deleting, &[Action::Stop(id)]);
     world.observed.instances.clear();
+    // A build that was asked to end may still write files.
+    world.observed.builds_under_way = true;
+    check(&world.plan(5), SpaceStage::Deleting, &[]);
+    assert!(world.plan(5).look_again.is_some());
+    world.observed.builds_under_way = false;
     check(&world.plan(5), SpaceStage::Deleting, &[Action::Forget]);
 }
 

@@ -39,7 +39,7 @@ pub fn initial() -> InitialCommit {
         author: Author { name: "alice".to_owned(), email: "alice@localhost".to_owned() },
         at: Timestamp::from_millis(1_767_323_045_000),
         title: "initial commit".to_owned(),
-        files: vec![file(".gitattributes", LFS_ATTRIBUTES), file("README.md", "---\nsdk: gradio\n---\n")],
+        files: vec![file(".gitattributes", "*.bin binary\n"), file("README.md", "---\nsdk: gradio\n---\n")],
     }
 }
 

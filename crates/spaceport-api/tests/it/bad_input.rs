@@ -1,0 +1,110 @@
+//! Wrong, hostile and oversize input: a clear answer in the one format, and nothing half-written.
+
+use serde_json::{Value, json};
+use spaceport_testkit::TestApp;
+
+#[tokio::test]
+async fn bodies_that_cannot_be_read_are_refused_in_our_format() {
+    let app = TestApp::start().await;
+    let alice = app.person("alice").await;
+    app.space(&alice, "demo", "public").await;
+    let deep = "[".repeat(100_000);
+    for (body, status) in [
+        (&b"{"[..], 400),
+        (b"[]", 400),
+        (b"null", 400),
+        (b"\xff\xfe", 400),
+        (b"{\"key\": \"A\", \"value\": \"\\ud800\"}", 400),
+        (b"", 400),
+        (deep.as_bytes(), 400),
+        (&vec![b' '; 3 << 20], 413),
+    ] {
+        for path in ["/api/repos/create", "/api/spaces/alice/demo/secrets", "/api/settings/tokens"] {
+            let answer = app.send("POST", path, Some(&alice.write), &[], body.to_vec()).await;
+            assert_eq!(answer.status.as_u16(), status, "{path} {:?}", &body[..body.len().min(20)]);
+            assert!(answer.json["error"].is_string() && !answer.header("x-error-code").is_empty());
+        }
+    }
+}
+
+#[tokio::test]
+async fn creating_a_space_checks_every_field() {
+    let app = TestApp::start().await;
+    let (alice, _bob) = (app.person("alice").await, app.person("bob").await);
+    let with = |field: &str, value: Value| {
+        let mut body = json!({"type": "space", "name": "demo", "sdk": "gradio"});
+        body[field] = value;
+        body
+    };
+    for (body, status, says) in [
+        (with("name", json!("../etc")), 400, "valid name"),
+        (with("name", json!("a/b")), 400, "valid name"),
+        (with("name", json!("x.git")), 400, "valid name"),
+        (with("name", json!("-x")), 400, "valid name"),
+        (with("name", json!("")), 400, "valid name"),
+        (with("name", json!("é")), 400, "valid name"),
+        (with("name", json!("x".repeat(97))), 400, "valid name"),
+        (with("name", json!(["x"])), 400, "invalid type"),
+        (with("name", Value::Null), 400, "invalid type"),
+        (with("type", json!("model")), 400, "Spaces only"),
+        (with("type", Value::Null), 400, "Spaces only"),
+        (with("type", json!("x")), 400, "type"),
+        (with("sdk", Value::Null), 400, "sdk"),
+        (with("sdk", json!("rust")), 400, "gradio, streamlit, docker, static"),
+        (with("visibility", json!("hidden")), 400, "public, protected or private"),
+        (with("hardware", json!("h100")), 400, "cpu-basic"),
+        (with("sleepTimeSeconds", json!(-5)), 400, "sleep time"),
+        (with("secrets", json!([{"key": "A-B", "value": ""}])), 400, "A-B"),
+        (with("variables", json!([{"key": "A", "value": ""}, {"key": "A", "value": ""}])), 400, "twice"),
+        (with("files", json!([{"path": "../x", "content": ""}])), 400, "not a path"),
+        (with("files", json!([{"path": "/x", "content": ""}])), 400, "not a path"),
+        (with("files", json!([{"path": "a/.git/hooks/x", "content": ""}])), 400, "not a path"),
+        (with("files", json!([{"path": "a", "content": "!", "encoding": "base64"}])), 400, "base64"),
+        (with("organization", json!("bob")), 403, "bob"),
+        (with("organization", json!("nobody")), 403, "nobody"),
+    ] {
+        let answer = app.post("/api/repos/create", Some(&alice.write), &body).await;
+        assert_eq!(answer.status.as_u16(), status, "{body}: {}", answer.text);
+        assert!(answer.text.contains(says), "{body}: {}", answer.text);
+    }
+    assert_eq!(app.post("/api/repos/create", None, &with("x", json!(1))).await.status, 401);
+    assert_eq!(app.post("/api/repos/create", Some(&alice.read), &with("x", json!(1))).await.status, 403);
+    assert_eq!(app.get("/api/spaces", Some(&alice.read)).await.json, json!([]));
+    let left = std::fs::read_dir(app.folder.path().join("repos")).unwrap();
+    assert!(left.flatten().all(|entry| entry.file_name() == "hooks"), "nothing stays behind");
+}
+
+#[tokio::test]
+async fn unknown_paths_and_methods_answer_in_the_same_format() {
+    let app = TestApp::start().await;
+    for (method, path, status) in [
+        ("GET", "/api/nothing", 404),
+        ("GET", "/api", 404),
+        ("GET", "/api/spaces/a/b/c/d", 404),
+        ("DELETE", "/api/spaces", 405),
+        ("PATCH", "/api/repos/create", 405),
+        ("GET", "/spaces/a/b/git-upload-pack", 405),
+        ("GET", "/api/spaces?limit=x", 400),
+        ("GET", "/api/spaces?cursor=x", 400),
+        ("GET", "/api/spaces?sort=x", 400),
+        ("GET", "/api/spaces?expand=x", 400),
+    ] {
+        let answer = app.call(method, path, None, &Value::Null).await;
+        assert_eq!(answer.status.as_u16(), status, "{method} {path}");
+        assert!(answer.json["error"].is_string(), "{method} {path}: {}", answer.text);
+        assert!(!answer.header("x-error-code").is_empty() && !answer.header("x-request-id").is_empty());
+    }
+    let odd = "/api/spaces?search=%F0%9F%9A%80%00'%22%25_&limit=0&author=%2F..&filter=&unknown=1";
+    assert_eq!(app.get(odd, None).await.status, 200);
+}
+
+#[tokio::test]
+async fn messages_fit_into_headers() {
+    let app = TestApp::start().await;
+    let alice = app.person("alice").await;
+    let body = json!({"type": "space", "name": "x", "sdk": "ü\r\nX-Evil: 1"});
+    let answer = app.post("/api/repos/create", Some(&alice.write), &body).await;
+    assert_eq!(answer.status, 400);
+    assert_eq!(answer.header("x-evil"), "");
+    assert!(answer.header("x-error-message").contains("unknown SDK"));
+}

@@ -1,0 +1,14 @@
+//! The API as its clients see it.
+
+#![expect(clippy::unwrap_used, reason = "a test that fails here has failed")]
+
+mod accounts;
+mod bad_input;
+mod builds;
+mod git;
+mod openapi;
+mod repositories;
+mod rights;
+mod settings;
+mod site;
+mod streams;

@@ -1,0 +1,171 @@
+//! Who may do what: every endpoint with every kind of caller.
+
+use serde_json::{Value, json};
+use spaceport_testkit::TestApp;
+
+/// Statuses for: anonymous, another user, the owner reading, the owner writing, a site admin.
+type Row = (&'static str, &'static str, Value, [u16; 5]);
+
+/// On a private Space all others get the same answer as for one that does not exist.
+const OWNER_READS: [u16; 5] = [401, 404, 200, 200, 200];
+const OWNER_WRITES: [u16; 5] = [401, 404, 403, 200, 200];
+
+fn rows(space: &str) -> Vec<Row> {
+    let none = Value::Null;
+    let key = json!({"key": "NAME", "value": "v"});
+    let row = |method: &'static str, path: &str, body: &Value, expected| -> Row {
+        (method, format!("/api/spaces/{space}{path}").leak(), body.clone(), expected)
+    };
+    vec![
+        row("GET", "", &none, OWNER_READS),
+        row("GET", "/revision/main", &none, OWNER_READS),
+        row("GET", "/auth-check", &none, OWNER_READS),
+        row("GET", "/auth-check/write", &none, OWNER_WRITES),
+        row("GET", "/runtime", &none, OWNER_READS),
+        row("GET", "/host", &none, OWNER_READS),
+        row("GET", "/builds", &none, OWNER_READS),
+        row("GET", "/releases", &none, OWNER_READS),
+        row("GET", "/instances", &none, OWNER_READS),
+        row("GET", "/builds/1", &none, [401, 404, 404, 404, 404]),
+        row("GET", "/builds/1/log", &none, [401, 404, 403, 404, 404]),
+        row("POST", "/builds/1/cancel", &none, [401, 404, 403, 404, 404]),
+        row("GET", "/secrets", &none, OWNER_WRITES),
+        row("POST", "/secrets", &key, OWNER_WRITES),
+        row("DELETE", "/secrets", &key, OWNER_WRITES),
+        row("GET", "/variables", &none, OWNER_WRITES),
+        row("POST", "/variables", &key, OWNER_WRITES),
+        row("DELETE", "/variables", &key, OWNER_WRITES),
+        row("POST", "/hardware", &json!({"flavor": "cpu-upgrade"}), OWNER_WRITES),
+        row("POST", "/sleeptime", &json!({"seconds": 300}), OWNER_WRITES),
+        row("POST", "/pause", &none, OWNER_WRITES),
+        row("POST", "/restart", &none, OWNER_WRITES),
+        row("GET", "/logs/run?follow=false", &none, OWNER_WRITES),
+        row("GET", "/logs/build?follow=false", &none, OWNER_WRITES),
+        row("PUT", "/settings", &json!({"visibility": "private"}), OWNER_WRITES),
+        row("POST", "/stop", &none, [401, 404, 403, 403, 200]),
+    ]
+}
+
+#[tokio::test]
+async fn a_private_space_is_not_there_for_others() {
+    let app = TestApp::start().await;
+    let (alice, bob, root) = (app.person("alice").await, app.person("bob").await, app.admin("root").await);
+    app.space(&alice, "demo", "private").await;
+    let callers = [None, Some(&bob.write), Some(&alice.read), Some(&alice.write), Some(&root.write)];
+    for (method, path, body, expected) in rows("alice/demo") {
+        for (caller, status) in callers.iter().zip(expected) {
+            let answer = app.call(method, path, caller.map(String::as_str), &body).await;
+            assert_eq!(answer.status.as_u16(), status, "{method} {path} as {caller:?}: {}", answer.text);
+            if status >= 400 {
+                assert_eq!(answer.json["error"].as_str(), Some(answer.header("x-error-message")), "{method} {path}");
+                assert!(!answer.header("x-error-code").is_empty(), "{method} {path}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn nobody_can_tell_a_private_space_from_none() {
+    let app = TestApp::start().await;
+    let (alice, bob) = (app.person("alice").await, app.person("bob").await);
+    app.space(&alice, "secret", "private").await;
+    for ((method, hidden, body, _), (_, absent, ..)) in rows("alice/secret").into_iter().zip(rows("alice/absent")) {
+        for token in [None, Some(bob.write.as_str())] {
+            let (a, b) = (app.call(method, hidden, token, &body).await, app.call(method, absent, token, &body).await);
+            assert_eq!((a.status, &a.text), (b.status, &b.text), "{method} {hidden}");
+            assert_eq!(a.header("x-error-code"), "RepoNotFound", "{method} {hidden}");
+        }
+    }
+    // Neither a body that cannot be read nor a wrong id changes that.
+    let answer = app.send("POST", "/api/spaces/alice/secret/secrets", Some(&bob.write), &[], b"{".to_vec()).await;
+    assert_eq!(answer.header("x-error-code"), "RepoNotFound");
+    for path in
+        ["/api/spaces/alice", "/api/spaces/alice/..%2f..", "/api/spaces/%FF/x", "/api/spaces/by-subdomain/alice-secret"]
+    {
+        let answer = app.get(path, Some(&bob.write)).await;
+        assert_eq!((answer.status.as_u16(), answer.header("x-error-code")), (404, "RepoNotFound"), "{path}");
+        assert_eq!(app.get(path, None).await.status.as_u16(), 401, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_public_space_is_read_by_all_and_changed_by_its_owner() {
+    let app = TestApp::start().await;
+    let (alice, bob, root) = (app.person("alice").await, app.person("bob").await, app.admin("root").await);
+    app.space(&alice, "demo", "public").await;
+    for (method, path, body, private) in rows("alice/demo") {
+        let expected = match private {
+            OWNER_READS => [200; 5],
+            OWNER_WRITES => [401, 403, 403, 200, 200],
+            [_, _, 404, ..] => [404; 5],
+            [_, _, _, owner, admin] => [401, 403, 403, owner, admin],
+        };
+        let callers = [None, Some(&bob.write), Some(&alice.read), Some(&alice.write), Some(&root.write)];
+        for (caller, status) in callers.iter().zip(expected) {
+            if path.ends_with("/settings") {
+                continue;
+            }
+            let answer = app.call(method, path, caller.map(String::as_str), &body).await;
+            assert_eq!(answer.status.as_u16(), status, "{method} {path} as {caller:?}: {}", answer.text);
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_code_of_a_protected_space_is_private_and_its_app_is_not() {
+    let app = TestApp::start().await;
+    let (alice, bob) = (app.person("alice").await, app.person("bob").await);
+    app.space(&alice, "demo", "protected").await;
+    let info = app.get("/api/spaces/alice/demo", Some(&bob.write)).await;
+    assert_eq!((info.status.as_u16(), &info.json["sha"], &info.json["siblings"]), (200, &Value::Null, &Value::Null));
+    assert_eq!(app.get("/api/spaces/alice/demo/runtime", None).await.status, 200);
+    assert_eq!(app.get("/api/spaces/alice/demo/revision/main", Some(&bob.write)).await.status, 404);
+    assert_eq!(app.get("/api/spaces/alice/demo/builds", None).await.status, 401);
+    assert_eq!(
+        app.get("/api/spaces/alice/demo", Some(&alice.read)).await.json["siblings"][0]["rfilename"],
+        "README.md"
+    );
+}
+
+#[tokio::test]
+async fn what_a_site_admin_does_to_others_is_on_record() {
+    let app = TestApp::start().await;
+    let (alice, root) = (app.person("alice").await, app.admin("root").await);
+    app.space(&alice, "demo", "private").await;
+    app.post("/api/spaces/alice/demo/stop", Some(&root.write), &Value::Null).await;
+    let audit = app.get("/api/admin/audit", Some(&root.write)).await;
+    let stop = &audit.json[0];
+    assert_eq!(
+        (&stop["actor"], &stop["action"], &stop["subject"]),
+        (&json!("root"), &json!("space.stop"), &json!("alice/demo"))
+    );
+    assert_eq!(stop["origin"], "127.0.0.1");
+    // What an admin stopped, only an admin starts again.
+    let restart = |token: String| {
+        let app = &app;
+        async move { app.post("/api/spaces/alice/demo/restart", Some(&token), &Value::Null).await.status.as_u16() }
+    };
+    assert_eq!((restart(alice.write.clone()).await, restart(root.write.clone()).await), (403, 200));
+}
+
+#[tokio::test]
+async fn only_site_admins_administer() {
+    let app = TestApp::start().await;
+    let (alice, root) = (app.person("alice").await, app.admin("root").await);
+    for (method, path) in [
+        ("GET", "/api/admin/users"),
+        ("POST", "/api/admin/users"),
+        ("DELETE", "/api/admin/users/alice"),
+        ("GET", "/api/admin/users/alice/tokens"),
+        ("POST", "/api/admin/users/alice/tokens"),
+        ("DELETE", "/api/admin/users/alice/tokens/reader"),
+        ("GET", "/api/admin/tasks"),
+        ("GET", "/api/admin/audit"),
+    ] {
+        for (token, status) in [(None, 401), (Some(&alice.write), 403), (Some(&root.read), 403)] {
+            let answer = app.call(method, path, token.map(String::as_str), &json!({"name": "x"})).await;
+            assert_eq!(answer.status.as_u16(), status, "{method} {path}");
+        }
+    }
+    assert_eq!(app.get("/api/admin/tasks", Some(&root.write)).await.status, 200);
+}

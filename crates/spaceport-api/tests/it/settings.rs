@@ -1,0 +1,115 @@
+//! Variables, secrets, hardware, sleep time, pause and restart: desired state.
+
+use serde_json::{Value, json};
+use spaceport_core::space::DesiredRun;
+use spaceport_testkit::TestApp;
+
+#[tokio::test]
+async fn secrets_go_in_and_never_come_out() {
+    let app = TestApp::start().await;
+    let (alice, root) = (app.person("alice").await, app.admin("root").await);
+    let space = app.space(&alice, "demo", "public").await;
+    let (path, token) = ("/api/spaces/alice/demo/secrets", Some(alice.write.as_str()));
+    let set = json!({"key": "API_KEY", "value": "hunter2-secret", "description": "for the model"});
+    assert_eq!(app.post(path, token, &set).await.status, 200);
+    let list = app.get(path, token).await;
+    assert_eq!(
+        list.json,
+        json!({"API_KEY": {"description": "for the model", "updatedAt": "2026-01-02T03:04:05.678Z"}})
+    );
+    let mut seen = String::new();
+    for path in [path, "/api/spaces/alice/demo", "/api/spaces/alice/demo/variables", "/api/spaces/alice/demo/releases"]
+    {
+        seen += &app.get(path, token).await.text;
+    }
+    seen += &app.get("/api/admin/audit", Some(&root.write)).await.text;
+    let too_long = json!({"key": "API_KEY", "value": format!("hunter2-secret{}", "x".repeat(70_000))});
+    seen += &app.post(path, token, &too_long).await.text;
+    assert!(seen.contains("API_KEY") && !seen.contains("hunter2"), "{seen}");
+    let sealed = app.store.secrets(space.id).await.unwrap()["API_KEY"].sealed.clone();
+    assert!(!sealed.contains("hunter2"));
+    assert_eq!(app.find("alice/demo").await.desired.settings, 1);
+    for _ in 0..2 {
+        let gone = app.call("DELETE", path, token, &json!({"key": "API_KEY"})).await;
+        assert_eq!((gone.status.as_u16(), gone.json), (200, json!({})), "deleting twice is no error");
+    }
+    assert_eq!(app.get(path, token).await.json, json!({}));
+}
+
+#[tokio::test]
+async fn every_change_of_variables_answers_all_of_them() {
+    let app = TestApp::start().await;
+    let alice = app.person("alice").await;
+    app.space(&alice, "demo", "public").await;
+    let (path, token) = ("/api/spaces/alice/demo/variables", Some(alice.write.as_str()));
+    app.post(path, token, &json!({"key": "A", "value": "1"})).await;
+    let both = app.post(path, token, &json!({"key": "B", "value": "", "description": " "})).await.json;
+    assert_eq!((&both["A"]["value"], &both["B"]["value"]), (&json!("1"), &json!("")));
+    let replaced = app.post(path, token, &json!({"key": "A", "value": "2"})).await.json;
+    assert_eq!(replaced["A"]["value"], "2");
+    let one = app.call("DELETE", path, token, &json!({"key": "A"})).await.json;
+    assert_eq!(one.as_object().unwrap().keys().collect::<Vec<_>>(), ["B"]);
+    for (body, says) in [
+        (json!({"key": "1A", "value": ""}), "not starting with a digit"),
+        (json!({"key": "", "value": ""}), "letters"),
+        (json!({"key": "A=B", "value": ""}), "letters"),
+        (json!({"key": "LD\u{0}", "value": ""}), "letters"),
+        (json!({"key": "x".repeat(300), "value": ""}), "letters"),
+        (json!({"key": "A", "value": "\u{0}"}), "NUL"),
+        (json!({"key": "space_id", "value": "x"}), "SPACE_HOST"),
+        (json!({"key": "SYSTEM", "value": "x"}), "reserved"),
+        (json!({"key": "A", "value": "x".repeat(65_537)}), "65536"),
+        (json!({"key": "A", "value": 1}), "invalid type"),
+        (json!({"key": "A"}), "value"),
+    ] {
+        let answer = app.post(path, token, &body).await;
+        assert_eq!(answer.status, 400, "{body}");
+        assert!(answer.json["error"].as_str().unwrap().contains(says), "{} lacks {says}", answer.text);
+    }
+}
+
+#[tokio::test]
+async fn hardware_and_sleep_time_are_stored_and_wrong_ones_refused() {
+    let app = TestApp::start().await;
+    let alice = app.person("alice").await;
+    app.space(&alice, "demo", "public").await;
+    let call = |path: &'static str, body: Value| {
+        let (app, token) = (&app, alice.write.clone());
+        async move { app.post(&format!("/api/spaces/alice/demo{path}"), Some(&token), &body).await }
+    };
+    let hardware = call("/hardware", json!({"flavor": "cpu-upgrade", "sleepTimeSeconds": 60})).await.json;
+    assert_eq!((&hardware["hardware"]["requested"], &hardware["gcTimeout"]), (&json!("cpu-upgrade"), &json!(60)));
+    let wrong = call("/hardware", json!({"flavor": "t4-small"})).await;
+    assert_eq!(wrong.status, 400);
+    assert!(wrong.text.contains("cpu-basic, cpu-upgrade"), "{}", wrong.text);
+    assert_eq!(call("/sleeptime", json!({"seconds": -1})).await.json["gcTimeout"], Value::Null);
+    for wrong in
+        [json!({"seconds": 0}), json!({"seconds": -2}), json!({"seconds": 1e12}), json!({"seconds": "x"}), json!({})]
+    {
+        assert_eq!(call("/sleeptime", wrong.clone()).await.status, 400, "{wrong}");
+    }
+    let list = app.get("/api/spaces/hardware", None).await.json;
+    assert_eq!(
+        (&list[0]["name"], &list[0]["cpu"], &list[0]["ram"]),
+        (&json!("cpu-basic"), &json!("2 vCPU"), &json!("16 GB"))
+    );
+}
+
+#[tokio::test]
+async fn pause_and_restart_say_what_should_be() {
+    let app = TestApp::start().await;
+    let alice = app.person("alice").await;
+    app.space(&alice, "demo", "public").await;
+    let body = json!({"type": "space", "name": "page", "sdk": "static"});
+    app.post("/api/repos/create", Some(&alice.write), &body).await;
+    let post = |path: &'static str| app.post(path, Some(&alice.write), &Value::Null);
+    assert_eq!(post("/api/spaces/alice/page/pause").await.status, 400);
+    assert_eq!(post("/api/spaces/alice/demo/pause").await.status, 200);
+    assert_eq!(app.find("alice/demo").await.desired.run, DesiredRun::Paused);
+    assert_eq!(post("/api/spaces/alice/demo/restart").await.status, 200);
+    let desired = app.find("alice/demo").await.desired;
+    assert_eq!((desired.run, desired.restart, desired.rebuild, desired.no_cache), (DesiredRun::Running, 1, 0, false));
+    post("/api/spaces/alice/demo/restart?factory=true").await;
+    let desired = app.find("alice/demo").await.desired;
+    assert_eq!((desired.restart, desired.rebuild, desired.no_cache), (2, 1, true));
+}

@@ -1,0 +1,58 @@
+//! Time that passes by itself and can be skipped.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use spaceport_control::Clock;
+use spaceport_core::Timestamp;
+use tokio::sync::watch;
+
+/// Any day will do.
+const BEGIN: i64 = 1_800_000_000_000;
+
+/// The clock of a world: real time plus what was skipped.
+#[derive(Debug, Clone)]
+pub struct TestClock {
+    began: Instant,
+    skipped: Arc<watch::Sender<Duration>>,
+}
+
+impl TestClock {
+    pub fn new() -> Self {
+        Self { began: Instant::now(), skipped: Arc::new(watch::Sender::new(Duration::ZERO)) }
+    }
+
+    pub fn now(&self) -> Timestamp {
+        Timestamp::from_millis(BEGIN) + self.began.elapsed() + *self.skipped.borrow()
+    }
+
+    /// Lets so much time pass at once; whoever waits for less is woken.
+    pub fn skip(&self, time: Duration) {
+        self.skipped.send_modify(|skipped| *skipped += time);
+    }
+
+    pub fn clock(&self) -> Clock {
+        let (now, sleeper) = (self.clone(), self.clone());
+        Clock::with_sleep(
+            move || now.now(),
+            move |time| {
+                let this = sleeper.clone();
+                let mut skips = this.skipped.subscribe();
+                let until = this.now() + time;
+                Box::pin(async move {
+                    loop {
+                        skips.mark_unchanged();
+                        let left = until.since(this.now());
+                        if left.is_zero() {
+                            return;
+                        }
+                        tokio::select! {
+                            () = tokio::time::sleep(left) => {}
+                            _ = skips.changed() => {}
+                        }
+                    }
+                })
+            },
+        )
+    }
+}

@@ -1,0 +1,145 @@
+//! The server ends at any step, the engine goes away: nothing is lost, nothing is done twice.
+
+use std::time::Duration;
+
+use spaceport_core::SpaceId;
+use spaceport_core::SpaceStage;
+use spaceport_core::route::Target;
+use spaceport_core::space::BuildState;
+
+use crate::apps::{gradio, gradio_with};
+use crate::world::{DRAIN, World, target};
+
+/// Waits until the app answers or the server goes no further; whether it was the latter.
+async fn answers_or_closed(world: &World, space: SpaceId, text: &str) -> bool {
+    let closed = world.server().closed.notified();
+    tokio::select! {
+        () = closed => true,
+        () = async {
+            world.wait_visit(space, text).await;
+            world.wait_stage(space, SpaceStage::Running).await;
+        } => false,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_first_push_survives_a_crash_at_every_step() {
+    let mut world = World::new().await;
+    for steps in 0.. {
+        world.name = format!("after {steps} steps");
+        world.stop().await;
+        world.start_for(Some(steps)).await;
+        let space = world.space("alice/demo").await;
+        // Other requirements each time: the environment is not there yet.
+        world.push(space, &gradio_with("one", &format!("numpy\n# {steps}\n"))).await;
+        let closed = answers_or_closed(&world, space, "one").await;
+        world.restart().await;
+        world.wait_visit(space, "one").await;
+        world.wait_stage(space, SpaceStage::Running).await;
+        let rows = world.instances(space).await;
+        assert_eq!(rows.len(), 1, "{}: {rows:?}", world.name);
+        assert_eq!(world.fake.starts(rows[0].id), 1, "{}", world.name);
+        assert_eq!(world.builds(space).await.len(), 1, "{}", world.name);
+        if !closed {
+            assert!(steps > 10, "there is a way to go");
+            return;
+        }
+        world.delete(space).await;
+        world.wait_gone(space).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_second_push_survives_a_crash_at_any_step() {
+    let mut world = World::new().await;
+    for steps in (0..).step_by(3) {
+        world.name = format!("after {steps} steps");
+        let space = world.running("alice/demo", &gradio("one")).await;
+        world.stop().await;
+        world.start_for(Some(steps)).await;
+        world.push(space, &gradio("two")).await;
+        let closed = answers_or_closed(&world, space, "two").await;
+        assert!(!world.containers(space).is_empty(), "{}", world.name);
+        world.restart().await;
+        world.wait_visit(space, "two").await;
+        world
+            .wait_for("the old app to go", || async {
+                world.clock.skip(DRAIN / 10);
+                world.fake.containers().len() == 1
+            })
+            .await;
+        assert_eq!(world.visit(space).await.as_deref(), Some("two"), "{}", world.name);
+        for row in world.instances(space).await {
+            assert_eq!(world.fake.starts(row.id), 1, "{}: {row:?}", world.name);
+        }
+        let builds = world.builds(space).await;
+        assert!(builds.len() == 2 && builds.iter().all(|build| build.state == BuildState::Succeeded), "{builds:?}");
+        if !closed {
+            assert!(steps > 10, "there is a way to go");
+            return;
+        }
+        world.delete(space).await;
+        world.wait_gone(space).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn running_apps_are_in_the_route_table_before_anything_else_is_up() {
+    let mut world = World::new().await;
+    let space = world.running("alice/demo", &gradio("one")).await;
+    let before = world.container(space);
+    world.stop().await;
+    world.fake.set_away(true);
+    world.start().await;
+    let loaded = target(&world.server().loaded, space);
+    assert!(
+        matches!(&loaded, Some(Target::Upstream { instance, .. }) if *instance == before.instance.to_string()),
+        "{loaded:?}"
+    );
+    // The engine is away: what runs goes on and stays in the route.
+    world
+        .wait_for("a pass over everything", || async { world.parts().control.statuses().contains_key("spaces") })
+        .await;
+    assert_eq!(world.visit(space).await.as_deref(), Some("one"));
+    // A push waits for it.
+    world.push(space, &gradio("two")).await;
+    world.wait_stage(space, SpaceStage::RunningBuilding).await;
+    assert_eq!(world.visit(space).await.as_deref(), Some("one"));
+    world.fake.set_away(false);
+    world
+        .wait_for("the new app", || async {
+            world.clock.skip(Duration::from_millis(200));
+            world.visit(space).await.as_deref() == Some("two")
+        })
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn containers_that_ended_with_the_engine_start_again() {
+    let world = World::new().await;
+    let space = world.running("alice/demo", &gradio("one")).await;
+    let before = world.container(space);
+    world.fake.set_away(true);
+    world.fake.exit(&before.id, 137);
+    world.wait_for("the engine to be missed", || async { world.parts().engine.info().is_none() }).await;
+    world.fake.set_away(false);
+    world
+        .wait_for("another attempt to answer", || async {
+            world.clock.skip(Duration::from_millis(200));
+            world.instances(space).await.iter().any(|row| row.attempt == 2 && row.ready_at.is_some())
+        })
+        .await;
+    world.wait_visit(space, "one").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn containers_of_a_space_nobody_knows_are_removed() {
+    let mut world = World::new().await;
+    let space = world.running("alice/demo", &gradio("one")).await;
+    world.stop().await;
+    world.store.space_doom(space, world.clock.now()).await.unwrap();
+    world.store.space_delete(space).await.unwrap();
+    world.start().await;
+    world.wait_for("the container to go", || async { world.fake.containers().is_empty() }).await;
+    world.wait_for("the route to go", || async { world.target(space).is_none() }).await;
+}

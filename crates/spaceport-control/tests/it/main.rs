@@ -1,0 +1,16 @@
+//! The reconcilers as one: real SQLite, real repositories, a model of an engine, and apps that
+//! answer real requests. Crashes of the server are simulated by ending its async runtime.
+
+#![expect(clippy::unwrap_used, reason = "a helper of tests fails as loudly as a test does")]
+
+mod apps;
+mod clock;
+mod gate;
+mod world;
+
+mod builds;
+mod crashes;
+mod deploy;
+mod failures;
+mod lifecycle;
+mod simulation;

@@ -1,0 +1,302 @@
+//! One story per resource, on every engine that is there; together they call every method, so
+//! every query runs and every row is decoded on both.
+
+#![expect(clippy::unwrap_used, reason = "a test that fails here has failed")]
+
+use std::collections::BTreeMap;
+
+use spaceport_core::account::{Account, TokenRole};
+use spaceport_core::space::{Artifact, BuildState, DesiredRun, Inspection, Instance, Release, Space, Visibility};
+use spaceport_core::{
+    AccountId, BuildId, CommitSha, Diagnosis, FlavorName, InstanceId, Reason, ReleaseId, Sdk, SpaceId, SpaceStage,
+    Timestamp, TokenId,
+};
+use spaceport_store::{
+    AuditEntry, BuildEnd, NewSpace, NewToken, Secret, SpaceFilter, SpaceSort, Store, StoreError, Variable,
+};
+use spaceport_testkit::databases;
+
+fn at(millis: i64) -> Timestamp {
+    Timestamp::from_millis(millis)
+}
+
+fn sha(digit: char) -> CommitSha {
+    digit.to_string().repeat(40).parse().unwrap()
+}
+
+fn diagnosis() -> Diagnosis {
+    Diagnosis {
+        reason: Reason::Crashed,
+        phase: "running".to_owned(),
+        message: "It ended.".to_owned(),
+        remedy: "Look at the log.".to_owned(),
+        evidence: vec!["exit code 1".to_owned()],
+        since: at(5),
+        deadline: Some(at(6)),
+    }
+}
+
+async fn account(store: &Store, name: &str, number: u128) -> Account {
+    let account = Account {
+        id: AccountId::new(at(1), number),
+        name: name.to_owned(),
+        full_name: format!("{name} ü"),
+        email: Some("a@example.org".to_owned()),
+        is_admin: number == 1,
+        created_at: at(1),
+    };
+    store.account_create(&account).await.unwrap();
+    account
+}
+
+fn new_space(owner: &Account, name: &str, number: u128, millis: i64) -> NewSpace {
+    let secret = Secret { sealed: "sealed".to_owned(), description: None, updated_at: at(millis) };
+    let variable = Variable { value: "v".to_owned(), description: Some("d".to_owned()), updated_at: at(millis) };
+    NewSpace {
+        id: SpaceId::new(at(millis), number),
+        name: format!("{}/{name}", owner.name).parse().unwrap(),
+        owner: owner.id,
+        creator: owner.id,
+        visibility: Visibility::Public,
+        sdk: Sdk::Gradio,
+        hardware: FlavorName::cpu_basic(),
+        sleep_after_s: Some(60),
+        variables: vec![("V".to_owned(), variable)],
+        secrets: vec![("S".to_owned(), secret)],
+        head: Some(sha('a')),
+        at: at(millis),
+    }
+}
+
+async fn space(store: &Store, owner: &Account, name: &str, number: u128, millis: i64) -> Space {
+    let new = new_space(owner, name, number, millis);
+    store.space_create(&new).await.unwrap();
+    store.space_by_id(new.id).await.unwrap().unwrap()
+}
+
+#[tokio::test]
+async fn accounts_and_tokens() {
+    for db in databases().await {
+        let store = &db.store;
+        store.ping().await.unwrap();
+        let alice = account(store, "Alice", 1).await;
+        let again = Account { id: AccountId::new(at(1), 9), name: "aLICE".to_owned(), ..alice.clone() };
+        assert!(matches!(store.account_create(&again).await, Err(StoreError::Exists(_))), "{}", store.engine());
+        assert_eq!(store.account_by_id(alice.id).await.unwrap().as_ref(), Some(&alice));
+        assert_eq!(store.account_by_name("ALICE").await.unwrap().as_ref(), Some(&alice));
+        assert_eq!(store.accounts().await.unwrap(), std::slice::from_ref(&alice));
+        let token = |name, token| NewToken {
+            id: TokenId::new(at(2), u128::from(token == "hf_two") + 1),
+            account: alice.id,
+            name,
+            role: TokenRole::Write,
+            token,
+            at: at(2),
+        };
+        store.token_create(&token("one", "hf_one")).await.unwrap();
+        assert!(matches!(store.token_create(&token("one", "hf_two")).await, Err(StoreError::Exists(_))));
+        let (found, owner) = store.token_account("hf_one").await.unwrap().unwrap();
+        assert_eq!((found.role, found.hint.as_str(), &owner), (TokenRole::Write, "_one", &alice));
+        assert!(store.token_account("hf_ONE").await.unwrap().is_none());
+        assert_eq!(store.tokens_of(alice.id).await.unwrap().len(), 1);
+        let hashes = store.token_hashes().await.unwrap();
+        assert_eq!(hashes.values().collect::<Vec<_>>(), [&alice.id]);
+        assert!(hashes.keys().all(|hash| hash.len() == 64));
+        assert!(store.token_delete(alice.id, "one").await.unwrap());
+        assert!(!store.token_delete(alice.id, "one").await.unwrap());
+        store.token_create(&token("two", "hf_two")).await.unwrap();
+        assert!(store.account_disable(alice.id, at(3)).await.unwrap());
+        assert!(!store.account_disable(alice.id, at(3)).await.unwrap());
+        assert!(store.token_account("hf_two").await.unwrap().is_none());
+        assert!(store.account_by_name("alice").await.unwrap().is_none());
+        let entry = AuditEntry {
+            id: "1".to_owned(),
+            at: 7,
+            actor: "alice".to_owned(),
+            origin: "::1".to_owned(),
+            action: "x".to_owned(),
+            subject: "y".to_owned(),
+            detail: "{}".to_owned(),
+        };
+        store.audit_add(&entry).await.unwrap();
+        assert_eq!(store.audit_latest(at(7), 10).await.unwrap(), [entry]);
+        assert!(store.audit_latest(at(6), 10).await.unwrap().is_empty());
+        store.close().await;
+    }
+}
+
+#[tokio::test]
+async fn spaces_and_their_settings() {
+    for db in databases().await {
+        let store = &db.store;
+        let (alice, bob) = (account(store, "alice", 1).await, account(store, "bob", 2).await);
+        let demo = space(store, &alice, "Demo", 1, 10).await;
+        let taken = store.space_create(&new_space(&alice, "dEMO", 2, 11)).await;
+        assert!(matches!(taken, Err(StoreError::Exists(_))), "{}", store.engine());
+        assert!(store.space_by_id(SpaceId::new(at(11), 2)).await.unwrap().is_none(), "nothing half-written");
+        assert_eq!(store.space_by_name(&"ALICE/demo".parse().unwrap()).await.unwrap().as_ref(), Some(&demo));
+        assert_eq!(store.space_by_subdomain("alice-demo").await.unwrap().as_ref(), Some(&demo));
+        let other = space(store, &bob, "100_x", 3, 20).await;
+        assert_eq!(store.space_ids().await.unwrap(), [demo.id, other.id]);
+        store.space_set_visibility(other.id, Visibility::Private, at(30)).await.unwrap();
+        let list = async |filter: SpaceFilter| {
+            let spaces = store.spaces(&SpaceFilter { limit: 10, ..filter }).await.unwrap();
+            spaces.iter().map(|space| space.name.to_string()).collect::<Vec<_>>()
+        };
+        for sort in [SpaceSort::Updated, SpaceSort::Created] {
+            let filter = || SpaceFilter { sort, ..SpaceFilter::default() };
+            assert_eq!(list(filter()).await, ["alice/Demo"]);
+            assert_eq!(list(SpaceFilter { viewer: Some(bob.id), ..filter() }).await, ["bob/100_x", "alice/Demo"]);
+            assert_eq!(
+                list(SpaceFilter { all: true, author: Some("BOB".to_owned()), ..filter() }).await,
+                ["bob/100_x"]
+            );
+            assert_eq!(
+                list(SpaceFilter { all: true, search: Some("0_X".to_owned()), ..filter() }).await,
+                ["bob/100_x"]
+            );
+            assert!(list(SpaceFilter { all: true, search: Some("0_%".to_owned()), ..filter() }).await.is_empty());
+            let after = Some((15, other.id.to_string()));
+            assert_eq!(list(SpaceFilter { all: true, after, ..filter() }).await, ["alice/Demo"]);
+        }
+        settings(store, &demo).await;
+        let doomed = store.space_change(demo.id, at(40), |desired| desired.restart += 1).await.unwrap().unwrap();
+        assert!(!store.space_set_desired(demo.id, &doomed.desired, demo.desired.generation, at(41)).await.unwrap());
+        store.space_set_stage(demo.id, SpaceStage::RuntimeError, Some(&diagnosis())).await.unwrap();
+        let staged = store.space_by_id(demo.id).await.unwrap().unwrap();
+        assert_eq!(
+            (staged.stage, staged.diagnosis, staged.desired.restart),
+            (SpaceStage::RuntimeError, Some(diagnosis()), 1)
+        );
+        store.space_delete(demo.id).await.unwrap();
+        assert!(store.space_by_id(demo.id).await.unwrap().is_some(), "only what is doomed goes");
+        assert!(store.space_doom(demo.id, at(42)).await.unwrap());
+        assert!(!store.space_doom(demo.id, at(43)).await.unwrap());
+        assert!(
+            store.space_change(demo.id, at(44), |desired| desired.run = DesiredRun::Running).await.unwrap().is_none()
+        );
+        assert_eq!(space(store, &alice, "demo", 5, 50).await.subdomain, demo.subdomain);
+        store.space_delete(demo.id).await.unwrap();
+        assert!(store.space_by_id(demo.id).await.unwrap().is_none());
+        assert!(store.variables(demo.id).await.unwrap().is_empty());
+    }
+}
+
+async fn settings(store: &Store, space: &Space) {
+    let before = store.space_by_id(space.id).await.unwrap().unwrap().desired;
+    let variable = Variable { value: "2".to_owned(), description: None, updated_at: at(31) };
+    store.variable_set(space.id, "V", &variable).await.unwrap();
+    let secret = Secret { sealed: "other".to_owned(), description: None, updated_at: at(31) };
+    store.secret_set(space.id, "T", &secret).await.unwrap();
+    assert_eq!(store.variables(space.id).await.unwrap(), BTreeMap::from([("V".to_owned(), variable)]));
+    assert_eq!(store.secrets(space.id).await.unwrap().keys().collect::<Vec<_>>(), ["S", "T"]);
+    for _ in 0..2 {
+        store.variable_delete(space.id, "V", at(32)).await.unwrap();
+        store.secret_delete(space.id, "T", at(32)).await.unwrap();
+    }
+    let after = store.space_by_id(space.id).await.unwrap().unwrap().desired;
+    assert_eq!(after.settings, before.settings + 4, "what changes nothing counts nothing");
+    assert_eq!(after.generation.0, before.generation.0 + 4);
+    let inspection = Inspection::NoAppFile { file: "app.py".to_owned() };
+    for _ in 0..2 {
+        store.revision_add(space.id, &sha('a'), &inspection, at(33)).await.unwrap();
+    }
+    assert_eq!(store.revision(space.id, &sha('a')).await.unwrap(), Some(inspection));
+    assert_eq!(store.revision(space.id, &sha('b')).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn builds_releases_and_attempts() {
+    for db in databases().await {
+        let store = &db.store;
+        let alice = account(store, "alice", 1).await;
+        let space = space(store, &alice, "demo", 1, 10).await;
+        let ids: Vec<_> = (1..4).map(|number| BuildId::new(at(1), number)).collect();
+        store.build_add(ids[0], space.id, &sha('a'), 0, false, at(11)).await.unwrap();
+        store.build_add(BuildId::new(at(1), 99), space.id, &sha('a'), 0, false, at(11)).await.unwrap();
+        store.build_add(ids[1], space.id, &sha('b'), 0, true, at(12)).await.unwrap();
+        assert_eq!(store.builds_of(space.id, 10).await.unwrap().len(), 2, "{}", store.engine());
+        assert_eq!(store.build_by_number(space.id, 2).await.unwrap().unwrap().id, ids[1]);
+        assert_eq!(store.build_of(space.id, &sha('a'), 0).await.unwrap().unwrap().number, 1);
+        assert!(store.build_claim(ids[0], "me", at(13)).await.unwrap());
+        assert!(!store.build_claim(ids[0], "you", at(13)).await.unwrap());
+        assert!(store.build_progress(ids[0], "me", &diagnosis()).await.unwrap());
+        assert!(!store.build_progress(ids[0], "you", &diagnosis()).await.unwrap());
+        assert!(store.builds_requeue("me", at(14)).await.unwrap().is_empty());
+        assert_eq!(store.builds_requeue("you", at(14)).await.unwrap(), [space.id]);
+        assert_eq!(store.builds_unfinished().await.unwrap().len(), 2);
+        store.build_cancel(ids[1], &diagnosis(), at(14)).await.unwrap();
+        assert_eq!(store.build_by_id(ids[1]).await.unwrap().unwrap().state, BuildState::Canceled);
+        assert!(store.build_claim(ids[0], "me", at(15)).await.unwrap());
+        store.build_requeue(ids[0], "me", at(15)).await.unwrap();
+        assert!(store.build_claim(ids[0], "me", at(15)).await.unwrap());
+        let artifact = Artifact::Image { digest: format!("sha256:{}", "c".repeat(64)).parse().unwrap() };
+        let end = BuildEnd {
+            state: BuildState::Succeeded,
+            diagnosis: None,
+            artifact: Some(artifact.clone()),
+            phases: BTreeMap::from([("install".to_owned(), 7)]),
+            at: at(16),
+        };
+        assert!(!store.build_finish(ids[0], "you", &end).await.unwrap());
+        assert!(store.build_finish(ids[0], "me", &end).await.unwrap());
+        let good = store.build_last_good(space.id).await.unwrap().unwrap();
+        assert_eq!((good.id, good.artifact, good.phases["install"]), (ids[0], Some(artifact.clone()), 7));
+        let release = Release {
+            id: ReleaseId::new(at(17), 1),
+            space: space.id,
+            number: 1,
+            build: ids[0],
+            sha: sha('a'),
+            config: spaceport_core::front_matter::parse(b"---\nsdk: gradio\n---\n").unwrap(),
+            artifact,
+            settings: 0,
+            variables: BTreeMap::from([("V".to_owned(), "v".to_owned())]),
+            sealed_secrets: BTreeMap::new(),
+            hardware: FlavorName::cpu_basic(),
+            created_at: at(17),
+            ready_at: None,
+        };
+        store.release_add(&release).await.unwrap();
+        store.release_add(&Release { id: ReleaseId::new(at(17), 2), ..release.clone() }).await.unwrap();
+        assert_eq!(store.releases_of(space.id, 10).await.unwrap(), std::slice::from_ref(&release));
+        assert_eq!(store.release_by_id(release.id).await.unwrap().as_ref(), Some(&release));
+        assert!(store.release_of(ids[0], 0, &FlavorName::cpu_basic()).await.unwrap().is_some());
+        assert!(store.release_last_ready(space.id, None).await.unwrap().is_none());
+        store.release_ready(release.id, at(18)).await.unwrap();
+        assert_eq!(store.release_last_ready(space.id, None).await.unwrap().unwrap().ready_at, Some(at(18)));
+        assert!(store.release_last_ready(space.id, Some(release.id)).await.unwrap().is_none());
+        attempts(store, &space, release.id).await;
+    }
+}
+
+async fn attempts(store: &Store, space: &Space, release: ReleaseId) {
+    let attempt = Instance {
+        id: InstanceId::new(at(20), 1),
+        space: space.id,
+        release,
+        restart: 0,
+        attempt: 1,
+        created_at: at(20),
+        started_at: None,
+        ready_at: None,
+        retired_at: None,
+        ended_at: None,
+        diagnosis: None,
+        ended_by_us: false,
+    };
+    store.instance_add(&attempt).await.unwrap();
+    store.instance_add(&Instance { id: InstanceId::new(at(20), 2), ..attempt.clone() }).await.unwrap();
+    assert_eq!(store.instances_live().await.unwrap(), std::slice::from_ref(&attempt));
+    store.instance_started(attempt.id, at(21)).await.unwrap();
+    store.instance_note(attempt.id, &diagnosis()).await.unwrap();
+    store.instance_ready(attempt.id, at(22)).await.unwrap();
+    store.instance_retired(attempt.id, at(23)).await.unwrap();
+    store.instance_ended(attempt.id, Some(&diagnosis()), true, at(24)).await.unwrap();
+    store.instance_ended(attempt.id, None, false, at(25)).await.unwrap();
+    let ended = &store.instances_of(space.id, 5).await.unwrap()[0];
+    let times = (ended.started_at, ended.ready_at, ended.retired_at, ended.ended_at);
+    assert_eq!(times, (Some(at(21)), Some(at(22)), Some(at(23)), Some(at(24))), "the first word counts");
+    assert_eq!((ended.diagnosis.clone(), ended.ended_by_us), (Some(diagnosis()), true));
+    assert!(store.instances_live().await.unwrap().is_empty());
+}

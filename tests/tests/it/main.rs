@@ -1,0 +1,11 @@
+//! End-to-end tests; what they need and share is in the library of this package.
+
+mod apps;
+mod hostile;
+mod hub;
+mod mistakes;
+mod python_sdks;
+mod releases;
+mod restarts;
+mod sdks;
+mod settings;

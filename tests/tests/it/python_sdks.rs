@@ -1,0 +1,73 @@
+//! Gradio and Streamlit: one test, so that their environments share one site's download cache.
+
+use std::path::Path;
+
+use futures::StreamExt;
+use reqwest::{Method, StatusCode};
+use spaceport_e2e::{Files, Site};
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+
+/// An environment that was never built takes so long on a slow machine and a slow network.
+const ENVIRONMENT_S: u64 = 300;
+
+/// The interactive part, once by address and once by the Space's id.
+const CLIENT: &str = r#"
+import sys
+from gradio_client import Client, handle_file
+
+open("text.txt", "w").write("The quick brown fox jumps over the lazy dog. " * 30)
+url, space = sys.argv[1:]
+client = Client(url, verbose=False)
+facts, top = client.predict(handle_file("text.txt"), api_name="/study")
+assert "text.txt" in facts and "270 words" in facts, facts
+job = client.submit(handle_file("text.txt"), "The quick", 20, 0.2, api_name="/write")
+parts = [part for part in job]
+assert len(parts) > 5, "it streams: " + repr(parts)
+assert parts[-1].startswith("The quick") and len(parts[-1]) > len(parts[0]), parts
+client.close()
+
+by_id = Client(space, verbose=False)
+assert by_id.predict(None, api_name="/study")[0].startswith("**The sample text**")
+by_id.close()
+print("all is well")
+"#;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn gradio_and_streamlit_samples_are_interactive() {
+    let Some(site) = Site::start().await else { return };
+    let space = site.space("gradio", "gradio").await;
+    let sample = Files::example("gradio-hello");
+    let sha = space.push(&sample).await;
+    space.running(&sha, ENVIRONMENT_S).await;
+    let said = site.python(CLIENT, &[&format!("http://{}", space.host), &space.id]).await;
+    assert!(said.contains("all is well"), "{said}");
+
+    // A push of code alone finds the environment: that is what makes it take seconds.
+    let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/gradio-hello/harbour.txt");
+    let text = std::fs::read_to_string(readme).expect("the sample's text");
+    let sha = space.push(&sample.file("harbour.txt", format!("{text}\nOne more line for the harbour.\n"))).await;
+    space.running(&sha, 120).await;
+    let log = space.build_log().await;
+    assert!(log.contains("Using the environment"), "{log}");
+
+    let space = site.space("streamlit", "streamlit").await;
+    let sha = space.push(&Files::example("streamlit-explorer")).await;
+    space.running(&sha, ENVIRONMENT_S).await;
+    let (status, page) = space.get("/").await;
+    assert_eq!(status, StatusCode::OK);
+    assert!(page.contains("<div id=\"root\">"), "{page}");
+    let health = space.request(Method::GET, "/_stcore/health").send().await.expect("an answer");
+    assert_eq!(health.text().await.expect("text"), "ok");
+    let mut request = format!("ws://{}/_stcore/stream", space.host).into_client_request().expect("a request");
+    request.headers_mut().insert("sec-websocket-protocol", "streamlit".parse().expect("a value"));
+    request.headers_mut().insert("origin", format!("http://{}", space.host).parse().expect("a value"));
+    let stream = tokio::net::TcpStream::connect(site.address).await.expect("the proxy takes connections");
+    let (mut socket, answer) = tokio_tungstenite::client_async(request, stream).await.expect("the upgrade succeeds");
+    assert_eq!(answer.headers()["sec-websocket-protocol"], "streamlit");
+    // The browser's first message: rerun the script, as a protocol buffer (BackMsg.rerun_script).
+    futures::SinkExt::send(&mut socket, Message::binary(vec![0x5a, 0x00])).await.expect("a message is sent");
+    let first = tokio::time::timeout(std::time::Duration::from_secs(30), socket.next()).await;
+    let first = first.expect("Streamlit answers").expect("the socket is open").expect("a message");
+    assert!(first.is_binary() && !first.into_data().is_empty(), "a ForwardMsg");
+}

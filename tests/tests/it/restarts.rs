@@ -1,0 +1,115 @@
+//! The server's process ends at the worst moments: everything converges, nothing is done twice.
+
+use reqwest::{Method, StatusCode};
+use spaceport_e2e::{Site, Space, until};
+
+use crate::apps::{says, says_after};
+
+/// The Space without its site, so that the site can be killed.
+struct Known {
+    id: String,
+    host: String,
+    sha: String,
+}
+
+impl Known {
+    async fn push(site: &Site, name: &str, files: &spaceport_e2e::Files) -> Self {
+        let space = site.space(name, "docker").await;
+        let sha = space.push(files).await;
+        Self { id: space.id, host: space.host, sha }
+    }
+
+    fn at<'a>(&self, site: &'a Site) -> Space<'a> {
+        Space { site, id: self.id.clone(), host: self.host.clone() }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_during_a_build() {
+    let Some(mut site) = Site::start().await else { return };
+    let files = says(&site.base_image, "built").file(
+        "Dockerfile",
+        spaceport_e2e::files::dockerfile(
+            &site.base_image,
+            "RUN echo begun && sleep 5\nCMD [\"python3\", \"-u\", \"app.py\"]",
+        ),
+    );
+    let known = Known::push(&site, "midbuild", &files).await;
+    let space = known.at(&site);
+    until("the build is in its slow step", 60, async || {
+        let log = space.build_log().await;
+        // The command itself is in the log, too.
+        if log.lines().any(|line| line.ends_with("begun")) { Ok(()) } else { Err(log) }
+    })
+    .await;
+    site.kill9();
+    site.start_again();
+    site.ready().await;
+    let space = known.at(&site);
+    space.running(&known.sha, 120).await;
+    assert_eq!(space.get("/").await, (StatusCode::OK, "built".to_owned()));
+    let builds = space.builds().await;
+    assert_eq!(builds.len(), 1, "one build, taken up again: {builds:?}");
+    assert_eq!(builds[0]["state"], "succeeded");
+    assert_eq!(site.docker.apps().len(), 1);
+    let log = space.build_log().await;
+    assert_eq!(log.matches("===== Build 1 of").count(), 2, "the log tells of both attempts: {log}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_during_a_start() {
+    let Some(mut site) = Site::start().await else { return };
+    let known = Known::push(&site, "midstart", &says_after(&site.base_image, "started", "5")).await;
+    let docker = site.docker.clone();
+    let before = until("the container runs", 120, async || match docker.running_apps() {
+        apps if apps.is_empty() => Err("no container".to_owned()),
+        apps => Ok(apps),
+    })
+    .await;
+    assert_eq!(known.at(&site).runtime().await.stage, "APP_STARTING");
+    site.kill9();
+    site.start_again();
+    site.ready().await;
+    let space = known.at(&site);
+    space.running(&known.sha, 60).await;
+    assert_eq!(space.get("/").await, (StatusCode::OK, "started".to_owned()));
+    assert_eq!(site.docker.apps(), before, "the container that was starting is the one that serves");
+    let instances = space.instances().await;
+    assert_eq!(instances.len(), 1, "{instances:?}");
+    assert_eq!(space.builds().await.len(), 1);
+}
+
+/// The very first answer that the new process gives to a visitor.
+async fn first_answer(space: &Space<'_>) -> (StatusCode, String) {
+    until("the proxy listens", 60, async || {
+        let answer = space.request(Method::GET, "/").send().await.map_err(|error| error.to_string())?;
+        Ok((answer.status(), answer.text().await.unwrap_or_default()))
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_while_serving_and_stopped_gracefully() {
+    let Some(mut site) = Site::start().await else { return };
+    let known = Known::push(&site, "serving", &says(&site.base_image, "here")).await;
+    known.at(&site).running(&known.sha, 120).await;
+    let before = site.docker.running_apps();
+
+    site.kill9();
+    assert_eq!(site.docker.running_apps(), before, "apps outlive the server");
+    site.start_again();
+    assert_eq!(first_answer(&known.at(&site)).await, (StatusCode::OK, "here".to_owned()));
+    site.ready().await;
+
+    site.stop().await;
+    assert_eq!(site.docker.running_apps(), before, "apps outlive a graceful stop");
+    site.start_again();
+    assert_eq!(first_answer(&known.at(&site)).await, (StatusCode::OK, "here".to_owned()));
+    site.ready().await;
+
+    let space = known.at(&site);
+    space.running(&known.sha, 60).await;
+    assert_eq!(site.docker.apps(), before, "nothing was started twice");
+    assert_eq!(space.builds().await.len(), 1, "nothing was built twice");
+    assert_eq!(space.instances().await.len(), 1);
+}
