@@ -77,6 +77,8 @@ impl Deploy {
         };
         let folder = PathBuf::from("target/bench/deploy");
         if folder.exists() {
+            // What a measurement left that was ended on its way.
+            ours::clear(&folder.join("data"));
             fs::remove_dir_all(&folder).with_context(|| format!("could not empty {}", folder.display()))?;
         }
         fs::create_dir_all(&folder)?;

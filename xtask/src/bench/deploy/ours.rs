@@ -117,12 +117,17 @@ impl Ours {
 }
 
 impl Drop for Ours {
-    /// Leaves nothing on the engine. What fails here is said and does not hide the result.
+    /// Leaves nothing on the engine. What fails here does not hide the result.
     fn drop(&mut self) {
         let _ = self.site.stop();
-        let label = fs::read_to_string(self.site.data.join("keys/installation"))
-            .map(|name| format!("label=spaceport.installation={}", name.trim()));
-        let Ok(label) = label else { return };
+        clear(&self.site.data);
+    }
+}
+
+/// Removes what the installation with this data directory has on the engine.
+pub fn clear(data: &Path) {
+    if let Ok(name) = fs::read_to_string(data.join("keys/installation")) {
+        let label = format!("label=spaceport.installation={}", name.trim());
         for (list, remove) in [
             (&["ps", "--all", "--quiet"][..], &["rm", "--force", "--volumes"][..]),
             (&["images", "--quiet"], &["rmi", "--force"]),
