@@ -94,6 +94,9 @@ impl Site {
         };
         let docker = Docker { host: text("docker", "socket"), installation };
         std::fs::write(folder.path().join("spaceport.toml"), config.to_string()).expect("the settings are written");
+        // The workspace's features leave the choice of a TLS library to the process, even for a
+        // client that speaks plain HTTP; a second choice is refused and means the same.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let http = reqwest::Client::builder()
             .timeout(CALL)
             .redirect(reqwest::redirect::Policy::none())

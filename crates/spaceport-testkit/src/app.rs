@@ -124,6 +124,9 @@ impl TestApp {
             let serving = axum::serve(listener, router).with_graceful_shutdown(async move { stop.cancelled().await });
             let _ = serving.await;
         });
+        // The workspace's features leave the choice of a TLS library to the process, even for a
+        // client that speaks plain HTTP; a second choice is refused and means the same.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let client = reqwest::Client::builder().no_proxy().build().expect("a client");
         let store = database.store.clone();
         Self { url, store, control, repositories, clock, vault, healthy, lifetime, folder, client, _database: database }

@@ -26,7 +26,7 @@ async fn a_new_space_has_a_first_commit_and_a_page() {
     assert_eq!(info["createdAt"], "2026-01-02T03:04:05.678Z");
     let files: Vec<_> = info["siblings"].as_array().unwrap().iter().map(|file| &file["rfilename"]).collect();
     assert_eq!(files, ["README.md"]);
-    assert!(info["siblings"][1]["size"].as_u64().unwrap() > 20);
+    assert!(info["siblings"][0]["size"].as_u64().unwrap() > 20);
     assert_eq!(info["runtime"]["hardware"], json!({"current": null, "requested": "cpu-upgrade"}));
     assert_eq!(info["runtime"]["gcTimeout"], 600);
     let sha = info["sha"].as_str().unwrap();

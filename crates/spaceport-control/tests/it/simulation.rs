@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use futures::StreamExt;
+use spaceport_control::Routes;
 use spaceport_core::route::{RouteTable, Target};
 use spaceport_core::space::{BuildState, DesiredRun};
 use spaceport_core::{CommitSha, SpaceId, SpaceStage};
@@ -153,6 +154,11 @@ impl Simulation {
         // And once more from the beginning: there is nothing to do.
         let before = self.snapshot().await;
         let table = self.world.parts().routes.current();
+        // The file follows the table in memory by an instant.
+        let file = self.world.parts().config.data_dir.join("routes.json");
+        self.world
+            .wait_for("the table on disk", || async { Routes::load(file.clone()).current().version == table.version })
+            .await;
         self.world.restart().await;
         for space in &spaces {
             let loaded = target(&self.world.server().loaded, *space);
