@@ -226,7 +226,8 @@ fn read_state(response: &ContainerInspectResponse) -> Option<ContainerState> {
             oom_killed: state.oom_killed.unwrap_or_default(),
             error: state.error.clone().unwrap_or_default(),
             started_at,
-            finished_at: timestamp(state.finished_at.as_deref()),
+            // The engine dates the end of a short life a little before its beginning.
+            finished_at: timestamp(state.finished_at.as_deref()).max(started_at),
         }),
     })
 }

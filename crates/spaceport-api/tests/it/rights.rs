@@ -132,6 +132,8 @@ async fn what_a_site_admin_does_to_others_is_on_record() {
     let app = TestApp::start().await;
     let (alice, root) = (app.person("alice").await, app.admin("root").await);
     app.space(&alice, "demo", "private").await;
+    // Entries of one millisecond have no order.
+    app.clock.advance(std::time::Duration::from_secs(1));
     app.post("/api/spaces/alice/demo/stop", Some(&root.write), &Value::Null).await;
     let audit = app.get("/api/admin/audit", Some(&root.write)).await;
     let stop = &audit.json[0];
