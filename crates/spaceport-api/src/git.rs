@@ -146,11 +146,17 @@ async fn pushed(state: &ApiState, space: &Space, user: &User, report: Result<Pus
 }
 
 async fn record(state: &ApiState, space: &Space, user: &User, pushed: CommitSha) -> Result<(), ApiError> {
-    // What main points to now, and not what this push made it: two pushes may end in any order.
-    let head = state.repositories.head(space.id, "main").await?.unwrap_or(pushed);
     let now = state.control.clock().now();
     let changes = state.control.changes();
-    let changed = state.store.space_change(space.id, now, |desired| desired.head = Some(head.clone())).await?;
+    // What main points to now, and not what this push made it: two pushes may end in any order,
+    // and one may move it between the look and the record.
+    let (head, changed) = loop {
+        let head = state.repositories.head(space.id, "main").await?.unwrap_or_else(|| pushed.clone());
+        let changed = state.store.space_change(space.id, now, |desired| desired.head = Some(head.clone())).await?;
+        if state.repositories.head(space.id, "main").await?.is_none_or(|now| now == head) {
+            break (head, changed);
+        }
+    };
     state.control.activate(space.id);
     audit::record(state, user, "space.push", &space.name.to_string(), json!({"head": head})).await?;
     // Whoever waits for the app after a push must not be told the stage of the commit before.

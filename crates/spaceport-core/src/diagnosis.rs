@@ -103,6 +103,26 @@ pub enum Reason {
 }
 
 impl Reason {
+    /// Whether the message of such a diagnosis may quote what a build or an app printed.
+    #[must_use]
+    pub const fn may_quote_logs(self) -> bool {
+        matches!(
+            self,
+            Self::DependencyFailed
+                | Self::PackageFailed
+                | Self::BuildStepFailed
+                | Self::BaseImageUnavailable
+                | Self::PreloadFailed
+                | Self::ModuleMissing
+                | Self::SyntaxError
+                | Self::Crashed
+                | Self::CrashLoop
+                | Self::CommandNotFound
+                | Self::EngineUnavailable
+                | Self::Internal
+        )
+    }
+
     /// The code on the wire, `wrong_port`.
     #[must_use]
     pub fn code(self) -> String {

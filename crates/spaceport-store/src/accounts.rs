@@ -87,7 +87,8 @@ const TOKEN_CREATE: &str = "INSERT INTO tokens (id, account_id, name, role, hash
      VALUES ($1, $2, $3, $4, $5, $6, $7)";
 const TOKEN_BY_HASH: &str = "SELECT * FROM tokens WHERE hash = $1";
 const TOKENS_OF: &str = "SELECT * FROM tokens WHERE account_id = $1 ORDER BY created_at, id";
-const TOKEN_HASHES: &str = "SELECT hash, account_id FROM tokens";
+const TOKEN_HASHES: &str = "SELECT hash, account_id FROM tokens \
+     WHERE account_id IN (SELECT id FROM accounts WHERE disabled_at IS NULL)";
 const TOKEN_DELETE: &str = "DELETE FROM tokens WHERE account_id = $1 AND name = $2";
 
 /// What is stored of a token: its SHA-256 in lower-case hex.

@@ -149,7 +149,7 @@ impl DiagnosisView {
         Self {
             reason: diagnosis.reason.code(),
             phase: diagnosis.phase.clone(),
-            message: diagnosis.message.clone(),
+            message: message(diagnosis, evidence),
             remedy: diagnosis.remedy.clone(),
             evidence: evidence.then(|| diagnosis.evidence.clone()),
             since: diagnosis.since.to_rfc3339(),
@@ -181,7 +181,7 @@ impl RuntimeView {
             dev_mode: false,
             domains: vec![DomainView { domain: domain.to_owned(), stage: "READY".to_owned() }],
             sha: serving.map(|release| release.sha.as_str().to_owned()),
-            error_message: diagnosis.filter(|_| failed).map(sentence),
+            error_message: diagnosis.filter(|_| failed).map(|diagnosis| sentence(diagnosis, evidence)),
             spaceport: StateView::of(space, serving, evidence),
         }
     }
@@ -195,7 +195,7 @@ impl StateView {
             since: diagnosis.map(|d| d.since.to_rfc3339()),
             deadline: diagnosis.and_then(|d| d.deadline).map(|at| at.to_rfc3339()),
             reason: diagnosis.map(|d| d.reason.code()),
-            message: diagnosis.map_or_else(String::new, |d| d.message.clone()),
+            message: diagnosis.map_or_else(String::new, |d| message(d, evidence)),
             remedy: diagnosis.map_or_else(String::new, |d| d.remedy.clone()),
             evidence: diagnosis.filter(|_| evidence).map(|d| d.evidence.clone()),
             serving: serving.is_some(),
@@ -205,11 +205,21 @@ impl StateView {
 }
 
 /// Cause and remedy: clients of the Hub print this field alone.
-fn sentence(diagnosis: &Diagnosis) -> String {
+fn sentence(diagnosis: &Diagnosis, evidence: bool) -> String {
+    let message = message(diagnosis, evidence);
     if diagnosis.remedy.is_empty() {
+        return message;
+    }
+    format!("{message}\n{}", diagnosis.remedy)
+}
+
+/// What happened. A message that may quote a line of a log is for those who may read the log:
+/// a line may hold a password that the app printed.
+fn message(diagnosis: &Diagnosis, evidence: bool) -> String {
+    if evidence || !diagnosis.reason.may_quote_logs() {
         return diagnosis.message.clone();
     }
-    format!("{}\n{}", diagnosis.message, diagnosis.remedy)
+    "It failed; the owner can see why.".to_owned()
 }
 
 /// The release that answers requests at the moment, if one does. An older one goes on serving
