@@ -5,6 +5,7 @@
 //! environment goes only after everything made from it.
 
 use std::collections::HashSet;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use spaceport_core::space::{BuildState, DesiredRun};
@@ -58,6 +59,9 @@ pub async fn run(parts: Parts, stop: CancellationToken) {
 }
 
 async fn pass(parts: &Parts) -> Result<usize, WorkError> {
+    // Listed before the rows are read: a row always precedes its folder, so a build that is made
+    // meanwhile is not in this list.
+    let folders = build_folders(parts);
     let mut kept: HashSet<BuildId> = HashSet::new();
     let spaces: HashSet<SpaceId> = parts.store.space_ids().await?.into_iter().collect();
     for space in &spaces {
@@ -77,36 +81,56 @@ async fn pass(parts: &Parts) -> Result<usize, WorkError> {
         let build: Option<BuildId> = image.labels.get("spaceport.build").and_then(|id| id.parse().ok());
         let goes = match image.labels.get("spaceport.kind").map(String::as_str) {
             Some("release") => age > YOUNG && build.is_none_or(|build| !kept.contains(&build)),
-            Some("environment") => age > ENVIRONMENT,
+            Some("environment" | "platform") => age > ENVIRONMENT,
             _ => false,
         };
         if goes && parts.engine.runtime.remove_image(&image.digest).await? {
             removed += 1;
         }
     }
-    removed += remove_folders(parts, &spaces, &kept)?;
+    removed += remove_folders(&folders, &spaces, &kept)?;
     Ok(removed)
 }
 
-/// `static/{space}/{build}` of builds that are not kept.
-fn remove_folders(parts: &Parts, spaces: &HashSet<SpaceId>, kept: &HashSet<BuildId>) -> Result<usize, WorkError> {
-    let Ok(folders) = std::fs::read_dir(parts.config.data_dir.join("static")) else { return Ok(0) };
+/// A folder `static/{space}/{build}`.
+struct BuildFolder {
+    path: PathBuf,
+    space: Option<SpaceId>,
+    build: Option<BuildId>,
+}
+
+fn build_folders(parts: &Parts) -> Vec<BuildFolder> {
+    let entries = |path: &Path| std::fs::read_dir(path).into_iter().flatten().flatten().collect::<Vec<_>>();
+    let mut folders = Vec::new();
+    for space in entries(&parts.config.data_dir.join("static")) {
+        for build in entries(&space.path()) {
+            folders.push(BuildFolder {
+                path: build.path(),
+                space: space.file_name().to_str().and_then(|name| name.parse().ok()),
+                build: build.file_name().to_str().and_then(|name| name.parse().ok()),
+            });
+        }
+    }
+    folders
+}
+
+/// Removes the folders of Spaces that are gone and of builds that are not kept.
+fn remove_folders(
+    folders: &[BuildFolder],
+    spaces: &HashSet<SpaceId>,
+    kept: &HashSet<BuildId>,
+) -> Result<usize, WorkError> {
     let mut removed = 0;
     for folder in folders {
-        let folder = folder?;
-        let space: Option<SpaceId> = folder.file_name().to_str().and_then(|name| name.parse().ok());
-        if space.is_none_or(|space| !spaces.contains(&space)) {
-            std::fs::remove_dir_all(folder.path())?;
-            removed += 1;
+        let known = folder.space.is_some_and(|space| spaces.contains(&space));
+        if known && folder.build.is_none_or(|build| kept.contains(&build)) {
             continue;
         }
-        for build in std::fs::read_dir(folder.path())? {
-            let build = build?;
-            let id: Option<BuildId> = build.file_name().to_str().and_then(|name| name.parse().ok());
-            if id.is_some_and(|id| !kept.contains(&id)) {
-                std::fs::remove_dir_all(build.path())?;
-                removed += 1;
-            }
+        match std::fs::remove_dir_all(&folder.path) {
+            Ok(()) => removed += 1,
+            // Its Space was deleted at this moment.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error.into()),
         }
     }
     Ok(removed)

@@ -12,6 +12,7 @@
 //! from a Space.
 
 use std::process::Stdio;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bollard::Docker;
@@ -19,8 +20,9 @@ use bollard::container::LogOutput;
 use bollard::models::{ContainerCreateBody, HostConfig};
 use bollard::query_parameters::{LogsOptions, StartContainerOptions, WaitContainerOptions};
 use futures::StreamExt;
-use spaceport_runtime::RuntimeError;
+use spaceport_runtime::{LogSink, RuntimeError};
 use tokio::process::Command;
+use tokio_util::sync::CancellationToken;
 
 use crate::client::{CALL_TIMEOUT, START_TIMEOUT, within};
 use crate::scratch::Scratch;
@@ -124,8 +126,11 @@ async fn run_here(script: &str) -> Result<(), String> {
 
 async fn run_in_helper(runtime: &DockerRuntime, docker: &Docker, image: &str, script: String) -> Result<(), String> {
     let run = async {
-        let Some(digest) = images::find(docker, image).await? else {
-            return Ok(Err(format!("the helper image {image} is not on the engine yet")));
+        // A new engine has no image at all, and nothing may run unfiltered until it has one.
+        let quiet: LogSink = Arc::new(|_: &str| {});
+        let digest = match images::pull(docker, image, &quiet, &CancellationToken::new()).await {
+            Ok(digest) => digest,
+            Err(error) => return Ok(Err(format!("the helper image {image} cannot be had: {error}"))),
         };
         let body = ContainerCreateBody {
             image: Some(digest.to_string()),

@@ -39,6 +39,9 @@ pub(crate) async fn listening(docker: &Docker, id: &str) -> Result<Vec<Listening
     }
 }
 
+/// A socket table is shorter.
+const MAX_TABLE: usize = 1 << 20;
+
 /// From inside, when the host's processes cannot be seen. An image without `cat` has no answer,
 /// and the caller falls back to connecting.
 async fn ask(docker: &Docker, id: &str) -> Result<String, RuntimeError> {
@@ -49,6 +52,10 @@ async fn ask(docker: &Docker, id: &str) -> Result<String, RuntimeError> {
         let mut table = String::new();
         if let StartExecResults::Attached { mut output, .. } = docker.start_exec(&exec.id, None).await? {
             while let Some(Ok(LogOutput::StdOut { message })) = output.next().await {
+                // The program is the image's own: it may write without end.
+                if table.len() + message.len() > MAX_TABLE {
+                    break;
+                }
                 table.push_str(&String::from_utf8_lossy(&message));
             }
         }

@@ -83,9 +83,10 @@ pub(super) fn labels(context: &Context, kind: &str) -> BTreeMap<String, String> 
     ])
 }
 
-/// The tag people find a release's image by; nothing runs by tag.
+/// The tag a release's image is found by in the engine's list. Nothing runs by tag, and nobody can
+/// guess it: another owner's Dockerfile could start `FROM` it and read a private Space's code.
 pub(super) fn tag(context: &Context) -> String {
-    format!("spaceport/space:{}-{}", context.space.subdomain, context.build.number)
+    format!("spaceport/space:{}-{}-{:032x}", context.space.subdomain, context.build.number, crate::clock::random())
 }
 
 #[cfg(test)]
