@@ -14,31 +14,68 @@ CREATE TABLE accounts (
     created_at  BIGINT  NOT NULL
 );
 
+CREATE TABLE members (
+    org_id     TEXT   NOT NULL REFERENCES accounts (id) ON DELETE CASCADE,
+    user_id    TEXT   NOT NULL REFERENCES accounts (id) ON DELETE CASCADE,
+    role       TEXT   NOT NULL,
+    created_at BIGINT NOT NULL,
+    PRIMARY KEY (org_id, user_id)
+);
+CREATE INDEX members_by_user ON members (user_id);
+
 CREATE TABLE tokens (
     id         TEXT   NOT NULL PRIMARY KEY,
     account_id TEXT   NOT NULL REFERENCES accounts (id) ON DELETE CASCADE,
     name       TEXT   NOT NULL,
     role       TEXT   NOT NULL,
+    scopes     TEXT   NOT NULL,
     hash       TEXT   NOT NULL UNIQUE,
     hint       TEXT   NOT NULL,
     created_at BIGINT NOT NULL,
     UNIQUE (account_id, name)
 );
 
+-- Models, data sets and Spaces. A name is unique per kind: name_key is 'spaces/alice/demo'.
+CREATE TABLE repos (
+    id         TEXT   NOT NULL PRIMARY KEY,
+    kind       TEXT   NOT NULL,
+    owner_id   TEXT   NOT NULL REFERENCES accounts (id),
+    creator_id TEXT   NOT NULL REFERENCES accounts (id),
+    name       TEXT   NOT NULL,
+    name_key   TEXT   NOT NULL UNIQUE,
+    visibility TEXT   NOT NULL,
+    created_at BIGINT NOT NULL,
+    updated_at BIGINT NOT NULL,
+    head       TEXT,
+    indexed    TEXT,
+    card       TEXT,
+    likes      BIGINT NOT NULL,
+    trending   BIGINT NOT NULL,
+    downloads  BIGINT NOT NULL
+);
+CREATE INDEX repos_by_owner ON repos (owner_id);
+CREATE INDEX repos_by_change ON repos (kind, updated_at, id);
+
+CREATE TABLE repo_tags (
+    repo_id TEXT NOT NULL REFERENCES repos (id) ON DELETE CASCADE,
+    tag     TEXT NOT NULL,
+    PRIMARY KEY (repo_id, tag)
+);
+CREATE INDEX repo_tags_by_tag ON repo_tags (tag, repo_id);
+
+-- Where a repository was before it moved.
+CREATE TABLE redirects (
+    name_key TEXT NOT NULL PRIMARY KEY,
+    repo_id  TEXT NOT NULL REFERENCES repos (id) ON DELETE CASCADE
+);
+
+-- What makes a repository a Space: its app.
 CREATE TABLE spaces (
-    id            TEXT    NOT NULL PRIMARY KEY,
-    owner_id      TEXT    NOT NULL REFERENCES accounts (id),
-    creator_id    TEXT    NOT NULL REFERENCES accounts (id),
-    name          TEXT    NOT NULL,
-    name_key      TEXT    NOT NULL UNIQUE,
+    id            TEXT    NOT NULL PRIMARY KEY REFERENCES repos (id) ON DELETE CASCADE,
     subdomain     TEXT    NOT NULL UNIQUE,
-    visibility    TEXT    NOT NULL,
     sdk           TEXT    NOT NULL,
-    created_at    BIGINT  NOT NULL,
-    updated_at    BIGINT  NOT NULL,
     generation    BIGINT  NOT NULL,
     run           TEXT    NOT NULL,
-    head          TEXT,
     rebuild       BIGINT  NOT NULL,
     no_cache      BOOLEAN NOT NULL,
     restart       BIGINT  NOT NULL,
@@ -48,7 +85,6 @@ CREATE TABLE spaces (
     stage         TEXT    NOT NULL,
     diagnosis     TEXT
 );
-CREATE INDEX spaces_by_owner ON spaces (owner_id);
 
 CREATE TABLE variables (
     space_id    TEXT   NOT NULL REFERENCES spaces (id) ON DELETE CASCADE,

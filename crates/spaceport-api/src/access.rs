@@ -1,26 +1,55 @@
-//! The Space of a request, and the right to it: what a handler gets is already allowed.
+//! The repository of a request, and the right to it: what a handler gets is already allowed.
 //!
-//! A private Space one may not see and one that does not exist are the same answer, made by the
-//! same line.
+//! A private repository one may not see and one that does not exist are the same answer, made by
+//! the same line. The decision itself is `spaceport_core::access`.
 
 use std::collections::HashMap;
 
 use axum::extract::{FromRequestParts, Path};
+use axum::http::Uri;
 use axum::http::request::Parts;
 
-use spaceport_core::RepoName;
-use spaceport_core::account::{Account, TokenRole};
-use spaceport_core::space::{DesiredRun, Space, Visibility};
+use spaceport_core::access::{Rights, Subject};
+use spaceport_core::space::{DesiredRun, Space};
+use spaceport_core::{Repo, RepoKind, RepoName};
 
 use crate::caller::{Caller, User};
 use crate::error::ApiError;
 use crate::state::ApiState;
+
+/// A repository the caller may see; of a Space that is not public perhaps its app only.
+#[derive(Debug)]
+pub struct ReadRepo {
+    /// The repository.
+    pub repo: Repo,
+    /// Who asks.
+    pub caller: Caller,
+    /// What the caller may do with it.
+    pub rights: Rights,
+}
+
+/// A repository whose files the caller may see.
+#[derive(Debug)]
+pub struct ReadFiles(pub ReadRepo);
+
+/// A repository the caller may change.
+#[derive(Debug)]
+pub struct WriteRepo {
+    /// The repository.
+    pub repo: Repo,
+    /// Who changes it.
+    pub user: User,
+    /// What the caller may do with it.
+    pub rights: Rights,
+}
 
 /// A Space whose app and runtime the caller may see.
 #[derive(Debug)]
 pub struct ReadSpace {
     /// The Space.
     pub space: Space,
+    /// The same as a repository.
+    pub repo: Repo,
     /// Who asks.
     pub caller: Caller,
     /// What the caller may do with it.
@@ -40,103 +69,167 @@ pub struct WriteSpace {
     pub user: User,
 }
 
-/// What a caller may do with a Space.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Rights {
-    /// See that it exists, its runtime and its app.
-    pub see: bool,
-    /// Read its code.
-    pub code: bool,
-    /// Change it, read its logs and its evidence.
-    pub write: bool,
-    /// The account could change it; this token may only read.
-    pub read_token_only: bool,
+/// What a caller may do with a repository.
+#[must_use]
+pub(crate) fn rights(repo: &Repo, caller: &Caller) -> Rights {
+    let subject = Subject { repo: repo.id, owner: repo.owner, creator: repo.creator, visibility: repo.visibility };
+    Rights::of(subject, caller.viewer.as_ref())
 }
 
-impl Rights {
-    /// The decision, as a function of values.
-    #[must_use]
-    pub fn of(space: &Space, account: Option<&Account>, role: Option<TokenRole>) -> Self {
-        let member = account.is_some_and(|account| account.id == space.owner || account.is_admin);
-        let write = member && role == Some(TokenRole::Write);
-        Self {
-            see: member || space.visibility != Visibility::Private,
-            code: member || space.visibility == Visibility::Public,
-            write,
-            read_token_only: member && !write,
-        }
-    }
-
-    /// Of a caller.
-    #[must_use]
-    pub fn of_caller(space: &Space, caller: &Caller) -> Self {
-        let role = caller.user.as_ref().map(|(_, token)| token.role);
-        Self::of(space, caller.account(), role)
-    }
-}
-
-/// Finds a Space the caller may see.
+/// Finds a repository the caller may see.
 ///
 /// # Errors
-/// `RepoNotFound` when there is none, or none for this caller.
-pub(crate) async fn find_space(
+/// `RepoNotFound` when there is none, or none for this caller; a redirect within `asked` when it
+/// moved.
+pub(crate) async fn find_repo(
     state: &ApiState,
+    kind: RepoKind,
     owner: &str,
     name: &str,
     caller: Caller,
-) -> Result<ReadSpace, ApiError> {
+    asked: &Uri,
+) -> Result<ReadRepo, ApiError> {
     let missing = ApiError::no_repo(caller.is_anonymous());
-    let Ok(name) = RepoName::new(owner, name) else { return Err(missing) };
-    let Some(space) = state.store.space_by_name(&name).await? else { return Err(missing) };
-    let rights = Rights::of_caller(&space, &caller);
-    if !rights.see || space.desired.run == DesiredRun::Deleting {
-        return Err(missing);
-    }
-    Ok(ReadSpace { space, caller, rights })
+    let Ok(wanted) = RepoName::new(owner, name) else { return Err(missing) };
+    let Some(repo) = state.store.repo_by_name(kind, &wanted).await? else {
+        let moved = state.store.repo_moved_from(kind, &wanted).await?;
+        return Err(match moved.filter(|repo| rights(repo, &caller).see) {
+            Some(repo) => ApiError::moved(renamed(asked, owner, name, &repo.name)),
+            None => missing,
+        });
+    };
+    let rights = rights(&repo, &caller);
+    if rights.see { Ok(ReadRepo { repo, caller, rights }) } else { Err(missing) }
 }
 
-impl ReadSpace {
-    /// The same, if the caller may read the code.
+/// The same path and query with another repository in it.
+fn renamed(asked: &Uri, owner: &str, name: &str, to: &RepoName) -> String {
+    let text = asked.path_and_query().map_or("/", |path| path.as_str());
+    text.replacen(&format!("/{owner}/{name}"), &format!("/{to}"), 1)
+}
+
+impl ReadRepo {
+    /// The same, if the caller may read the files.
     ///
     /// # Errors
-    /// As if the Space were not there.
-    pub(crate) fn into_code(self) -> Result<ReadCode, ApiError> {
-        if self.rights.code { Ok(ReadCode(self)) } else { Err(ApiError::no_repo(self.caller.is_anonymous())) }
+    /// As if the repository were not there.
+    pub(crate) fn into_files(self) -> Result<ReadFiles, ApiError> {
+        if self.rights.code { Ok(ReadFiles(self)) } else { Err(ApiError::no_repo(self.caller.is_anonymous())) }
     }
 
     /// The same, if the caller may change it.
     ///
     /// # Errors
     /// 401 when anonymous, 403 with the missing right otherwise.
-    pub(crate) fn into_write(self) -> Result<WriteSpace, ApiError> {
-        let Self { space, caller, rights } = self;
+    pub(crate) fn into_write(self) -> Result<WriteRepo, ApiError> {
+        let Self { repo, caller, rights } = self;
         let user = caller.into_user()?;
-        if rights.read_token_only {
-            return Err(ApiError::read_token());
+        if rights.write {
+            return Ok(WriteRepo { repo, user, rights });
         }
-        if !rights.write {
-            let message = format!("Only {} and site admins may do this with {}", space.name.owner(), space.name);
-            return Err(ApiError::forbidden(message));
-        }
-        Ok(WriteSpace { space, user })
+        Err(refusal(&repo, &user, rights, "change"))
+    }
+
+    /// The same, if the caller may delete it, move it and change who may see it.
+    ///
+    /// # Errors
+    /// 401 when anonymous, 403 with the missing right otherwise.
+    pub(crate) fn into_own(self) -> Result<WriteRepo, ApiError> {
+        let to = self.into_write()?;
+        if to.rights.own { Ok(to) } else { Err(refusal(&to.repo, &to.user, to.rights, "administer")) }
+    }
+}
+
+fn refusal(repo: &Repo, user: &User, rights: Rights, what: &str) -> ApiError {
+    use spaceport_core::account::TokenRole;
+    if !rights.token_lacks_write {
+        let (owner, name) = (repo.name.owner(), &repo.name);
+        return ApiError::forbidden(format!(
+            "Your account {} has no right to {what} {name}; ask {owner}",
+            user.account().name
+        ));
+    }
+    match user.viewer.token.role {
+        TokenRole::FineGrained => ApiError::token_lacks(&format!("the permission 'repo.write' for {}", repo.name)),
+        TokenRole::Read | TokenRole::Write => ApiError::read_token(),
+    }
+}
+
+async fn space_of(state: &ApiState, read: ReadRepo) -> Result<ReadSpace, ApiError> {
+    let ReadRepo { repo, caller, rights } = read;
+    let space = state.store.space_by_id(repo.id.into()).await?;
+    let space = space.filter(|space| space.desired.run != DesiredRun::Deleting);
+    let space = space.ok_or_else(|| ApiError::no_repo(caller.is_anonymous()))?;
+    Ok(ReadSpace { space, repo, caller, rights })
+}
+
+/// Finds a Space the caller may see.
+///
+/// # Errors
+/// As [`find_repo`].
+pub(crate) async fn find_space(state: &ApiState, name: &RepoName, caller: Caller) -> Result<ReadSpace, ApiError> {
+    let asked = Uri::default();
+    let read = find_repo(state, RepoKind::Space, name.owner(), name.name(), caller, &asked).await?;
+    space_of(state, read).await
+}
+
+impl ReadSpace {
+    /// The same, if the caller may change it.
+    ///
+    /// # Errors
+    /// 401 when anonymous, 403 with the missing right otherwise.
+    pub(crate) fn into_write(self) -> Result<WriteSpace, ApiError> {
+        let Self { space, repo, caller, rights } = self;
+        let to = ReadRepo { repo, caller, rights }.into_write()?;
+        Ok(WriteSpace { space, user: to.user })
+    }
+}
+
+impl FromRequestParts<ApiState> for ReadRepo {
+    type Rejection = ApiError;
+
+    /// The path has `owner` and `name`, and `kind` unless it is a Space's.
+    async fn from_request_parts(parts: &mut Parts, state: &ApiState) -> Result<Self, ApiError> {
+        let caller = Caller::of(parts, state).await?;
+        let path = Path::<HashMap<String, String>>::from_request_parts(parts, state).await;
+        let Ok(Path(path)) = path else { return Err(ApiError::no_repo(caller.is_anonymous())) };
+        let part = |name: &str| path.get(name).map_or("", String::as_str);
+        let kind = match path.get("kind") {
+            Some(segment) => {
+                RepoKind::from_segment(segment).ok_or_else(|| ApiError::not_found("There is nothing at this path"))?
+            }
+            None => RepoKind::Space,
+        };
+        find_repo(state, kind, part("owner"), part("name"), caller, &parts.uri).await
+    }
+}
+
+impl FromRequestParts<ApiState> for ReadFiles {
+    type Rejection = ApiError;
+    async fn from_request_parts(parts: &mut Parts, state: &ApiState) -> Result<Self, ApiError> {
+        ReadRepo::from_request_parts(parts, state).await?.into_files()
+    }
+}
+
+impl FromRequestParts<ApiState> for WriteRepo {
+    type Rejection = ApiError;
+    async fn from_request_parts(parts: &mut Parts, state: &ApiState) -> Result<Self, ApiError> {
+        ReadRepo::from_request_parts(parts, state).await?.into_write()
     }
 }
 
 impl FromRequestParts<ApiState> for ReadSpace {
     type Rejection = ApiError;
     async fn from_request_parts(parts: &mut Parts, state: &ApiState) -> Result<Self, ApiError> {
-        let caller = Caller::of(parts, state).await?;
-        let path = Path::<HashMap<String, String>>::from_request_parts(parts, state).await;
-        let Ok(Path(path)) = path else { return Err(ApiError::no_repo(caller.is_anonymous())) };
-        let part = |name: &str| path.get(name).map_or("", String::as_str);
-        find_space(state, part("owner"), part("name"), caller).await
+        space_of(state, ReadRepo::from_request_parts(parts, state).await?).await
     }
 }
 
 impl FromRequestParts<ApiState> for ReadCode {
     type Rejection = ApiError;
     async fn from_request_parts(parts: &mut Parts, state: &ApiState) -> Result<Self, ApiError> {
-        ReadSpace::from_request_parts(parts, state).await?.into_code()
+        let ReadFiles(read) = ReadFiles::from_request_parts(parts, state).await?;
+        Ok(Self(space_of(state, read).await?))
     }
 }
 
@@ -144,5 +237,22 @@ impl FromRequestParts<ApiState> for WriteSpace {
     type Rejection = ApiError;
     async fn from_request_parts(parts: &mut Parts, state: &ApiState) -> Result<Self, ApiError> {
         ReadSpace::from_request_parts(parts, state).await?.into_write()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::renamed;
+
+    #[test]
+    fn a_redirect_keeps_the_rest_of_the_path() {
+        let to = "bob/new".parse().unwrap();
+        let of = |asked: &str| renamed(&asked.parse().unwrap(), "alice", "old", &to);
+        assert_eq!(
+            of("/api/models/alice/old/tree/main?recursive=true"),
+            "/api/models/bob/new/tree/main?recursive=true"
+        );
+        assert_eq!(of("/datasets/alice/old.git/info/refs?service=x"), "/datasets/bob/new.git/info/refs?service=x");
+        assert_eq!(of("/alice/old/resolve/main/a%20b"), "/bob/new/resolve/main/a%20b");
     }
 }

@@ -27,7 +27,7 @@ pub(crate) async fn record(
     let entry = AuditEntry {
         id: id.to_string().to_ascii_lowercase(),
         at: at.as_millis(),
-        actor: user.account.name.clone(),
+        actor: user.account().name.clone(),
         origin: user.origin.clone(),
         action: action.to_owned(),
         subject: subject.to_owned(),

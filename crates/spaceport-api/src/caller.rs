@@ -11,7 +11,8 @@ use axum::http::request::Parts;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use spaceport_core::account::{Account, Token, TokenRole};
+use spaceport_core::access::Viewer;
+use spaceport_core::account::{Account, TokenRole};
 
 use crate::error::ApiError;
 use crate::state::ApiState;
@@ -19,24 +20,22 @@ use crate::state::ApiState;
 /// Anyone.
 #[derive(Debug, Clone)]
 pub struct Caller {
-    /// The account and the token it came with; `None` is anonymous.
-    pub user: Option<(Account, Token)>,
+    /// Who it is; `None` is anonymous.
+    pub viewer: Option<Viewer>,
     /// The peer's address, for the audit.
     pub origin: String,
 }
 
-/// Somebody with a valid token.
+/// Somebody who was recognised.
 #[derive(Debug, Clone)]
 pub struct User {
-    /// The account.
-    pub account: Account,
-    /// The token it came with.
-    pub token: Token,
+    /// Who it is.
+    pub viewer: Viewer,
     /// The peer's address, for the audit.
     pub origin: String,
 }
 
-/// Somebody whose token may write.
+/// Somebody whose token may write in general: what it may write is decided where it is known.
 #[derive(Debug, Clone)]
 pub struct Writer(pub User);
 
@@ -49,22 +48,23 @@ impl Caller {
     pub(crate) async fn of(parts: &Parts, state: &ApiState) -> Result<Self, ApiError> {
         let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>();
         let origin = peer.map_or_else(|| "local".to_owned(), |peer| peer.0.ip().to_string());
-        let Some(header) = parts.headers.get(AUTHORIZATION) else { return Ok(Self { user: None, origin }) };
+        let Some(header) = parts.headers.get(AUTHORIZATION) else { return Ok(Self { viewer: None, origin }) };
         let token = header.to_str().ok().and_then(token_of).ok_or_else(ApiError::invalid_credentials)?;
         let (token, account) = state.store.token_account(&token).await?.ok_or_else(ApiError::invalid_credentials)?;
-        Ok(Self { user: Some((account, token)), origin })
+        let orgs = state.store.roles_of(account.id).await?;
+        Ok(Self { viewer: Some(Viewer { account, token, orgs }), origin })
     }
 
     /// The account.
     #[must_use]
     pub fn account(&self) -> Option<&Account> {
-        self.user.as_ref().map(|(account, _)| account)
+        self.viewer.as_ref().map(|viewer| &viewer.account)
     }
 
     /// Whether nobody said who they are.
     #[must_use]
     pub fn is_anonymous(&self) -> bool {
-        self.user.is_none()
+        self.viewer.is_none()
     }
 
     /// Somebody, or a 401.
@@ -72,21 +72,44 @@ impl Caller {
     /// # Errors
     /// When the caller is anonymous.
     pub fn into_user(self) -> Result<User, ApiError> {
-        let Self { user, origin } = self;
-        let (account, token) = user.ok_or_else(ApiError::sign_in)?;
-        Ok(User { account, token, origin })
+        let Self { viewer, origin } = self;
+        Ok(User { viewer: viewer.ok_or_else(ApiError::sign_in)?, origin })
+    }
+}
+
+impl From<User> for Caller {
+    fn from(user: User) -> Self {
+        Self { viewer: Some(user.viewer), origin: user.origin }
     }
 }
 
 impl User {
-    /// The same, if the token may write.
+    /// The account.
+    #[must_use]
+    pub fn account(&self) -> &Account {
+        &self.viewer.account
+    }
+
+    /// The same, if the token may write anything at all.
     ///
     /// # Errors
     /// 403 when it may only read.
     pub fn into_writer(self) -> Result<Writer, ApiError> {
-        match self.token.role {
+        match self.viewer.token.role {
             TokenRole::Read => Err(ApiError::read_token()),
-            TokenRole::Write => Ok(Writer(self)),
+            TokenRole::Write | TokenRole::FineGrained => Ok(Writer(self)),
+        }
+    }
+
+    /// The same, if the token may do everything its account may.
+    ///
+    /// # Errors
+    /// 403 when it may only read, or only what its scopes say.
+    pub fn into_full_writer(self) -> Result<Self, ApiError> {
+        match self.viewer.token.role {
+            TokenRole::Read => Err(ApiError::read_token()),
+            TokenRole::FineGrained => Err(ApiError::token_lacks("the role 'write'")),
+            TokenRole::Write => Ok(self),
         }
     }
 }
@@ -131,10 +154,10 @@ impl FromRequestParts<ApiState> for Admin {
     type Rejection = ApiError;
     async fn from_request_parts(parts: &mut Parts, state: &ApiState) -> Result<Self, ApiError> {
         let user = Caller::of(parts, state).await?.into_user()?;
-        if !user.account.is_admin {
+        if !user.account().is_admin {
             return Err(ApiError::forbidden("Only site admins may do this"));
         }
-        Ok(Self(user.into_writer()?.0))
+        Ok(Self(user.into_full_writer()?))
     }
 }
 

@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use axum::Json;
-use axum::http::header::{HeaderName, WWW_AUTHENTICATE};
+use axum::http::header::{HeaderName, LOCATION, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
@@ -47,6 +47,8 @@ pub struct ApiError {
     cause: Option<Box<dyn std::error::Error + Send + Sync>>,
     /// git asks for a password only when it is told so.
     challenge: bool,
+    /// Where to look instead.
+    location: Option<String>,
 }
 
 /// What the outermost layer needs to log a failure once, with the id of the request.
@@ -57,7 +59,15 @@ pub(crate) struct Failure {
 
 impl ApiError {
     fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
-        Self { status, code, message: message.into(), fields: Map::new(), cause: None, challenge: false }
+        Self {
+            status,
+            code,
+            message: message.into(),
+            fields: Map::new(),
+            cause: None,
+            challenge: false,
+            location: None,
+        }
     }
 
     /// The request is wrong: what, and what would be right.
@@ -104,6 +114,33 @@ impl ApiError {
     #[must_use]
     pub fn read_token() -> Self {
         Self::forbidden("This token may only read; use a token with the role 'write'")
+    }
+
+    /// The right is there, the token lacks a part of it.
+    #[must_use]
+    pub fn token_lacks(what: &str) -> Self {
+        Self::forbidden(format!("This token does not have {what}; use one that has it"))
+    }
+
+    /// The repository has another name now; the Hub's clients follow and keep their token.
+    #[must_use]
+    pub fn moved(location: impl Into<String>) -> Self {
+        let location = location.into();
+        let error = Self::new(StatusCode::TEMPORARY_REDIRECT, "RepoMoved", format!("The repository is at {location}"));
+        Self { location: Some(location), ..error }
+    }
+
+    /// The path does not exist in the commit.
+    #[must_use]
+    pub fn no_entry(path: &str) -> Self {
+        let message = format!("Entry not found: {}", clip(path));
+        Self::new(StatusCode::NOT_FOUND, "EntryNotFound", message)
+    }
+
+    /// The branch is not where the caller thinks it is.
+    #[must_use]
+    pub fn stale(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::PRECONDITION_FAILED, "PreconditionFailed", message)
     }
 
     /// No such repository, or none the caller may see: the same answer for both. An anonymous
@@ -224,7 +261,7 @@ impl From<GitError> for ApiError {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let Self { status, code, message, mut fields, cause, challenge } = self;
+        let Self { status, code, message, mut fields, cause, challenge, location } = self;
         fields.insert("error".to_owned(), json!(message));
         let mut response = (status, Json(Value::Object(fields))).into_response();
         let headers = response.headers_mut();
@@ -232,6 +269,9 @@ impl IntoResponse for ApiError {
         headers.insert(X_ERROR_MESSAGE, header_text(&message));
         if challenge {
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"Spaceport\", charset=\"UTF-8\""));
+        }
+        if let Some(location) = location.and_then(|location| HeaderValue::from_str(&location).ok()) {
+            headers.insert(LOCATION, location);
         }
         if let Some(cause) = cause {
             response.extensions_mut().insert(Failure { cause: chain(cause.as_ref()).into() });

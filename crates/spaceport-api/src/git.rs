@@ -12,18 +12,15 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures::{Stream, StreamExt};
-use serde_json::json;
 
-use spaceport_core::CommitSha;
-use spaceport_core::space::Space;
+use spaceport_core::{Repo, RepoKind};
 use spaceport_git::{BodyEncoding, GitError, PushMessages, PushReport, Request as GitRequest, Service};
 
-use crate::access::{ReadSpace, find_space};
-use crate::audit;
+use crate::access::{ReadFiles, find_repo};
 use crate::caller::{Caller, User};
 use crate::error::ApiError;
 use crate::extract::Params;
-use crate::spaces::settled;
+use crate::repos::record::record_head;
 use crate::state::ApiState;
 
 /// Git looks at the body of a refusal; it prints it when it is plain text.
@@ -54,9 +51,9 @@ impl IntoResponse for GitRefusal {
     }
 }
 
-/// A Space the caller may use with a service.
+/// A repository the caller may use with a service.
 struct Target {
-    space: Space,
+    repo: Repo,
     /// For a push.
     user: Option<User>,
 }
@@ -70,19 +67,27 @@ async fn target(state: &ApiState, request: Request, service: Service) -> Result<
     let part = |name: &str| path.get(name).map_or("", String::as_str);
     let name = part("name");
     let name = name.strip_suffix(".git").unwrap_or(name);
-    let read: ReadSpace = find_space(state, part("owner"), name, caller).await?;
+    let kind = git_kind(parts.uri.path());
+    let read = find_repo(state, kind, part("owner"), name, caller, &parts.uri).await?;
+    // What the caller may not see stays unseen, whatever the service.
+    let ReadFiles(read) = read.into_files()?;
     let target = match service {
-        Service::UploadPack => Target { space: read.into_code()?.0.space, user: None },
+        Service::UploadPack => Target { repo: read.repo, user: None },
         Service::ReceivePack => {
-            // What the caller may not see stays unseen, whatever the service.
-            let to = read.into_code()?.0.into_write()?;
-            Target { space: to.space, user: Some(to.user) }
+            let to = read.into_write()?;
+            Target { repo: to.repo, user: Some(to.user) }
         }
     };
     Ok((target, Request::from_parts(parts, body)))
 }
 
-/// `GET /spaces/{owner}/{name}/info/refs?service=…`.
+/// Models are at the root, the others below the name of their kind. No account has such a name.
+pub(crate) fn git_kind(path: &str) -> RepoKind {
+    let first = path.trim_start_matches('/').split('/').next().unwrap_or("");
+    RepoKind::from_segment(first).unwrap_or(RepoKind::Model)
+}
+
+/// `GET /{prefix}{owner}/{name}/info/refs?service=…`.
 pub async fn get_refs(State(state): State<ApiState>, params: Params, request: Request) -> Result<Response, GitRefusal> {
     let service = params
         .get("service")
@@ -90,29 +95,29 @@ pub async fn get_refs(State(state): State<ApiState>, params: Params, request: Re
         .ok_or_else(|| ApiError::forbidden("Only the smart HTTP protocol is spoken here; use git 1.6.6 or newer"))?;
     let (target, request) = target(&state, request, service).await?;
     let protocol = text(request.headers(), "git-protocol");
-    let refs = state.repositories.advertise(target.space.id, service, protocol.as_deref()).await?;
+    let refs = state.repositories.advertise(target.repo.id.into(), service, protocol.as_deref()).await?;
     Ok(answer(&service.advertisement_type(), Body::from(refs)))
 }
 
-/// `POST /spaces/{owner}/{name}/git-upload-pack`: clone and fetch.
+/// `POST /{prefix}{owner}/{name}/git-upload-pack`: clone and fetch.
 pub async fn upload_pack(State(state): State<ApiState>, request: Request) -> Result<Response, GitRefusal> {
     let service = Service::UploadPack;
     let (target, request) = target(&state, request, service).await?;
-    let output = state.repositories.upload_pack(target.space.id, git_request(request)?).await?;
+    let output = state.repositories.upload_pack(target.repo.id.into(), git_request(request)?).await?;
     Ok(answer(&service.result_type(), Body::from_stream(output.map(|chunk| chunk.map_err(io::Error::other)))))
 }
 
-/// `POST /spaces/{owner}/{name}/git-receive-pack`: a push.
+/// `POST /{prefix}{owner}/{name}/git-receive-pack`: a push.
 pub async fn receive_pack(State(state): State<ApiState>, request: Request) -> Result<Response, GitRefusal> {
     let service = Service::ReceivePack;
     let (target, request) = target(&state, request, service).await?;
-    let Target { space, user: Some(user) } = target else { return Err(ApiError::sign_in().into()) };
-    let messages = messages(&state, &space);
-    let push = state.repositories.receive_pack(space.id, git_request(request)?, &messages)?;
+    let Target { repo, user: Some(user) } = target else { return Err(ApiError::sign_in().into()) };
+    let messages = messages(&state, &repo).await?;
+    let push = state.repositories.receive_pack(repo.id.into(), git_request(request)?, &messages)?;
     // A task of its own: the push counts even when the client leaves after its last byte.
     let recorded = state.lifetime.detach({
         let state = state.clone();
-        async move { pushed(&state, &space, &user, push.done.await).await }
+        async move { pushed(&state, &repo, &user, push.done.await).await }
     });
     // A push that fails before git says anything gets a proper answer.
     let mut output = push.output.started().await?;
@@ -128,49 +133,33 @@ pub async fn receive_pack(State(state): State<ApiState>, request: Request) -> Re
 }
 
 /// Records what a push changed.
-async fn pushed(state: &ApiState, space: &Space, user: &User, report: Result<PushReport, GitError>) {
+async fn pushed(state: &ApiState, repo: &Repo, user: &User, report: Result<PushReport, GitError>) {
     let report = match report {
         Ok(report) => report,
         Err(error) => {
-            tracing::info!(space.name = %space.name, %error, "a push did not go through");
+            tracing::info!(repo = %repo.path(), %error, "a push did not go through");
             return;
         }
     };
-    let Some(head) = report.main().cloned() else { return };
-    match record(state, space, user, head).await {
-        Ok(()) => tracing::info!(space.name = %space.name, "a push moved main"),
+    let Some(head) = report.main() else { return };
+    match record_head(state, repo, user, head, "repo.push").await {
+        Ok(_) => tracing::info!(repo = %repo.path(), "a push moved main"),
         Err(error) => {
-            tracing::error!(space.name = %space.name, ?error, "a push could not be recorded; the next push will be");
+            tracing::error!(repo = %repo.path(), ?error, "a push could not be recorded; the next push will be");
         }
     }
 }
 
-async fn record(state: &ApiState, space: &Space, user: &User, pushed: CommitSha) -> Result<(), ApiError> {
-    let now = state.control.clock().now();
-    let changes = state.control.changes();
-    // What main points to now, and not what this push made it: two pushes may end in any order,
-    // and one may move it between the look and the record.
-    let (head, changed) = loop {
-        let head = state.repositories.head(space.id, "main").await?.unwrap_or_else(|| pushed.clone());
-        let changed = state.store.space_change(space.id, now, |desired| desired.head = Some(head.clone())).await?;
-        if state.repositories.head(space.id, "main").await?.is_none_or(|now| now == head) {
-            break (head, changed);
-        }
-    };
-    state.control.activate(space.id);
-    audit::record(state, user, "space.push", &space.name.to_string(), json!({"head": head})).await?;
-    // Whoever waits for the app after a push must not be told the stage of the commit before.
-    let Some(changed) = changed.filter(|changed| changed.desired.head != space.desired.head) else { return Ok(()) };
-    let (stage, diagnosis) = (changed.stage, changed.diagnosis.clone());
-    let follows = |now: &Space| now.stage != stage || now.diagnosis != diagnosis;
-    settled(state, changed, changes, follows).await.map(drop)
-}
-
 /// What the person who pushes reads in the terminal.
-fn messages(state: &ApiState, space: &Space) -> PushMessages {
+async fn messages(state: &ApiState, repo: &Repo) -> Result<PushMessages, ApiError> {
     let hub = &state.site.hub_url;
+    let space = match repo.kind {
+        RepoKind::Space => state.store.space_by_id(repo.id.into()).await?,
+        RepoKind::Model | RepoKind::Dataset => None,
+    };
+    let Some(space) = space else { return Ok(PushMessages::default()) };
     let app = state.site.host(space.subdomain.as_str());
-    PushMessages {
+    Ok(PushMessages {
         main: vec![
             String::new(),
             format!("Spaceport builds {} now.", space.name),
@@ -180,7 +169,7 @@ fn messages(state: &ApiState, space: &Space) -> PushMessages {
             String::new(),
         ],
         other: vec![format!("Only 'main' is built; {app} stays as it is.")],
-    }
+    })
 }
 
 fn git_request(

@@ -5,21 +5,16 @@ pub mod create;
 pub mod delete;
 pub mod info;
 pub mod list;
+pub(crate) mod record;
 pub mod settings;
+
+use spaceport_core::RepoKind;
 
 use crate::error::ApiError;
 
 /// What `type` says; absent means a model, as on the Hub.
-pub(crate) fn only_spaces(kind: Option<&str>) -> Result<(), ApiError> {
-    match kind {
-        Some("space") => Ok(()),
-        None | Some("model" | "dataset" | "kernel") => Err(ApiError::bad_request(format!(
-            "This server hosts Spaces only, not repositories of type {:?}: send \"type\": \"space\"",
-            kind.unwrap_or("model")
-        ))),
-        Some(other) => Err(ApiError::bad_request(format!(
-            "'type' cannot be {:?}; the only type this server hosts is \"space\"",
-            crate::error::clip(other)
-        ))),
-    }
+pub(crate) fn kind(text: Option<&str>) -> Result<RepoKind, ApiError> {
+    text.map_or(Ok(RepoKind::Model), |text| {
+        text.parse().map_err(|error: spaceport_core::repo::UnknownKind| ApiError::bad_request(error.to_string()))
+    })
 }

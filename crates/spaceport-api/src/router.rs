@@ -19,6 +19,8 @@ use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use spaceport_core::RepoKind;
+
 use crate::envelope::{X_REQUEST_ID, envelop};
 use crate::error::{ApiError, X_ERROR_CODE, X_ERROR_MESSAGE};
 use crate::state::ApiState;
@@ -31,13 +33,13 @@ const PREFLIGHT_AGE: Duration = Duration::from_secs(24 * 60 * 60);
 #[openapi(
     info(
         title = "Spaceport",
-        description = "The Hub's API for Spaces, and what Spaceport adds to it in the same style. \
+        description = "The Hub's API for models, data sets and Spaces, and what Spaceport adds to it in the same style. \
             Errors are `{\"error\": …}` with the headers `X-Error-Code`, `X-Error-Message` and `X-Request-Id`."
     ),
     tags(
         (name = "site", description = "The server itself"),
         (name = "account", description = "The caller"),
-        (name = "repositories", description = "Spaces as repositories"),
+        (name = "repositories", description = "Models, data sets and Spaces"),
         (name = "spaces", description = "How a Space runs"),
         (name = "settings", description = "Variables and secrets"),
         (name = "builds", description = "Builds, releases and attempts"),
@@ -59,17 +61,25 @@ pub fn router(state: ApiState) -> Router {
         .merge(api)
         .route("/api/openapi.json", get(openapi))
         .route("/api/telemetry/{*topic}", any(unasked::ignore_telemetry))
-        // A slash in a revision may also arrive as it is.
-        .route("/api/spaces/{owner}/{name}/revision/{*revision}", get(repos::info::get_space_revision))
-        .route("/api/spaces/{name}", get(repos::info::no_such_repo))
-        .route("/spaces/{owner}/{name}/info/refs", get(git::get_refs))
-        .route("/spaces/{owner}/{name}/git-upload-pack", post(git::upload_pack))
-        .route("/spaces/{owner}/{name}/git-receive-pack", post(git::receive_pack))
+        .merge(git_routes())
         .fallback(elsewhere)
         .method_not_allowed_fallback(|| async { ApiError::method_not_allowed() })
         .layer(cors())
         .layer(axum::middleware::from_fn(envelop))
         .with_state(state)
+}
+
+/// Git is below the page of a repository, as on the Hub.
+fn git_routes() -> Router<ApiState> {
+    let mut router = Router::new();
+    for kind in RepoKind::ALL {
+        let at = |path: &str| format!("/{}{{owner}}/{{name}}/{path}", kind.prefix());
+        router = router
+            .route(&at("info/refs"), get(git::get_refs))
+            .route(&at("git-upload-pack"), post(git::upload_pack))
+            .route(&at("git-receive-pack"), post(git::receive_pack));
+    }
+    router
 }
 
 /// The description of the API.
@@ -97,10 +107,14 @@ fn documented() -> (Router<ApiState>, utoipa::openapi::OpenApi) {
         .routes(routes!(account::tokens::delete_own_token))
         .routes(routes!(repos::create::create_repo))
         .routes(routes!(repos::delete::delete_repo))
+        .routes(routes!(repos::list::list_models))
+        .routes(routes!(repos::list::list_datasets))
         .routes(routes!(repos::list::list_spaces))
         .routes(routes!(spaces::hardware::list_hardware))
         .routes(routes!(repos::info::get_space_by_subdomain))
         .routes(routes!(repos::info::get_space))
+        .routes(routes!(repos::info::get_repo))
+        .routes(routes!(repos::info::get_revision))
         .routes(routes!(repos::settings::update_settings))
         .routes(routes!(repos::auth_check::check_read))
         .routes(routes!(repos::auth_check::check_write))
@@ -140,19 +154,35 @@ fn documented() -> (Router<ApiState>, utoipa::openapi::OpenApi) {
     let security = Some(vec![utoipa::openapi::SecurityRequirement::new("token", Vec::<String>::new())]);
     // With `expand` an answer has only the fields asked for; of the runtime, clients may rely on
     // what the Hub promises.
-    let promised: [(&str, &[&str]); 2] = [("SpaceInfo", &["_id", "id"]), ("SpaceRuntime", &["stage", "hardware"])];
+    let promised: [(&str, &[&str]); 3] =
+        [("RepoInfo", &["_id", "id"]), ("SpaceInfo", &[]), ("SpaceRuntime", &["stage", "hardware"])];
     for (name, fields) in promised {
-        if let Some(RefOr::T(Schema::Object(object))) = components.schemas.get_mut(name) {
-            object.required = fields.iter().map(|field| (*field).to_owned()).collect();
+        let required = || fields.iter().map(|field| (*field).to_owned()).collect();
+        match components.schemas.get_mut(name) {
+            Some(RefOr::T(Schema::Object(object))) => object.required = required(),
+            Some(RefOr::T(Schema::AllOf(parts))) => {
+                for part in &mut parts.items {
+                    if let RefOr::T(Schema::Object(object)) = part {
+                        object.required = required();
+                    }
+                }
+            }
+            _ => {}
         }
     }
     document.security = security;
+    // In OpenAPI a parameter that may hold slashes looks like any other.
+    let paths = std::mem::take(&mut document.paths.paths);
+    document.paths.paths = paths.into_iter().map(|(path, item)| (path.replace("{*", "{"), item)).collect();
     (router, document)
 }
 
 /// Pages for browsers below every other path; the API's own format below `/api/`.
 async fn elsewhere(request: Request) -> Response {
     let path = request.uri().path();
+    if names_one_part(path) {
+        return ApiError::no_repo(!request.headers().contains_key(AUTHORIZATION)).into_response();
+    }
     if path == "/api" || path.starts_with("/api/") {
         return ApiError::not_found("There is nothing at this path").into_response();
     }
@@ -163,6 +193,38 @@ async fn elsewhere(request: Request) -> Response {
         return ApiError::not_found("There is no such file").into_response();
     }
     web::get_page(request.uri().clone()).await
+}
+
+/// Whether the path asks for a repository without an owner, such as `gpt2`: a path that fits no route,
+/// and for which clients expect the answer of a missing repository.
+fn names_one_part(path: &str) -> bool {
+    const BELOW: [&str; 16] = [
+        "auth-check",
+        "branch",
+        "commit",
+        "commits",
+        "discussions",
+        "duplicate",
+        "like",
+        "likers",
+        "paths-info",
+        "preupload",
+        "refs",
+        "resolve",
+        "revision",
+        "settings",
+        "tag",
+        "tree",
+    ];
+    let Some(rest) = path.strip_prefix("/api/") else {
+        let mut parts = path.trim_start_matches('/').split('/');
+        return parts.nth(1).is_some_and(|second| matches!(second, "resolve" | "raw")) && parts.next().is_some();
+    };
+    let mut parts = rest.split('/');
+    let kind = parts.next().and_then(RepoKind::from_segment);
+    kind.is_some()
+        && parts.next().is_some_and(|name| !name.is_empty())
+        && parts.next().is_none_or(|below| BELOW.contains(&below))
 }
 
 /// Any origin may read, and none with the browser's own credentials: a token is needed for what

@@ -2,10 +2,24 @@
 //! them.
 
 pub mod build;
+pub mod repo;
 pub mod runtime;
 pub mod space;
 
 use utoipa::IntoParams;
+
+/// The repository of a path.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Path)]
+#[expect(dead_code, reason = "describes the path in the OpenAPI document; the extractors read it")]
+pub struct RepoPath {
+    /// `models`, `datasets` or `spaces`.
+    kind: String,
+    /// The account it belongs to.
+    owner: String,
+    /// Its name.
+    name: String,
+}
 
 /// The Space of a path.
 #[derive(IntoParams)]

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use spaceport_core::space::{BuildState, DesiredRun};
-use spaceport_core::{BuildId, SpaceId};
+use spaceport_core::{BuildId, RepoKind, SpaceId};
 use tokio_util::sync::CancellationToken;
 
 use crate::engine::chain;
@@ -37,6 +37,10 @@ pub async fn run(parts: Parts, stop: CancellationToken) {
         if let Err(error) = take_up_pushes(&parts).await {
             let text = chain(&error);
             tracing::warn!(error = text, "repositories could not be compared with the database: {text}");
+        }
+        if let Err(error) = crate::index::catch_up(&parts.store, &parts.repositories).await {
+            let text = chain(&error);
+            tracing::warn!(error = text, "repositories could not be indexed: {text}");
         }
         tokio::select! {
             () = stop.cancelled() => return,
@@ -138,10 +142,20 @@ fn remove_folders(
 
 /// Records heads of `main` that differ from the desired ones.
 async fn take_up_pushes(parts: &Parts) -> Result<(), WorkError> {
-    for id in parts.store.space_ids().await? {
-        if !parts.repositories.exists(id) {
+    for id in parts.store.repo_ids().await? {
+        if !parts.repositories.exists(id.into()) {
             continue;
         }
+        let Some(repo) = parts.store.repo_by_id(id).await? else { continue };
+        if repo.kind != RepoKind::Space {
+            if let Some(head) = parts.repositories.head(id.into(), "main").await?
+                && parts.store.repo_set_head(id, &head, parts.control.clock().now()).await?
+            {
+                tracing::info!(repo = %repo.path(), "took up a push that was not recorded");
+            }
+            continue;
+        }
+        let id = SpaceId::from(id);
         // The row is read first and written by compare-and-set: a push that comes in between wins.
         let Some(space) = parts.store.space_by_id(id).await? else { continue };
         let Some(head) = parts.repositories.head(id, "main").await? else { continue };
@@ -161,11 +175,11 @@ async fn take_up_pushes(parts: &Parts) -> Result<(), WorkError> {
 
 /// Packs every repository, one after the other.
 async fn maintain(parts: &Parts) {
-    let Ok(ids) = parts.store.space_ids().await else { return };
+    let Ok(ids) = parts.store.repo_ids().await else { return };
     for id in ids {
-        if let Err(error) = parts.repositories.maintain(id).await {
+        if let Err(error) = parts.repositories.maintain(id.into()).await {
             let text = chain(&error);
-            tracing::warn!(space.id = %id, error = text, "a repository could not be packed: {text}");
+            tracing::warn!(repo.id = %id, error = text, "a repository could not be packed: {text}");
         }
     }
 }

@@ -10,6 +10,7 @@ pub mod engine;
 mod environment;
 pub mod garbage;
 pub mod handle;
+pub mod index;
 mod inspect;
 pub mod logs;
 mod probe;

@@ -30,7 +30,14 @@ const TOKENS_AFTER: Duration = Duration::from_secs(30);
 pub struct Routes {
     file: PathBuf,
     table: watch::Sender<Arc<RouteTable>>,
-    admins: Mutex<HashSet<AccountId>>,
+    people: Mutex<People>,
+}
+
+/// Who may see what is private.
+#[derive(Debug, Default)]
+struct People {
+    admins: HashSet<AccountId>,
+    members: HashMap<AccountId, Vec<AccountId>>,
 }
 
 impl Routes {
@@ -39,7 +46,7 @@ impl Routes {
     #[must_use]
     pub fn load(file: PathBuf) -> Self {
         let table = read(&file);
-        Self { file, table: watch::Sender::new(Arc::new(table)), admins: Mutex::default() }
+        Self { file, table: watch::Sender::new(Arc::new(table)), people: Mutex::default() }
     }
 
     /// For the proxy.
@@ -104,8 +111,10 @@ impl Routes {
         match space.visibility {
             Visibility::Public | Visibility::Protected => Access::Public,
             Visibility::Private => {
-                let mut members = self.admins.lock().unwrap_or_else(PoisonError::into_inner).clone();
+                let people = self.people.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut members = people.admins.clone();
                 members.insert(space.owner);
+                members.extend(people.members.get(&space.owner).into_iter().flatten());
                 Access::Members(members)
             }
         }
@@ -118,7 +127,11 @@ impl Routes {
     pub async fn refresh(&self, store: &Store) -> Result<(), spaceport_store::StoreError> {
         let admins: HashSet<_> =
             store.accounts().await?.into_iter().filter(|account| account.is_admin).map(|account| account.id).collect();
-        *self.admins.lock().unwrap_or_else(PoisonError::into_inner) = admins;
+        let mut members: HashMap<AccountId, Vec<AccountId>> = HashMap::new();
+        for (org, user) in store.member_ids().await? {
+            members.entry(org).or_default().push(user);
+        }
+        *self.people.lock().unwrap_or_else(PoisonError::into_inner) = People { admins, members };
         self.set_tokens(store.token_hashes().await?);
         Ok(())
     }

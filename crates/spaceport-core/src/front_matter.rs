@@ -40,6 +40,31 @@ pub fn parse(readme: &[u8]) -> Result<SpaceConfig, Vec<ConfigError>> {
     fields::space_config(&block, &root)
 }
 
+/// The front matter of any repository's README as JSON, whatever its keys; `None` when there is none,
+/// or none that is a map.
+#[must_use]
+pub fn card(readme: &[u8]) -> Option<serde_json::Value> {
+    let block = block::find(readme).ok()?;
+    let root = yaml::read(&block).ok()?;
+    Some(root.to_json()).filter(serde_json::Value::is_object)
+}
+
+/// What is wrong with the front matter of a README that is not a Space's: it must be YAML, and a map.
+///
+/// # Errors
+/// The mistake. A README without front matter is fine.
+pub fn check_card(readme: &[u8]) -> Result<(), ConfigError> {
+    if !readme.starts_with(b"---") {
+        return Ok(());
+    }
+    let block = block::find(readme)?;
+    let root = yaml::read(&block)?;
+    if root.to_json().is_object() || root.to_json().is_null() {
+        return Ok(());
+    }
+    Err(root.place.error("", "the front matter must be a map of keys and values", "key: value"))
+}
+
 /// The error of a commit that has no `README.md` at all.
 #[must_use]
 pub fn no_readme() -> ConfigError {

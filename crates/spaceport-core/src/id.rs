@@ -88,9 +88,26 @@ ulid_id!(
     TokenId
 );
 ulid_id!(
-    /// A Space.
+    /// A repository: a model, a data set or a Space.
+    RepoId
+);
+ulid_id!(
+    /// A Space; the same value as its repository's id.
     SpaceId
 );
+
+impl From<SpaceId> for RepoId {
+    fn from(space: SpaceId) -> Self {
+        Self(space.0)
+    }
+}
+
+impl From<RepoId> for SpaceId {
+    /// Meant for repositories known to be Spaces.
+    fn from(repo: RepoId) -> Self {
+        Self(repo.0)
+    }
+}
 ulid_id!(
     /// One build of one revision.
     BuildId

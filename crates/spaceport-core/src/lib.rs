@@ -5,7 +5,9 @@
 //! or a database. Types of this crate are not wire types: API views and table rows are converted
 //! at their own border.
 
+pub mod access;
 pub mod account;
+pub mod card;
 pub mod config;
 pub mod diagnose;
 pub mod diagnosis;
@@ -15,6 +17,7 @@ pub mod id;
 pub mod name;
 pub mod plan;
 pub mod queue;
+pub mod repo;
 pub mod route;
 pub mod sdk;
 pub mod space;
@@ -23,8 +26,9 @@ pub mod time;
 
 pub use diagnosis::{Diagnosis, Reason};
 pub use hardware::{FlavorName, HardwareFlavor};
-pub use id::{AccountId, BuildId, CommitSha, Generation, ImageDigest, InstanceId, ReleaseId, SpaceId, TokenId};
+pub use id::{AccountId, BuildId, CommitSha, Generation, ImageDigest, InstanceId, ReleaseId, RepoId, SpaceId, TokenId};
 pub use name::{RepoName, Subdomain};
+pub use repo::{Repo, RepoKind};
 pub use sdk::Sdk;
 pub use stage::SpaceStage;
 pub use time::Timestamp;

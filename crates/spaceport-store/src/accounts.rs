@@ -5,11 +5,12 @@ use std::collections::HashMap;
 use sha2::{Digest, Sha256};
 use sqlx::FromRow;
 
-use spaceport_core::account::{Account, Token, TokenRole};
+use spaceport_core::account::{Account, Permission, Scopes, Token, TokenRole};
 use spaceport_core::{AccountId, Timestamp, TokenId};
 
-use crate::rows::text;
 use futures::TryFutureExt;
+
+use crate::rows::{json, text, to_json};
 
 use crate::{Store, StoreError, exists, run};
 
@@ -24,6 +25,8 @@ pub struct NewToken<'a> {
     pub name: &'a str,
     /// What it may do.
     pub role: TokenRole,
+    /// What a fine-grained one may do.
+    pub scopes: Scopes,
     /// The token itself; only its hash is kept.
     pub token: &'a str,
     /// Now.
@@ -31,9 +34,10 @@ pub struct NewToken<'a> {
 }
 
 #[derive(FromRow)]
-struct AccountRow {
+pub(crate) struct AccountRow {
     id: String,
     name: String,
+    kind: String,
     full_name: String,
     email: Option<String>,
     is_admin: bool,
@@ -41,10 +45,11 @@ struct AccountRow {
 }
 
 impl AccountRow {
-    fn into_account(self) -> Result<Account, StoreError> {
+    pub(crate) fn into_account(self) -> Result<Account, StoreError> {
         Ok(Account {
             id: text("accounts.id", &self.id)?,
             name: self.name,
+            kind: text("accounts.kind", &self.kind)?,
             full_name: self.full_name,
             email: self.email,
             is_admin: self.is_admin,
@@ -59,6 +64,8 @@ struct TokenRow {
     account_id: String,
     name: String,
     role: String,
+    scopes: String,
+    hash: String,
     hint: String,
     created_at: i64,
 }
@@ -70,6 +77,7 @@ impl TokenRow {
             account: text("tokens.account_id", &self.account_id)?,
             name: self.name,
             role: text("tokens.role", &self.role)?,
+            scopes: json("tokens.scopes", &self.scopes)?,
             hint: self.hint,
             created_at: Timestamp::from_millis(self.created_at),
         })
@@ -77,17 +85,17 @@ impl TokenRow {
 }
 
 const ACCOUNT_CREATE: &str = "INSERT INTO accounts (id, name, name_key, kind, full_name, email, is_admin, created_at) \
-     VALUES ($1, $2, $3, 'user', $4, $5, $6, $7)";
+     VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
 const ACCOUNT_BY_ID: &str = "SELECT * FROM accounts WHERE id = $1 AND disabled_at IS NULL";
 const ACCOUNT_BY_NAME: &str = "SELECT * FROM accounts WHERE name_key = $1 AND disabled_at IS NULL";
 const ACCOUNTS: &str = "SELECT * FROM accounts WHERE disabled_at IS NULL ORDER BY name_key";
 const ACCOUNT_DISABLE: &str = "UPDATE accounts SET disabled_at = $1 WHERE id = $2 AND disabled_at IS NULL";
 const TOKENS_OF_ACCOUNT_DELETE: &str = "DELETE FROM tokens WHERE account_id = $1";
-const TOKEN_CREATE: &str = "INSERT INTO tokens (id, account_id, name, role, hash, hint, created_at) \
-     VALUES ($1, $2, $3, $4, $5, $6, $7)";
+const TOKEN_CREATE: &str = "INSERT INTO tokens (id, account_id, name, role, scopes, hash, hint, created_at) \
+     VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
 const TOKEN_BY_HASH: &str = "SELECT * FROM tokens WHERE hash = $1";
 const TOKENS_OF: &str = "SELECT * FROM tokens WHERE account_id = $1 ORDER BY created_at, id";
-const TOKEN_HASHES: &str = "SELECT hash, account_id FROM tokens \
+const TOKEN_HASHES: &str = "SELECT * FROM tokens \
      WHERE account_id IN (SELECT id FROM accounts WHERE disabled_at IS NULL)";
 const TOKEN_DELETE: &str = "DELETE FROM tokens WHERE account_id = $1 AND name = $2";
 
@@ -98,7 +106,7 @@ pub fn token_hash(token: &str) -> String {
 }
 
 impl Store {
-    /// Adds a user.
+    /// Adds a user or an organization.
     ///
     /// # Errors
     /// [`StoreError::Exists`] when the name is taken, whatever its case.
@@ -107,6 +115,7 @@ impl Store {
             .bind(account.id.to_string())
             .bind(&account.name)
             .bind(account.name.to_ascii_lowercase())
+            .bind(account.kind.as_str())
             .bind(&account.full_name)
             .bind(&account.email)
             .bind(account.is_admin)
@@ -171,6 +180,7 @@ impl Store {
             .bind(new.account.to_string())
             .bind(new.name)
             .bind(new.role.as_str())
+            .bind(to_json(&new.scopes))
             .bind(token_hash(new.token))
             .bind(&hint)
             .bind(new.at.as_millis())
@@ -201,15 +211,23 @@ impl Store {
         .collect()
     }
 
-    /// Hash and account of every token: what the proxy needs to know a caller.
+    /// Hash and account of every token that may read all its account may: what the proxy needs to know
+    /// a caller.
     ///
     /// # Errors
     /// When the database fails.
     pub async fn token_hashes(&self) -> Result<HashMap<String, AccountId>, StoreError> {
-        run!(self, "token_hashes", db => sqlx::query_as::<_, (String, String)>(TOKEN_HASHES).fetch_all(db))?
-            .into_iter()
-            .map(|(hash, account)| Ok((hash, text("tokens.account_id", &account)?)))
-            .collect()
+        let rows = run!(self, "token_hashes", db => sqlx::query_as::<_, TokenRow>(TOKEN_HASHES).fetch_all(db))?;
+        let mut hashes = HashMap::with_capacity(rows.len());
+        for mut row in rows {
+            let hash = std::mem::take(&mut row.hash);
+            let token = row.into_token()?;
+            let reads = [Permission::ReadContent, Permission::Write];
+            if token.role != TokenRole::FineGrained || reads.iter().any(|read| token.scopes.global.contains(read)) {
+                hashes.insert(hash, token.account);
+            }
+        }
+        Ok(hashes)
     }
 
     /// Deletes a token; `false` when there is none of this name.

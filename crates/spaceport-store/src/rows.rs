@@ -30,6 +30,18 @@ pub(crate) fn to_json<T: Serialize>(value: &T) -> String {
     serde_json::to_string(value).expect("core values serialise to JSON")
 }
 
+/// A literal for `LIKE … ESCAPE '\'`, in lower case as `name_key` is.
+pub(crate) fn like(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for c in text.to_lowercase().chars() {
+        if matches!(c, '%' | '_' | '\\') {
+            escaped.push('\\');
+        }
+        escaped.push(c);
+    }
+    escaped
+}
+
 fn corrupt(what: &'static str, column: &str) -> StoreError {
     StoreError::Corrupt { what, text: column.chars().take(60).collect() }
 }

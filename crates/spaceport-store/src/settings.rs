@@ -51,8 +51,7 @@ const SECRET_SET: &str = "INSERT INTO secrets (space_id, name, sealed, descripti
      SET sealed = excluded.sealed, description = excluded.description, updated_at = excluded.updated_at";
 const VARIABLE_DELETE: &str = "DELETE FROM variables WHERE space_id = $1 AND name = $2";
 const SECRET_DELETE: &str = "DELETE FROM secrets WHERE space_id = $1 AND name = $2";
-const SETTINGS_CHANGED: &str =
-    "UPDATE spaces SET settings = settings + 1, generation = generation + 1, updated_at = $1 WHERE id = $2";
+const SETTINGS_CHANGED: &str = "UPDATE spaces SET settings = settings + 1, generation = generation + 1 WHERE id = $1";
 
 impl Store {
     /// The variables of a Space.
@@ -112,16 +111,16 @@ impl Store {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn variable_delete(&self, space: SpaceId, name: &str, at: Timestamp) -> Result<(), StoreError> {
-        self.setting_delete(VARIABLE_DELETE, space, name, at).await
+    pub async fn variable_delete(&self, space: SpaceId, name: &str) -> Result<(), StoreError> {
+        self.setting_delete(VARIABLE_DELETE, space, name).await
     }
 
     /// Deletes a secret; one that is not there changes nothing.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn secret_delete(&self, space: SpaceId, name: &str, at: Timestamp) -> Result<(), StoreError> {
-        self.setting_delete(SECRET_DELETE, space, name, at).await
+    pub async fn secret_delete(&self, space: SpaceId, name: &str) -> Result<(), StoreError> {
+        self.setting_delete(SECRET_DELETE, space, name).await
     }
 
     async fn setting_set(
@@ -142,23 +141,17 @@ impl Store {
             .bind(at.as_millis())
             .execute(db).map_ok(crate::unit))?;
         run_tx!(&mut tx, "settings_changed", db => sqlx::query(SETTINGS_CHANGED)
-            .bind(at.as_millis()).bind(space.to_string()).execute(db).map_ok(crate::unit))?;
+            .bind(space.to_string()).execute(db).map_ok(crate::unit))?;
         tx.commit().await
     }
 
-    async fn setting_delete(
-        &self,
-        sql: &'static str,
-        space: SpaceId,
-        name: &str,
-        at: Timestamp,
-    ) -> Result<(), StoreError> {
+    async fn setting_delete(&self, sql: &'static str, space: SpaceId, name: &str) -> Result<(), StoreError> {
         let mut tx = self.begin().await?;
         let deleted = run_tx!(&mut tx, "setting_delete", db => sqlx::query(sql)
             .bind(space.to_string()).bind(name).execute(db).map_ok(crate::Rows::rows))?;
         if deleted > 0 {
             run_tx!(&mut tx, "settings_changed", db => sqlx::query(SETTINGS_CHANGED)
-                .bind(at.as_millis()).bind(space.to_string()).execute(db).map_ok(crate::unit))?;
+                .bind(space.to_string()).execute(db).map_ok(crate::unit))?;
         }
         tx.commit().await
     }

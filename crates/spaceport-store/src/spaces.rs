@@ -5,9 +5,11 @@ use sqlx::FromRow;
 
 use spaceport_core::space::{Desired, DesiredRun, Inspection, Space, Visibility};
 use spaceport_core::{
-    AccountId, CommitSha, Diagnosis, FlavorName, Generation, RepoName, Sdk, SpaceId, SpaceStage, Subdomain, Timestamp,
+    AccountId, CommitSha, Diagnosis, FlavorName, Generation, RepoKind, RepoName, Sdk, SpaceId, SpaceStage, Subdomain,
+    Timestamp,
 };
 
+use crate::repos::{self, NewRepo};
 use crate::rows::{json, json_opt, text, to_json};
 use crate::{Secret, Store, StoreError, Variable, exists, run, run_tx};
 
@@ -41,35 +43,6 @@ pub struct NewSpace {
     pub head: Option<CommitSha>,
     /// Now.
     pub at: Timestamp,
-}
-
-/// The order of a list: always the newest first.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub enum SpaceSort {
-    /// By last change.
-    #[default]
-    Updated,
-    /// By creation.
-    Created,
-}
-
-/// Which Spaces a list holds.
-#[derive(Debug, Default, Clone)]
-pub struct SpaceFilter {
-    /// Public ones and those of this account; `None` sees public ones only.
-    pub viewer: Option<AccountId>,
-    /// Everything, for site admins and the reconciler.
-    pub all: bool,
-    /// Of this owner.
-    pub author: Option<String>,
-    /// Substring of `owner/name`, whatever its case.
-    pub search: Option<String>,
-    /// In this order.
-    pub sort: SpaceSort,
-    /// After this time (of the order) and id.
-    pub after: Option<(i64, String)>,
-    /// At most so many.
-    pub limit: i64,
 }
 
 #[derive(FromRow)]
@@ -125,38 +98,37 @@ impl SpaceRow {
     }
 }
 
-const SPACE_CREATE: &str = "INSERT INTO spaces (id, owner_id, creator_id, name, name_key, subdomain, visibility, sdk, \
-     created_at, updated_at, generation, run, head, rebuild, no_cache, restart, settings, hardware, sleep_after_s, \
-     stage) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 1, 'running', $11, 0, FALSE, 0, 0, $12, $13, $14)";
+const SPACE_CREATE: &str = "INSERT INTO spaces (id, subdomain, sdk, generation, run, rebuild, no_cache, restart, \
+     settings, hardware, sleep_after_s, stage) VALUES ($1, $2, $3, 1, 'running', 0, FALSE, 0, 0, $4, $5, $6)";
 const SUBDOMAIN_TAKEN: &str = "SELECT COUNT(*) FROM spaces WHERE subdomain = $1";
 const VARIABLE_ADD: &str =
     "INSERT INTO variables (space_id, name, value, description, updated_at) VALUES ($1, $2, $3, $4, $5)";
 const SECRET_ADD: &str =
     "INSERT INTO secrets (space_id, name, sealed, description, updated_at) VALUES ($1, $2, $3, $4, $5)";
-const SPACE_BY_ID: &str = "SELECT * FROM spaces WHERE id = $1";
-const SPACE_BY_NAME: &str = "SELECT * FROM spaces WHERE name_key = $1";
-const SPACE_BY_SUBDOMAIN: &str = "SELECT * FROM spaces WHERE subdomain = $1";
+/// A Space with what it has as a repository; `$w` is a condition.
+macro_rules! space_where {
+    ($w:literal) => {
+        concat!(
+            "SELECT r.id, r.owner_id, r.creator_id, r.name, r.visibility, r.created_at, r.updated_at, r.head, \
+             s.subdomain, s.sdk, s.generation, s.run, s.rebuild, s.no_cache, s.restart, s.settings, s.hardware, \
+             s.sleep_after_s, s.stage, s.diagnosis FROM spaces s JOIN repos r ON r.id = s.id WHERE ",
+            $w
+        )
+    };
+}
+const SPACE_BY_ID: &str = space_where!("s.id = $1");
+const SPACE_BY_NAME: &str = space_where!("r.name_key = $1");
+const SPACE_BY_SUBDOMAIN: &str = space_where!("s.subdomain = $1");
 const SPACE_IDS: &str = "SELECT id FROM spaces ORDER BY id";
-const SPACES: &str = "SELECT * FROM spaces WHERE run <> 'deleting' \
-     AND ($1 OR visibility <> 'private' OR owner_id = $2) \
-     AND ($3 = '' OR name_key LIKE $3 ESCAPE '\\') AND ($4 = '' OR name_key LIKE $4 ESCAPE '\\') \
-     AND (updated_at < $5 OR (updated_at = $5 AND id < $6)) \
-     ORDER BY updated_at DESC, id DESC LIMIT $7";
-const SPACES_BY_CREATION: &str = "SELECT * FROM spaces WHERE run <> 'deleting' \
-     AND ($1 OR visibility <> 'private' OR owner_id = $2) \
-     AND ($3 = '' OR name_key LIKE $3 ESCAPE '\\') AND ($4 = '' OR name_key LIKE $4 ESCAPE '\\') \
-     AND (created_at < $5 OR (created_at = $5 AND id < $6)) \
-     ORDER BY created_at DESC, id DESC LIMIT $7";
-const SPACE_SET_DESIRED: &str = "UPDATE spaces SET run = $1, head = $2, rebuild = $3, no_cache = $4, restart = $5, \
-     hardware = $6, sleep_after_s = $7, updated_at = $8, generation = generation + 1 \
-     WHERE id = $9 AND generation = $10";
-const SPACE_SET_VISIBILITY: &str =
-    "UPDATE spaces SET visibility = $1, updated_at = $2, generation = generation + 1 WHERE id = $3";
+const SPACE_SET_DESIRED: &str = "UPDATE spaces SET run = $1, rebuild = $2, no_cache = $3, restart = $4, \
+     hardware = $5, sleep_after_s = $6, generation = generation + 1 WHERE id = $7 AND generation = $8";
 const SPACE_SET_STAGE: &str = "UPDATE spaces SET stage = $1, diagnosis = $2 WHERE id = $3";
 const SPACE_DOOM: &str = "UPDATE spaces SET run = 'deleting', stage = 'DELETING', diagnosis = NULL, \
-     name_key = '!' || id, subdomain = id, updated_at = $1, generation = generation + 1 \
-     WHERE id = $2 AND run <> 'deleting'";
-const SPACE_DELETE: &str = "DELETE FROM spaces WHERE id = $1 AND run = 'deleting'";
+     subdomain = id, generation = generation + 1 WHERE id = $1 AND run <> 'deleting'";
+/// A name that begins with `!` belongs to a repository that is going away: nobody finds it.
+const REPO_DOOM: &str = "UPDATE repos SET name_key = '!' || id, updated_at = $1 WHERE id = $2";
+const REDIRECTS_FORGET: &str = "DELETE FROM redirects WHERE repo_id = $1";
+const SPACE_DELETE: &str = "DELETE FROM repos WHERE id = $1 AND id IN (SELECT id FROM spaces WHERE run = 'deleting')";
 const REVISION: &str = "SELECT inspection FROM revisions WHERE space_id = $1 AND sha = $2";
 const REVISION_ADD: &str = "INSERT INTO revisions (space_id, sha, inspection, created_at) VALUES ($1, $2, $3, $4) \
      ON CONFLICT (space_id, sha) DO UPDATE SET inspection = excluded.inspection";
@@ -178,23 +150,26 @@ impl Store {
             subdomain = Subdomain::of(&new.name, attempt);
         }
         let stage = if new.head.is_some() { SpaceStage::Building } else { SpaceStage::NoAppFile };
+        let repo = NewRepo {
+            id: new.id.into(),
+            kind: RepoKind::Space,
+            name: new.name.clone(),
+            owner: new.owner,
+            creator: new.creator,
+            visibility: new.visibility,
+            head: new.head.clone(),
+            at: new.at,
+        };
+        repos::create(&mut tx, &repo).await?;
         run_tx!(&mut tx, "space_create", db => sqlx::query(SPACE_CREATE)
             .bind(new.id.to_string())
-            .bind(new.owner.to_string())
-            .bind(new.creator.to_string())
-            .bind(new.name.to_string())
-            .bind(new.name.key())
             .bind(subdomain.as_str())
-            .bind(new.visibility.as_str())
             .bind(new.sdk.as_str())
-            .bind(new.at.as_millis())
-            .bind(new.at.as_millis())
-            .bind(new.head.as_ref().map(CommitSha::as_str))
             .bind(&new.hardware.0)
             .bind(new.sleep_after_s)
             .bind(stage.as_str())
             .execute(db).map_ok(crate::unit))
-        .map_err(exists("a Space of this name"))?;
+        .map_err(exists("a Space with this host name"))?;
         for (name, variable) in &new.variables {
             run_tx!(&mut tx, "variable_add", db => sqlx::query(VARIABLE_ADD)
                 .bind(new.id.to_string())
@@ -230,7 +205,7 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn space_by_name(&self, name: &RepoName) -> Result<Option<Space>, StoreError> {
-        self.space_by(SPACE_BY_NAME, &name.key()).await
+        self.space_by(SPACE_BY_NAME, &RepoKind::Space.key(name)).await
     }
 
     /// By host label.
@@ -258,32 +233,6 @@ impl Store {
             .collect()
     }
 
-    /// Spaces a viewer may see, newest first.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn spaces(&self, filter: &SpaceFilter) -> Result<Vec<Space>, StoreError> {
-        let (at, id) = filter.after.clone().unwrap_or((i64::MAX, String::new()));
-        let author = filter.author.as_ref().map_or(String::new(), |author| format!("{}/%", like(author)));
-        let search = filter.search.as_ref().map_or(String::new(), |search| format!("%{}%", like(search)));
-        let sql = match filter.sort {
-            SpaceSort::Updated => SPACES,
-            SpaceSort::Created => SPACES_BY_CREATION,
-        };
-        run!(self, "spaces", db => sqlx::query_as::<_, SpaceRow>(sql)
-            .bind(filter.all)
-            .bind(filter.viewer.map_or(String::new(), |id| id.to_string()))
-            .bind(&author)
-            .bind(&search)
-            .bind(at)
-            .bind(&id)
-            .bind(filter.limit)
-            .fetch_all(db))?
-        .into_iter()
-        .map(SpaceRow::into_space)
-        .collect()
-    }
-
     /// Writes a new desired state over the one that was `seen`; `false` means that somebody else
     /// changed the Space first. `settings` is not written: variables and secrets raise it.
     ///
@@ -296,19 +245,25 @@ impl Store {
         seen: Generation,
         at: Timestamp,
     ) -> Result<bool, StoreError> {
-        run!(self, "space_set_desired", db => sqlx::query(SPACE_SET_DESIRED)
+        let mut tx = self.begin().await?;
+        let rows = run_tx!(&mut tx, "space_set_desired", db => sqlx::query(SPACE_SET_DESIRED)
             .bind(to.run.as_str())
-            .bind(to.head.as_ref().map(CommitSha::as_str))
             .bind(to.rebuild)
             .bind(to.no_cache)
             .bind(to.restart)
             .bind(&to.hardware.0)
             .bind(to.sleep_after_s)
-            .bind(at.as_millis())
             .bind(id.to_string())
             .bind(seen.0)
-            .execute(db).map_ok(crate::Rows::rows))
-        .map(|rows| rows == 1)
+            .execute(db).map_ok(crate::Rows::rows))?;
+        if rows != 1 {
+            return Ok(false);
+        }
+        if let Some(head) = &to.head {
+            repos::set_head(&mut tx, id.into(), head, at).await?;
+        }
+        tx.commit().await?;
+        Ok(true)
     }
 
     /// Reads, changes and writes the desired state until nobody was faster. `None` when the
@@ -335,19 +290,12 @@ impl Store {
             }
             if self.space_set_desired(id, &space.desired, seen, at).await? {
                 space.desired.generation = Generation(seen.0 + 1);
-                space.updated_at = at;
+                if space.desired.head != before.head {
+                    space.updated_at = at;
+                }
                 return Ok(Some(space));
             }
         }
-    }
-
-    /// Changes who may see a Space.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn space_set_visibility(&self, id: SpaceId, to: Visibility, at: Timestamp) -> Result<(), StoreError> {
-        run!(self, "space_set_visibility", db => sqlx::query(SPACE_SET_VISIBILITY)
-            .bind(to.as_str()).bind(at.as_millis()).bind(id.to_string()).execute(db).map_ok(crate::unit))
     }
 
     /// Keeps the stage last computed, for lists.
@@ -373,9 +321,18 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn space_doom(&self, id: SpaceId, at: Timestamp) -> Result<bool, StoreError> {
-        run!(self, "space_doom", db => sqlx::query(SPACE_DOOM)
-            .bind(at.as_millis()).bind(id.to_string()).execute(db).map_ok(crate::Rows::rows))
-        .map(|rows| rows == 1)
+        let mut tx = self.begin().await?;
+        let rows = run_tx!(&mut tx, "space_doom", db => sqlx::query(SPACE_DOOM)
+            .bind(id.to_string()).execute(db).map_ok(crate::Rows::rows))?;
+        if rows != 1 {
+            return Ok(false);
+        }
+        run_tx!(&mut tx, "repo_doom", db => sqlx::query(REPO_DOOM)
+            .bind(at.as_millis()).bind(id.to_string()).execute(db).map_ok(crate::unit))?;
+        run_tx!(&mut tx, "redirects_forget", db => sqlx::query(REDIRECTS_FORGET)
+            .bind(id.to_string()).execute(db).map_ok(crate::unit))?;
+        tx.commit().await?;
+        Ok(true)
     }
 
     /// Forgets a Space that is being deleted, with everything that hangs on it.
@@ -415,16 +372,4 @@ impl Store {
             .bind(at.as_millis())
             .execute(db).map_ok(crate::unit))
     }
-}
-
-/// A literal for `LIKE … ESCAPE '\'`, in lower case as `name_key` is.
-fn like(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for c in text.to_lowercase().chars() {
-        if matches!(c, '%' | '_' | '\\') {
-            escaped.push('\\');
-        }
-        escaped.push(c);
-    }
-    escaped
 }

@@ -11,7 +11,7 @@ use tempfile::TempDir;
 
 use spaceport_api::{ApiState, Health, HealthPart, HealthProbe, Lifetime, Site, random_token};
 use spaceport_control::{ControlHandle, LogStore};
-use spaceport_core::account::{Account, TokenRole};
+use spaceport_core::account::{Account, AccountKind, Scopes, TokenRole};
 use spaceport_core::space::Space;
 use spaceport_core::{HardwareFlavor, RepoName};
 use spaceport_git::{Limits, Repositories};
@@ -153,6 +153,7 @@ impl TestApp {
         let account = Account {
             id: clock.account_id(),
             name: name.to_owned(),
+            kind: AccountKind::User,
             full_name: name.to_owned(),
             email: None,
             is_admin,
@@ -162,8 +163,15 @@ impl TestApp {
         let mut tokens = Vec::new();
         for (name, role) in [("reader", TokenRole::Read), ("writer", TokenRole::Write)] {
             let token = random_token().expect("random numbers");
-            let new =
-                NewToken { id: clock.token_id(), account: account.id, name, role, token: &token, at: clock.now() };
+            let new = NewToken {
+                id: clock.token_id(),
+                account: account.id,
+                name,
+                role,
+                scopes: Scopes::default(),
+                token: &token,
+                at: clock.now(),
+            };
             self.store.token_create(&new).await.expect("a new token");
             tokens.push(token);
         }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use spaceport_control::Clock;
-use spaceport_core::account::{Account, TokenRole};
+use spaceport_core::account::{Account, AccountKind, Scopes, TokenRole};
 use spaceport_store::vault::Vault;
 use spaceport_store::{NewToken, Store, StoreError};
 
@@ -81,6 +81,7 @@ impl DataDir {
             let account = Account {
                 id: clock.account_id(),
                 name: ADMIN.to_owned(),
+                kind: AccountKind::User,
                 full_name: "Administrator".to_owned(),
                 email: None,
                 is_admin: true,
@@ -108,6 +109,7 @@ impl DataDir {
                 account: admin.id,
                 name: ADMIN_TOKEN,
                 role: TokenRole::Write,
+                scopes: Scopes::default(),
                 token: &token,
                 at: clock.now(),
             };

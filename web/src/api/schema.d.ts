@@ -132,6 +132,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/datasets": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * The data sets the caller may see
+         * @description In pages: the header `Link` with `rel="next"` leads to the next one.
+         */
+        get: operations["list_datasets"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/health": {
         parameters: {
             query?: never;
@@ -152,6 +172,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/models": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * The models the caller may see
+         * @description In pages: the header `Link` with `rel="next"` leads to the next one.
+         */
+        get: operations["list_models"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/repos/create": {
         parameters: {
             query?: never;
@@ -161,7 +201,7 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Create a Space */
+        /** Create a repository */
         post: operations["create_repo"];
         delete?: never;
         options?: never;
@@ -180,8 +220,8 @@ export interface paths {
         put?: never;
         post?: never;
         /**
-         * Delete a Space
-         * @description Its app stops, and code, logs and settings go for good.
+         * Delete a repository
+         * @description Code and settings go for good; the app of a Space stops, and its logs go.
          */
         delete: operations["delete_repo"];
         options?: never;
@@ -236,7 +276,7 @@ export interface paths {
         };
         /**
          * The Spaces the caller may see
-         * @description Newest first, in pages: the header `Link` with `rel="next"` leads to the next one.
+         * @description In pages: the header `Link` with `rel="next"` leads to the next one.
          */
         get: operations["list_spaces"];
         put?: never;
@@ -290,40 +330,6 @@ export interface paths {
         };
         /** A Space */
         get: operations["get_space"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/api/spaces/{owner}/{name}/auth-check": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /** Whether the caller may read a Space */
-        get: operations["check_read"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/api/spaces/{owner}/{name}/auth-check/write": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /** Whether the caller may write to a Space */
-        get: operations["check_write"];
         put?: never;
         post?: never;
         delete?: never;
@@ -641,23 +647,6 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
-    "/api/spaces/{owner}/{name}/settings": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        get?: never;
-        /** Change who may see a Space */
-        put: operations["update_settings"];
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
     "/api/spaces/{owner}/{name}/sleeptime": {
         parameters: {
             query?: never;
@@ -757,6 +746,91 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/{kind}/{owner}/{name}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** A model or a data set */
+        get: operations["get_repo"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/{kind}/{owner}/{name}/auth-check": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Whether the caller may read a repository */
+        get: operations["check_read"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/{kind}/{owner}/{name}/auth-check/write": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Whether the caller may write to a repository */
+        get: operations["check_write"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/{kind}/{owner}/{name}/revision/{revision}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** A repository at a revision */
+        get: operations["get_revision"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/{kind}/{owner}/{name}/settings": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /** Change who may see a repository */
+        put: operations["update_settings"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
 }
 export type webhooks = Record<string, never>;
 export interface components {
@@ -821,6 +895,29 @@ export interface components {
             /** @description `queued`, `running`, `succeeded`, `failed` or `canceled`. */
             state: string;
         };
+        /** @description The front matter: whatever keys it has; these are the ones a Space's page reads. */
+        CardData: {
+            /** @description Of a Space: entry file. */
+            app_file?: string | null;
+            /** @description First colour of the card. */
+            colorFrom?: string | null;
+            /** @description Second colour of the card. */
+            colorTo?: string | null;
+            /** @description One emoji. */
+            emoji?: string | null;
+            /** @description Licence id. */
+            license?: unknown;
+            /** @description Stays on top of its owner's list. */
+            pinned?: boolean | null;
+            /** @description Of a Space: the SDK. */
+            sdk?: string | null;
+            /** @description Card text. */
+            short_description?: string | null;
+            /** @description Tags. */
+            tags?: string[] | null;
+            /** @description Title. */
+            title?: string | null;
+        };
         /** @description What was created. */
         CreatedRepo: {
             /** @description Never changes. */
@@ -853,7 +950,7 @@ export interface components {
             name: string;
             /** @description The owner; the caller when absent. */
             organization?: string | null;
-            /** @description `space`. */
+            /** @description `model`, `dataset` or `space`; `model` when absent. */
             type?: string | null;
         };
         /** @description The body of every error. */
@@ -973,7 +1070,7 @@ export interface components {
             organization?: string | null;
             /** @description Of older clients: true is `private`. */
             private?: boolean | null;
-            /** @description `gradio`, `streamlit`, `docker` or `static`. */
+            /** @description Of a Space: `gradio`, `streamlit`, `docker` or `static`. */
             sdk?: string | null;
             /** @description Version of the SDK's package, for the first README. */
             sdkVersion?: string | null;
@@ -984,11 +1081,11 @@ export interface components {
              * @description Seconds until it may sleep; -1 is never.
              */
             sleepTimeSeconds?: number | null;
-            /** @description `space`. */
+            /** @description `model`, `dataset` or `space`; `model` when absent. */
             type?: string | null;
             /** @description First variables. */
             variables?: components["schemas"]["NewSetting"][] | null;
-            /** @description `public`, `protected` or `private`; `public` when absent. */
+            /** @description `public`, `protected` (Spaces only) or `private`; `public` when absent. */
             visibility?: string | null;
         };
         /** @description A variable or a secret to be set. */
@@ -1046,6 +1143,60 @@ export interface components {
             /** @description The names of its variables. */
             variables: string[];
         };
+        /** @description A repository. */
+        RepoInfo: {
+            /** @description Never changes, whatever the repository is called. */
+            _id: string;
+            /** @description The owner. */
+            author?: string;
+            cardData?: components["schemas"]["CardData"] | null;
+            /** @description Created. */
+            createdAt?: string;
+            /** @description Always false. */
+            disabled?: boolean;
+            /**
+             * Format: int64
+             * @description How often a file of it was downloaded.
+             */
+            downloads?: number;
+            /**
+             * Format: int64
+             * @description The same.
+             */
+            downloadsAllTime?: number;
+            /** @description Always false. */
+            gated?: boolean;
+            /** @description `owner/name`. */
+            id: string;
+            /** @description Last change of code or visibility. */
+            lastModified?: string;
+            /** @description Of a model: the library that loads it. */
+            library_name?: string | null;
+            /**
+             * Format: int64
+             * @description How many accounts like it.
+             */
+            likes?: number;
+            /** @description Of a model: the same, for older clients. */
+            modelId?: string | null;
+            /** @description Of a model: its task. */
+            pipeline_tag?: string | null;
+            /** @description Whether it is hidden from others. */
+            private?: boolean;
+            /** @description The commit; absent for those who may not read the files. */
+            sha?: string | null;
+            /** @description The files of the commit. */
+            siblings?: components["schemas"]["Sibling"][] | null;
+            /** @description What lists filter by. */
+            tags?: string[];
+            /**
+             * Format: int64
+             * @description Likes of the last days.
+             */
+            trendingScore?: number;
+            /** @description `public`, `protected` or `private`. */
+            visibility?: string;
+        };
         /** @description Changed settings. */
         RepoSettings: {
             /** @description Of older clients: true is `private`, false `public`. */
@@ -1092,48 +1243,6 @@ export interface components {
              */
             seconds: number;
         };
-        /** @description The front matter: the keys that are set. */
-        SpaceCardData: {
-            /** @description Of a `static` Space: what makes its files. */
-            app_build_command?: string | null;
-            /** @description Entry file. */
-            app_file?: string | null;
-            /**
-             * Format: int32
-             * @description Of a `docker` Space: the app's port.
-             */
-            app_port?: number | null;
-            /** @description First colour of the card. */
-            colorFrom?: string | null;
-            /** @description Second colour of the card. */
-            colorTo?: string | null;
-            /** @description Data sets it uses. */
-            datasets?: string[] | null;
-            /** @description One emoji. */
-            emoji?: string | null;
-            /** @description Licence id. */
-            license?: string | null;
-            /** @description Models it uses. */
-            models?: string[] | null;
-            /** @description Stays on top of its owner's list. */
-            pinned?: boolean | null;
-            /** @description Version of Python. */
-            python_version?: string | null;
-            /** @description The SDK. */
-            sdk?: string | null;
-            /** @description Version of the SDK's package. */
-            sdk_version?: string | null;
-            /** @description Card text. */
-            short_description?: string | null;
-            /** @description A hint for those who copy it. */
-            suggested_hardware?: string | null;
-            /** @description Tags. */
-            tags?: string[] | null;
-            /** @description Social preview. */
-            thumbnail?: string | null;
-            /** @description Title. */
-            title?: string | null;
-        };
         /** @description What the stage alone does not say. */
         SpaceDiagnosis: {
             /** @description When the stage ends by itself, at the latest. */
@@ -1173,54 +1282,19 @@ export interface components {
             requested?: string | null;
         };
         /** @description A Space. */
-        SpaceInfo: {
-            /** @description Never changes, whatever the Space is called. */
-            _id: string;
-            /** @description The owner. */
-            author?: string;
-            cardData?: components["schemas"]["SpaceCardData"] | null;
-            /** @description Created. */
-            createdAt?: string;
+        SpaceInfo: components["schemas"]["RepoInfo"] & {
             /** @description Data sets the front matter names. */
             datasets?: string[];
-            /** @description Always false. */
-            disabled?: boolean;
-            /** @description Always false. */
-            gated?: boolean;
             /** @description The app's address. */
             host?: string;
-            /** @description `owner/name`. */
-            id: string;
-            /** @description Last change of code or settings. */
-            lastModified?: string;
-            /**
-             * Format: int64
-             * @description Always 0.
-             */
-            likes?: number;
             /** @description Models the front matter names. */
             models?: string[];
-            /** @description Whether it is hidden from others. */
-            private?: boolean;
             /** @description How it runs. */
             runtime?: components["schemas"]["SpaceRuntime"];
             /** @description The SDK. */
             sdk?: string;
-            /** @description The newest commit of `main`; absent for those who may not read the code. */
-            sha?: string | null;
-            /** @description The files of the newest commit. */
-            siblings?: components["schemas"]["Sibling"][] | null;
             /** @description The app's host label. */
             subdomain?: string;
-            /** @description SDK, licence and the front matter's tags. */
-            tags?: string[];
-            /**
-             * Format: int64
-             * @description Always 0.
-             */
-            trendingScore?: number;
-            /** @description `public`, `protected` or `private`. */
-            visibility?: string;
         };
         /** @description Copies of the app. */
         SpaceReplicas: {
@@ -1655,6 +1729,50 @@ export interface operations {
             };
         };
     };
+    list_datasets: {
+        parameters: {
+            query?: {
+                /** @description Parts of `owner/name` */
+                search?: string[];
+                /** @description Of this owner */
+                author?: string;
+                /** @description Tags; all must be there */
+                filter?: string[];
+                /** @description `lastModified`, `createdAt`, `trendingScore`, `likes` or `downloads` */
+                sort?: string;
+                /** @description Entries of a page; 100 when absent, 1000 at most */
+                limit?: number;
+                /** @description From `Link` */
+                cursor?: string;
+                /** @description With files and front matter */
+                full?: boolean;
+                /** @description Answer only these fields */
+                expand?: string[];
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RepoInfo"][];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
     get_health: {
         parameters: {
             query?: never;
@@ -1678,6 +1796,52 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Health"];
+                };
+            };
+        };
+    };
+    list_models: {
+        parameters: {
+            query?: {
+                /** @description Part of `owner/name` */
+                search?: string;
+                /** @description Of this owner */
+                author?: string;
+                /** @description Tags; all must be there */
+                filter?: string[];
+                /** @description For this task */
+                pipeline_tag?: string;
+                /** @description `lastModified`, `createdAt`, `trendingScore`, `likes` or `downloads` */
+                sort?: string;
+                /** @description Entries of a page; 100 when absent, 1000 at most */
+                limit?: number;
+                /** @description From `Link` */
+                cursor?: string;
+                /** @description With files and front matter */
+                full?: boolean;
+                /** @description Answer only these fields */
+                expand?: string[];
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RepoInfo"][];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
                 };
             };
         };
@@ -1861,7 +2025,7 @@ export interface operations {
                 models?: string[];
                 /** @description Uses this data set */
                 datasets?: string[];
-                /** @description `lastModified` (also for `trendingScore` and `likes`) or `createdAt` */
+                /** @description `lastModified`, `createdAt`, `trendingScore` or `likes` */
                 sort?: string;
                 /** @description Entries of a page; 100 when absent, 1000 at most */
                 limit?: number;
@@ -1968,78 +2132,6 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["SpaceInfo"];
-                };
-            };
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["ErrorBody"];
-                };
-            };
-        };
-    };
-    check_read: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path: {
-                /** @description The account it belongs to. */
-                owner: string;
-                /** @description Its name. */
-                name: string;
-            };
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": Record<string, never>;
-                };
-            };
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["ErrorBody"];
-                };
-            };
-        };
-    };
-    check_write: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path: {
-                /** @description The account it belongs to. */
-                owner: string;
-                /** @description Its name. */
-                name: string;
-            };
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": Record<string, never>;
-                };
-            };
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["ErrorBody"];
                 };
             };
             404: {
@@ -2675,50 +2767,6 @@ export interface operations {
             };
         };
     };
-    update_settings: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path: {
-                /** @description The account it belongs to. */
-                owner: string;
-                /** @description Its name. */
-                name: string;
-            };
-            cookie?: never;
-        };
-        requestBody: {
-            content: {
-                "application/json": components["schemas"]["RepoSettings"];
-            };
-        };
-        responses: {
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["RepoSettingsView"];
-                };
-            };
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["ErrorBody"];
-                };
-            };
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["ErrorBody"];
-                };
-            };
-        };
-    };
     set_sleep_time: {
         parameters: {
             query?: never;
@@ -2946,6 +2994,206 @@ export interface operations {
                 };
             };
             401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    get_repo: {
+        parameters: {
+            query?: {
+                /** @description Answer only these fields */
+                expand?: string[];
+                /** @description Files with size and content id */
+                blobs?: boolean;
+            };
+            header?: never;
+            path: {
+                /** @description `models`, `datasets` or `spaces`. */
+                kind: string;
+                /** @description The account it belongs to. */
+                owner: string;
+                /** @description Its name. */
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RepoInfo"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    check_read: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description `models`, `datasets` or `spaces`. */
+                kind: string;
+                /** @description The account it belongs to. */
+                owner: string;
+                /** @description Its name. */
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": Record<string, never>;
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    check_write: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description `models`, `datasets` or `spaces`. */
+                kind: string;
+                /** @description The account it belongs to. */
+                owner: string;
+                /** @description Its name. */
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": Record<string, never>;
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    get_revision: {
+        parameters: {
+            query?: {
+                /** @description Answer only these fields */
+                expand?: string[];
+            };
+            header?: never;
+            path: {
+                /** @description `models`, `datasets` or `spaces`. */
+                kind: string;
+                /** @description The account it belongs to. */
+                owner: string;
+                /** @description Its name. */
+                name: string;
+                /** @description Branch, tag or commit; a slash in it may be percent-encoded */
+                revision: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RepoInfo"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    update_settings: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description `models`, `datasets` or `spaces`. */
+                kind: string;
+                /** @description The account it belongs to. */
+                owner: string;
+                /** @description Its name. */
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["RepoSettings"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RepoSettingsView"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            403: {
                 headers: {
                     [name: string]: unknown;
                 };

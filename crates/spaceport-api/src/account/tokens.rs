@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 
-use spaceport_core::account::{Account, Token, TokenRole};
+use spaceport_core::account::{Account, Scopes, Token, TokenRole};
 use spaceport_store::NewToken;
 
 use crate::audit;
@@ -70,7 +70,7 @@ pub struct NewTokenView {
 #[utoipa::path(get, path = "/api/settings/tokens", tag = "account",
     responses((status = 200, body = [TokenView]), (status = 401, body = ErrorBody)))]
 pub async fn list_own_tokens(State(state): State<ApiState>, user: User) -> Result<Json<Vec<TokenView>>, ApiError> {
-    list(&state, &user.account).await
+    list(&state, user.account()).await
 }
 
 /// Make a token
@@ -83,7 +83,7 @@ pub async fn create_own_token(
     Writer(user): Writer,
     JsonBody(body): JsonBody<TokenRequest>,
 ) -> Result<Json<NewTokenView>, ApiError> {
-    create(&state, &user, &user.account, &body).await
+    create(&state, &user, user.account(), &body).await
 }
 
 /// Delete a token of the caller
@@ -95,7 +95,7 @@ pub async fn delete_own_token(
     Writer(user): Writer,
     Path(token): Path<String>,
 ) -> Result<Json<Value>, ApiError> {
-    delete(&state, &user, &user.account, &token).await
+    delete(&state, &user, user.account(), &token).await
 }
 
 pub(crate) async fn list(state: &ApiState, account: &Account) -> Result<Json<Vec<TokenView>>, ApiError> {
@@ -123,7 +123,15 @@ pub(crate) async fn create(
     };
     let token = random_token().map_err(|error| ApiError::internal(error.to_string()))?;
     let clock = state.control.clock();
-    let new = NewToken { id: clock.token_id(), account: account.id, name, role, token: &token, at: clock.now() };
+    let new = NewToken {
+        id: clock.token_id(),
+        account: account.id,
+        name,
+        role,
+        scopes: Scopes::default(),
+        token: &token,
+        at: clock.now(),
+    };
     state.store.token_create(&new).await?;
     state.control.activate_routes();
     let detail = json!({"token": name, "role": role.as_str()});

@@ -4,6 +4,8 @@ use axum::Json;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use spaceport_core::access::Viewer;
+
 use crate::caller::User;
 use crate::error::ErrorBody;
 
@@ -63,7 +65,7 @@ pub struct AccessTokenView {
 #[utoipa::path(get, path = "/api/whoami-v2", tag = "account",
     responses((status = 200, body = WhoAmI), (status = 401, body = ErrorBody)))]
 pub async fn whoami(user: User) -> Json<WhoAmI> {
-    let User { account, token, origin: _ } = user;
+    let Viewer { account, token, .. } = user.viewer;
     Json(WhoAmI {
         kind: "user",
         id: account.id.to_string(),

@@ -6,10 +6,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 
-use spaceport_core::account::Account;
+use spaceport_core::RepoKind;
+use spaceport_core::account::{Account, AccountKind};
 use spaceport_core::name::check_account;
 use spaceport_core::space::DesiredRun;
-use spaceport_store::SpaceFilter;
 
 use crate::admin::account;
 use crate::audit;
@@ -94,6 +94,7 @@ pub async fn create_user(
         id: clock.account_id(),
         full_name: body.full_name.unwrap_or_else(|| body.name.clone()),
         name: body.name,
+        kind: AccountKind::User,
         email: body.email,
         is_admin: body.is_admin,
         created_at: clock.now(),
@@ -116,7 +117,7 @@ pub async fn delete_user(
     Path(name): Path<String>,
 ) -> Result<Json<Value>, ApiError> {
     let doomed = account(&state, &name).await?;
-    if doomed.id == admin.account.id {
+    if doomed.id == admin.account().id {
         return Err(ApiError::conflict("A site admin cannot delete the own account; let another one do it"));
     }
     let now = state.control.clock().now();
@@ -129,15 +130,12 @@ pub async fn delete_user(
 
 /// Nobody answers for the Spaces of a deleted account, so they do not run on.
 async fn stop_spaces(state: &ApiState, owner: &Account) -> Result<(), ApiError> {
-    let mut filter = SpaceFilter { all: true, author: Some(owner.name.clone()), limit: 200, ..SpaceFilter::default() };
-    loop {
-        let spaces = state.store.spaces(&filter).await?;
-        let Some(last) = spaces.last() else { return Ok(()) };
-        filter.after = Some((last.updated_at.as_millis(), last.id.to_string()));
-        for space in &spaces {
-            let now = state.control.clock().now();
-            state.store.space_change(space.id, now, |desired| desired.run = DesiredRun::Stopped).await?;
-            state.control.activate(space.id);
+    for repo in state.store.repos_of(owner.id).await? {
+        if repo.kind == RepoKind::Space {
+            let (id, now) = (repo.id.into(), state.control.clock().now());
+            state.store.space_change(id, now, |desired| desired.run = DesiredRun::Stopped).await?;
+            state.control.activate(id);
         }
     }
+    Ok(())
 }

@@ -15,15 +15,15 @@ use base64::engine::general_purpose::STANDARD;
 use spaceport_core::account::Account;
 use spaceport_core::front_matter::InitialReadme;
 use spaceport_core::space::Visibility;
-use spaceport_core::{FlavorName, RepoName, Sdk};
+use spaceport_core::{FlavorName, RepoKind, RepoName, Sdk};
 use spaceport_git::{Author, InitialCommit, InitialFile};
-use spaceport_store::{NewSpace, Secret, StoreError, Variable};
+use spaceport_store::{NewRepo as NewRow, NewSpace, Secret, StoreError, Variable};
 
 use crate::audit;
 use crate::caller::{User, Writer};
 use crate::error::{ApiError, ErrorBody, clip};
 use crate::extract::{CalledUrl, JsonBody};
-use crate::repos::only_spaces;
+use crate::repos::kind;
 use crate::spaces::hardware::known_flavor;
 use crate::spaces::run::sleep_after;
 use crate::spaces::{NewSetting, check_settings};
@@ -43,14 +43,14 @@ pub struct NewRepo {
     pub name: String,
     /// The owner; the caller when absent.
     pub organization: Option<String>,
-    /// `space`.
+    /// `model`, `dataset` or `space`; `model` when absent.
     #[serde(rename = "type")]
     pub kind: Option<String>,
-    /// `public`, `protected` or `private`; `public` when absent.
+    /// `public`, `protected` (Spaces only) or `private`; `public` when absent.
     pub visibility: Option<String>,
     /// Of older clients: true is `private`.
     pub private: Option<bool>,
-    /// `gradio`, `streamlit`, `docker` or `static`.
+    /// Of a Space: `gradio`, `streamlit`, `docker` or `static`.
     pub sdk: Option<String>,
     /// Version of the SDK's package, for the first README.
     pub sdk_version: Option<String>,
@@ -91,7 +91,7 @@ pub struct CreatedRepo {
     pub id: String,
 }
 
-/// Create a Space
+/// Create a repository
 #[utoipa::path(post, path = "/api/repos/create", tag = "repositories", request_body = NewRepo,
     responses((status = 200, body = CreatedRepo), (status = 400, body = ErrorBody), (status = 409, body = ErrorBody)))]
 pub async fn create_repo(
@@ -100,15 +100,16 @@ pub async fn create_repo(
     CalledUrl(hub): CalledUrl,
     JsonBody(body): JsonBody<NewRepo>,
 ) -> Result<Json<CreatedRepo>, ApiError> {
-    only_spaces(body.kind.as_deref())?;
+    let kind = kind(body.kind.as_deref())?;
     let owner = owner(&state, &user, body.organization.as_deref()).await?;
     let name = RepoName::new(&owner.name, &body.name).map_err(|error| ApiError::bad_request(error.to_string()))?;
-    let page = |name: &RepoName| format!("{hub}/spaces/{name}");
-    let taken = |name: &RepoName| ApiError::conflict("You already created this space repo").with("url", page(name));
-    if let Some(space) = state.store.space_by_name(&name).await? {
-        return Err(taken(&space.name));
+    let page = |name: &RepoName| format!("{hub}/{}", kind.path(name));
+    let taken =
+        |name: &RepoName| ApiError::conflict(format!("You already created this {kind} repo")).with("url", page(name));
+    if let Some(repo) = state.store.repo_by_name(kind, &name).await? {
+        return Err(taken(&repo.name));
     }
-    let plan = Plan::of(&state, &user.account, owner, name.clone(), body)?;
+    let plan = Plan::of(&state, user.account(), &owner, kind, name.clone(), body)?;
     let task = state.lifetime.detach(make(state.clone(), user, plan));
     match task.await.map_err(ApiError::internal)?? {
         Some(id) => Ok(Json(CreatedRepo { url: page(&name), name: name.to_string(), id })),
@@ -116,101 +117,148 @@ pub async fn create_repo(
     }
 }
 
-/// The account the Space will belong to.
-async fn owner(state: &ApiState, user: &User, organization: Option<&str>) -> Result<Account, ApiError> {
-    let wanted = organization.map(str::trim).filter(|name| !name.is_empty()).unwrap_or(&user.account.name);
-    if wanted.eq_ignore_ascii_case(&user.account.name) {
-        return Ok(user.account.clone());
+/// The account a new repository will belong to.
+pub(crate) async fn owner(state: &ApiState, user: &User, organization: Option<&str>) -> Result<Account, ApiError> {
+    let own = user.account();
+    let wanted = organization.map(str::trim).filter(|name| !name.is_empty()).unwrap_or(&own.name);
+    let owner = if wanted.eq_ignore_ascii_case(&own.name) {
+        Some(own.clone())
+    } else {
+        state.store.account_by_name(wanted).await?
+    };
+    match owner {
+        Some(owner) if user.viewer.may_create_in(owner.id) => Ok(owner),
+        Some(owner) if owner.id == own.id => {
+            Err(ApiError::token_lacks(&format!("the permission 'repo.write' for {wanted}")))
+        }
+        Some(_) | None => Err(ApiError::forbidden(format!("You may not create repositories under {:?}", clip(wanted)))),
     }
-    let refused = || ApiError::forbidden(format!("You may not create repositories under {:?}", clip(wanted)));
-    if !user.account.is_admin {
-        return Err(refused());
-    }
-    state.store.account_by_name(wanted).await?.ok_or_else(refused)
 }
 
 /// A request that was understood and found possible.
 struct Plan {
-    space: NewSpace,
-    secrets: Vec<NewSetting>,
+    repo: NewRow,
+    /// Of a Space.
+    app: Option<App>,
     commit: InitialCommit,
+}
+
+/// What makes a new repository a Space.
+struct App {
+    sdk: Sdk,
+    hardware: FlavorName,
+    sleep_after_s: Option<i64>,
+    variables: Vec<NewSetting>,
+    secrets: Vec<NewSetting>,
 }
 
 impl Plan {
     fn of(
         state: &ApiState,
         creator: &Account,
-        owner: Account,
+        owner: &Account,
+        kind: RepoKind,
         name: RepoName,
         body: NewRepo,
     ) -> Result<Self, ApiError> {
         let at = state.control.clock().now();
-        let sdk = sdk(body.sdk.as_deref())?;
-        let visibility = visibility(body.visibility.as_deref(), body.private)?;
-        let hardware = match &body.hardware {
-            Some(flavor) => known_flavor(&state.site, flavor)?,
-            None => default_flavor(state),
+        let visibility = visibility(kind, body.visibility.as_deref(), body.private)?;
+        let given = body.files.unwrap_or_default();
+        let (app, files) = if kind == RepoKind::Space {
+            let sdk = sdk(body.sdk.as_deref())?;
+            let hardware = match &body.hardware {
+                Some(flavor) => known_flavor(&state.site, flavor)?,
+                None => default_flavor(state),
+            };
+            let (variables, secrets) = (body.variables.unwrap_or_default(), body.secrets.unwrap_or_default());
+            check_settings("variables", &variables)?;
+            check_settings("secrets", &secrets)?;
+            let sleep_after_s = body.sleep_time_seconds.map(sleep_after).transpose()?.flatten();
+            let readme = readme(&name, sdk, body.sdk_version);
+            (Some(App { sdk, hardware, sleep_after_s, variables, secrets }), files(given, Some(readme))?)
+        } else {
+            (None, files(given, None)?)
         };
-        let sleep_after_s = body.sleep_time_seconds.map(sleep_after).transpose()?.flatten();
-        let (variables, secrets) = (body.variables.unwrap_or_default(), body.secrets.unwrap_or_default());
-        check_settings("variables", &variables)?;
-        check_settings("secrets", &secrets)?;
-        let author = Author {
-            name: creator.name.clone(),
-            email: creator.email.clone().unwrap_or_else(|| format!("{}@users.noreply.invalid", creator.name)),
+        let repo = NewRow {
+            id: state.control.clock().space_id().into(),
+            kind,
+            name,
+            owner: owner.id,
+            creator: creator.id,
+            visibility,
+            head: None,
+            at,
         };
-        let files = files(&name, sdk, body.sdk_version, body.files.unwrap_or_default())?;
-        let variable = |setting: NewSetting| {
-            let description = setting.description();
-            (setting.key, Variable { value: setting.value, description, updated_at: at })
-        };
-        Ok(Self {
-            space: NewSpace {
-                id: state.control.clock().space_id(),
-                name,
-                owner: owner.id,
-                creator: creator.id,
-                visibility,
-                sdk,
-                hardware,
-                sleep_after_s,
-                variables: variables.into_iter().map(variable).collect(),
-                secrets: Vec::new(),
-                head: None,
-                at,
-            },
-            secrets,
-            commit: InitialCommit { author, at, title: "initial commit".to_owned(), files },
-        })
+        let commit = InitialCommit { author: author(creator), at, title: "initial commit".to_owned(), files };
+        Ok(Self { repo, app, commit })
+    }
+}
+
+/// An account as the author of a commit.
+pub(crate) fn author(account: &Account) -> Author {
+    Author {
+        name: account.name.clone(),
+        email: account.email.clone().unwrap_or_else(|| format!("{}@users.noreply.invalid", account.name)),
     }
 }
 
 /// Makes the repository, then the row. `None` when somebody else took the name meanwhile.
 async fn make(state: ApiState, user: User, plan: Plan) -> Result<Option<String>, ApiError> {
-    let Plan { mut space, secrets, commit } = plan;
-    for secret in secrets {
-        let sealed = state.vault.seal(space.id, &secret.key, &secret.value);
-        let description = secret.description();
-        space.secrets.push((secret.key, Secret { sealed, description, updated_at: space.at }));
-    }
-    space.head = Some(state.repositories.create(space.id, &commit).await.map_err(ApiError::from)?);
-    match state.store.space_create(&space).await {
-        Ok(_) => {}
-        Err(error) => {
-            if let Err(error) = state.repositories.delete(space.id).await {
-                tracing::warn!(space.id = %space.id, %error, "the repository of a Space that was not created stays behind");
-            }
-            return match error {
-                StoreError::Exists(_) => Ok(None),
-                error => Err(error.into()),
-            };
+    let Plan { mut repo, app, commit } = plan;
+    let head = state.repositories.create(repo.id.into(), &commit).await.map_err(ApiError::from)?;
+    repo.head = Some(head.clone());
+    let created = match app {
+        Some(app) => state.store.space_create(&new_space(&state, &repo, app)).await.map(drop),
+        None => state.store.repo_create(&repo).await,
+    };
+    if let Err(error) = created {
+        if let Err(error) = state.repositories.delete(repo.id.into()).await {
+            tracing::warn!(repo.id = %repo.id, %error, "the folder of a repository that was not created stays until it is collected");
         }
+        return match error {
+            StoreError::Exists(_) => Ok(None),
+            error => Err(error.into()),
+        };
     }
-    state.control.activate(space.id);
-    state.control.activate_routes();
-    let detail = json!({"visibility": space.visibility, "sdk": space.sdk, "hardware": space.hardware.0});
-    audit::record(&state, &user, "space.create", &space.name.to_string(), detail).await?;
-    Ok(Some(space.id.to_string()))
+    if let Some(row) = state.store.repo_by_id(repo.id).await? {
+        spaceport_control::index::index(&state.store, &state.repositories, &row, &head)
+            .await
+            .map_err(ApiError::internal)?;
+    }
+    if repo.kind == RepoKind::Space {
+        state.control.activate(repo.id.into());
+        state.control.activate_routes();
+    }
+    let detail = json!({"visibility": repo.visibility});
+    audit::record(&state, &user, "repo.create", &repo.kind.path(&repo.name), detail).await?;
+    Ok(Some(repo.id.to_string()))
+}
+
+fn new_space(state: &ApiState, repo: &NewRow, app: App) -> NewSpace {
+    let (id, at) = (repo.id.into(), repo.at);
+    let variable = |setting: NewSetting| {
+        let description = setting.description();
+        (setting.key, Variable { value: setting.value, description, updated_at: at })
+    };
+    let secret = |setting: NewSetting| {
+        let sealed = state.vault.seal(id, &setting.key, &setting.value);
+        let description = setting.description();
+        (setting.key, Secret { sealed, description, updated_at: at })
+    };
+    NewSpace {
+        id,
+        name: repo.name.clone(),
+        owner: repo.owner,
+        creator: repo.creator,
+        visibility: repo.visibility,
+        sdk: app.sdk,
+        hardware: app.hardware,
+        sleep_after_s: app.sleep_after_s,
+        variables: app.variables.into_iter().map(variable).collect(),
+        secrets: app.secrets.into_iter().map(secret).collect(),
+        head: repo.head.clone(),
+        at,
+    }
 }
 
 /// The site's first flavor, unless it has the one everybody knows.
@@ -228,24 +276,25 @@ fn sdk(text: Option<&str>) -> Result<Sdk, ApiError> {
 }
 
 /// `visibility`, or the `private` of older clients.
-pub(crate) fn visibility(visibility: Option<&str>, private: Option<bool>) -> Result<Visibility, ApiError> {
-    match (visibility, private) {
-        (Some(text), _) => text.parse().map_err(|_| {
-            let text = clip(text);
-            ApiError::bad_request(format!("'visibility' cannot be {text:?}; it must be public, protected or private"))
-        }),
-        (None, Some(true)) => Ok(Visibility::Private),
-        (None, _) => Ok(Visibility::Public),
-    }
+pub(crate) fn visibility(
+    kind: RepoKind,
+    visibility: Option<&str>,
+    private: Option<bool>,
+) -> Result<Visibility, ApiError> {
+    let allowed = if kind == RepoKind::Space { "public, protected or private" } else { "public or private" };
+    let wanted = match (visibility, private) {
+        (Some(text), _) => text.parse().ok(),
+        (None, Some(true)) => Some(Visibility::Private),
+        (None, _) => Some(Visibility::Public),
+    };
+    wanted.filter(|wanted| kind == RepoKind::Space || *wanted != Visibility::Protected).ok_or_else(|| {
+        let text = clip(visibility.unwrap_or(""));
+        ApiError::bad_request(format!("'visibility' cannot be {text:?}; it must be {allowed}"))
+    })
 }
 
 /// The first files: the caller's, and what every Space begins with where the caller has none.
-fn files(
-    name: &RepoName,
-    sdk: Sdk,
-    sdk_version: Option<String>,
-    given: Vec<NewFile>,
-) -> Result<Vec<InitialFile>, ApiError> {
+fn files(given: Vec<NewFile>, readme: Option<String>) -> Result<Vec<InitialFile>, ApiError> {
     if given.len() > MAX_FILES {
         return Err(ApiError::bad_request(format!(
             "The first commit may have {MAX_FILES} files at most; push the rest"
@@ -270,9 +319,8 @@ fn files(
     }
     // The Hub also writes `.gitattributes` with its LFS patterns. Without an LFS store behind them a
     // push of a `.bin` or `.png` file would fail in git-lfs, so they come with the store.
-    if !files.iter().any(|file| file.path == "README.md") {
-        let content = readme(name, sdk, sdk_version).into_bytes();
-        files.push(InitialFile { path: "README.md".to_owned(), content });
+    if let Some(readme) = readme.filter(|_| !files.iter().any(|file| file.path == "README.md")) {
+        files.push(InitialFile { path: "README.md".to_owned(), content: readme.into_bytes() });
     }
     Ok(files)
 }

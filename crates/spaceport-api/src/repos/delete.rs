@@ -2,16 +2,19 @@
 
 use axum::Json;
 use axum::extract::State;
+use axum::http::Uri;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 
-use crate::access::find_space;
+use spaceport_core::RepoKind;
+
+use crate::access::{WriteRepo, find_repo};
 use crate::audit;
-use crate::caller::{Caller, Writer};
+use crate::caller::Writer;
 use crate::error::{ApiError, ErrorBody};
 use crate::extract::JsonBody;
-use crate::repos::only_spaces;
+use crate::repos::kind;
 use crate::state::ApiState;
 
 /// A repository to be deleted.
@@ -21,33 +24,49 @@ pub struct DoomedRepo {
     pub name: String,
     /// The owner; the caller when absent.
     pub organization: Option<String>,
-    /// `space`.
+    /// `model`, `dataset` or `space`; `model` when absent.
     #[serde(rename = "type")]
     pub kind: Option<String>,
 }
 
-/// Delete a Space
+/// Delete a repository
 ///
-/// Its app stops, and code, logs and settings go for good.
+/// Code and settings go for good; the app of a Space stops, and its logs go.
 #[utoipa::path(delete, path = "/api/repos/delete", tag = "repositories", request_body = DoomedRepo,
     responses((status = 200, body = Object), (status = 403, body = ErrorBody), (status = 404, body = ErrorBody)))]
 pub async fn delete_repo(
     State(state): State<ApiState>,
     Writer(user): Writer,
+    uri: Uri,
     JsonBody(body): JsonBody<DoomedRepo>,
 ) -> Result<Json<Value>, ApiError> {
-    only_spaces(body.kind.as_deref())?;
-    let own = user.account.name.clone();
+    let kind = kind(body.kind.as_deref())?;
+    let own = user.account().name.clone();
     let (owner, name) = match body.name.split_once('/') {
         Some((owner, name)) => (owner, name),
         None => (body.organization.as_deref().unwrap_or(&own), body.name.as_str()),
     };
-    let caller = Caller { user: Some((user.account.clone(), user.token.clone())), origin: user.origin.clone() };
-    let to = find_space(&state, owner, name, caller).await?.into_write()?;
-    state.store.space_doom(to.space.id, state.control.clock().now()).await?;
-    state.control.activate(to.space.id);
-    state.control.activate_builds();
-    state.control.activate_routes();
-    audit::record(&state, &user, "space.delete", &to.space.name.to_string(), json!({"id": to.space.id})).await?;
+    let to = find_repo(&state, kind, owner, name, user.into(), &uri).await?.into_own()?;
+    let work = state.lifetime.detach({
+        let state = state.clone();
+        async move { delete(&state, &to).await }
+    });
+    work.await.map_err(ApiError::internal)??;
     Ok(Json(json!({})))
+}
+
+async fn delete(state: &ApiState, WriteRepo { repo, user, .. }: &WriteRepo) -> Result<(), ApiError> {
+    if repo.kind == RepoKind::Space {
+        state.store.space_doom(repo.id.into(), state.control.clock().now()).await?;
+        state.control.activate(repo.id.into());
+        state.control.activate_builds();
+        state.control.activate_routes();
+    } else {
+        // The row goes first: a folder without a row is found and removed by the garbage collection.
+        state.store.repo_delete(repo.id).await?;
+        if let Err(error) = state.repositories.delete(repo.id.into()).await {
+            tracing::warn!(repo.id = %repo.id, %error, "the folder of a deleted repository stays until it is collected");
+        }
+    }
+    audit::record(state, user, "repo.delete", &repo.path(), json!({"id": repo.id})).await
 }

@@ -1,4 +1,4 @@
-//! `GET /api/spaces`: what the caller may see, in pages.
+//! Lists of repositories: what the caller may see, in pages.
 
 use axum::Json;
 use axum::extract::State;
@@ -9,34 +9,84 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::Value;
 
-use spaceport_core::space::Space;
-use spaceport_store::{SpaceFilter, SpaceSort};
+use spaceport_core::{Repo, RepoKind};
+use spaceport_store::{RepoFilter, RepoSort};
 
-use crate::access::Rights;
+use crate::access::rights;
 use crate::caller::Caller;
 use crate::error::{ApiError, ErrorBody, clip};
 use crate::extract::{CalledUrl, Params};
-use crate::repos::info::view;
+use crate::repos::info::{space_view, view};
 use crate::state::ApiState;
-use crate::views::space::{Fields, SpaceView};
+use crate::views::repo::{Fields, RepoView};
+use crate::views::space::SpaceView;
 
 /// Entries of a page unless `limit` says otherwise.
 const DEFAULT_LIMIT: u64 = 100;
 /// Most entries of a page.
 const MAX_LIMIT: u64 = 1000;
-/// Rows read at once when not every row of them is in the answer.
+/// Rows read at once: not every row of them need be in the answer.
 const BATCH: i64 = 200;
+/// Most tags and most words of one question.
+const MAX_CONDITIONS: usize = 16;
+/// Longest text that is searched for.
+const MAX_SEARCH: usize = 200;
+
+/// The models the caller may see
+///
+/// In pages: the header `Link` with `rel="next"` leads to the next one.
+#[utoipa::path(get, path = "/api/models", tag = "repositories",
+    params(("search" = Option<String>, Query, description = "Part of `owner/name`"),
+        ("author" = Option<String>, Query, description = "Of this owner"),
+        ("filter" = Option<Vec<String>>, Query, description = "Tags; all must be there"),
+        ("pipeline_tag" = Option<String>, Query, description = "For this task"),
+        ("sort" = Option<String>, Query, description = "`lastModified`, `createdAt`, `trendingScore`, `likes` or `downloads`"),
+        ("limit" = Option<u64>, Query, description = "Entries of a page; 100 when absent, 1000 at most"),
+        ("cursor" = Option<String>, Query, description = "From `Link`"),
+        ("full" = Option<bool>, Query, description = "With files and front matter"),
+        ("expand" = Option<Vec<String>>, Query, description = "Answer only these fields")),
+    responses((status = 200, body = [RepoView]), (status = 400, body = ErrorBody)))]
+pub async fn list_models(
+    State(state): State<ApiState>,
+    caller: Caller,
+    CalledUrl(hub): CalledUrl,
+    params: Params,
+) -> Result<Response, ApiError> {
+    list(&state, RepoKind::Model, &caller, &hub, &params).await
+}
+
+/// The data sets the caller may see
+///
+/// In pages: the header `Link` with `rel="next"` leads to the next one.
+#[utoipa::path(get, path = "/api/datasets", tag = "repositories",
+    params(("search" = Option<Vec<String>>, Query, description = "Parts of `owner/name`"),
+        ("author" = Option<String>, Query, description = "Of this owner"),
+        ("filter" = Option<Vec<String>>, Query, description = "Tags; all must be there"),
+        ("sort" = Option<String>, Query, description = "`lastModified`, `createdAt`, `trendingScore`, `likes` or `downloads`"),
+        ("limit" = Option<u64>, Query, description = "Entries of a page; 100 when absent, 1000 at most"),
+        ("cursor" = Option<String>, Query, description = "From `Link`"),
+        ("full" = Option<bool>, Query, description = "With files and front matter"),
+        ("expand" = Option<Vec<String>>, Query, description = "Answer only these fields")),
+    responses((status = 200, body = [RepoView]), (status = 400, body = ErrorBody)))]
+pub async fn list_datasets(
+    State(state): State<ApiState>,
+    caller: Caller,
+    CalledUrl(hub): CalledUrl,
+    params: Params,
+) -> Result<Response, ApiError> {
+    list(&state, RepoKind::Dataset, &caller, &hub, &params).await
+}
 
 /// The Spaces the caller may see
 ///
-/// Newest first, in pages: the header `Link` with `rel="next"` leads to the next one.
+/// In pages: the header `Link` with `rel="next"` leads to the next one.
 #[utoipa::path(get, path = "/api/spaces", tag = "repositories",
     params(("search" = Option<String>, Query, description = "Part of `owner/name`"),
         ("author" = Option<String>, Query, description = "Of this owner"),
         ("filter" = Option<Vec<String>>, Query, description = "Tags; all must be there"),
         ("models" = Option<Vec<String>>, Query, description = "Uses this model"),
         ("datasets" = Option<Vec<String>>, Query, description = "Uses this data set"),
-        ("sort" = Option<String>, Query, description = "`lastModified` (also for `trendingScore` and `likes`) or `createdAt`"),
+        ("sort" = Option<String>, Query, description = "`lastModified`, `createdAt`, `trendingScore` or `likes`"),
         ("limit" = Option<u64>, Query, description = "Entries of a page; 100 when absent, 1000 at most"),
         ("cursor" = Option<String>, Query, description = "From `Link`"),
         ("expand" = Option<Vec<String>>, Query, description = "Answer only these fields")),
@@ -47,33 +97,30 @@ pub async fn list_spaces(
     CalledUrl(hub): CalledUrl,
     params: Params,
 ) -> Result<Response, ApiError> {
-    let fields = Fields::of(&params)?;
-    let sort = sort(params.get("sort"))?;
+    list(&state, RepoKind::Space, &caller, &hub, &params).await
+}
+
+async fn list(
+    state: &ApiState,
+    kind: RepoKind,
+    caller: &Caller,
+    hub: &str,
+    params: &Params,
+) -> Result<Response, ApiError> {
+    let fields = Fields::of(kind, params)?;
     let limit = params.number("limit")?.unwrap_or(DEFAULT_LIMIT).clamp(1, MAX_LIMIT);
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-    let mut filter = SpaceFilter {
-        viewer: caller.account().map(|account| account.id),
-        all: caller.account().is_some_and(|account| account.is_admin),
-        author: params.get("author").map(str::to_owned),
-        search: params.get("search").map(str::to_owned),
-        sort,
-        after: params.get("cursor").map(read_cursor).transpose()?,
-        limit: BATCH,
-    };
+    let mut filter = filter(kind, caller, params)?;
     let mut page: Vec<Value> = Vec::new();
     let next = 'pages: loop {
-        let spaces = state.store.spaces(&filter).await?;
-        let full = i64::try_from(spaces.len()).is_ok_and(|count| count == filter.limit);
-        for space in spaces {
+        let repos = state.store.repos(&filter).await?;
+        let full = i64::try_from(repos.len()).is_ok_and(|count| count == filter.limit);
+        for (repo, position) in repos {
             if page.len() == limit {
                 break 'pages filter.after;
             }
-            filter.after = Some(position(&space, sort));
-            let rights = Rights::of_caller(&space, &caller);
-            let view = view(&state, &space, rights.code, rights.write).await?;
-            if wanted(&view, &params) {
-                page.push(fields.keep(&view));
-            }
+            filter.after = Some((position, repo.id.to_string()));
+            page.extend(entry(state, caller, &fields, params, &repo).await?);
         }
         if !full {
             break None;
@@ -81,40 +128,75 @@ pub async fn list_spaces(
     };
     let mut response = Json(page).into_response();
     if let Some(next) = next {
-        let link = format!("<{hub}/api/spaces?{}>; rel=\"next\"", params.with("cursor", &write_cursor(&next)));
-        let link = HeaderValue::from_str(&link).map_err(ApiError::internal)?;
-        response.headers_mut().insert(LINK, link);
+        let query = params.with("cursor", &write_cursor(&next));
+        let link = format!("<{hub}/api/{}?{query}>; rel=\"next\"", kind.segment());
+        response.headers_mut().insert(LINK, HeaderValue::from_str(&link).map_err(ApiError::internal)?);
     }
     Ok(response)
 }
 
-fn sort(text: Option<&str>) -> Result<SpaceSort, ApiError> {
-    match text {
-        None | Some("lastModified" | "last_modified" | "trendingScore" | "trending_score" | "likes" | "downloads") => {
-            Ok(SpaceSort::Updated)
-        }
-        Some("createdAt" | "created_at") => Ok(SpaceSort::Created),
-        Some(other) => Err(ApiError::bad_request(format!(
-            "'sort' cannot be {:?}; it must be lastModified, createdAt, trendingScore, likes or downloads",
-            clip(other)
-        ))),
+/// One entry, unless this token may not see it, or it does not use what is asked for.
+async fn entry(
+    state: &ApiState,
+    caller: &Caller,
+    fields: &Fields,
+    params: &Params,
+    repo: &Repo,
+) -> Result<Option<Value>, ApiError> {
+    let rights = rights(repo, caller);
+    if !rights.see {
+        return Ok(None);
     }
-}
-
-/// Whether a Space has every tag, model and data set asked for.
-fn wanted(view: &SpaceView, params: &Params) -> bool {
-    let has = |list: &[String], key: &str| {
+    let view = view(state, repo, rights.code).await?;
+    if repo.kind != RepoKind::Space {
+        return Ok(Some(fields.keep(&view)));
+    }
+    let Some(space) = state.store.space_by_id(repo.id.into()).await? else { return Ok(None) };
+    let view = space_view(state, &space, view, rights.code, rights.write).await?;
+    let uses = |list: &[String], key: &str| {
         params.all(key).all(|wanted| wanted.is_empty() || list.iter().any(|one| one == wanted))
     };
-    has(&view.tags, "filter") && has(&view.models, "models") && has(&view.datasets, "datasets")
+    Ok((uses(&view.models, "models") && uses(&view.datasets, "datasets")).then(|| fields.keep(&view)))
 }
 
-fn position(space: &Space, sort: SpaceSort) -> (i64, String) {
-    let at = match sort {
-        SpaceSort::Updated => space.updated_at,
-        SpaceSort::Created => space.created_at,
-    };
-    (at.as_millis(), space.id.to_string())
+fn filter(kind: RepoKind, caller: &Caller, params: &Params) -> Result<RepoFilter, ApiError> {
+    let texts = |key: &str| params.all(key).filter(|text| !text.is_empty()).map(str::to_owned).collect::<Vec<_>>();
+    let search = texts("search");
+    let mut tags = texts("filter");
+    tags.extend(params.get("pipeline_tag").map(str::to_owned));
+    if search.len() + tags.len() > MAX_CONDITIONS {
+        return Err(ApiError::bad_request(format!("At most {MAX_CONDITIONS} words and tags can be asked for at once")));
+    }
+    if search.iter().any(|text| text.len() > MAX_SEARCH) {
+        return Err(ApiError::bad_request(format!("'search' must have at most {MAX_SEARCH} bytes")));
+    }
+    Ok(RepoFilter {
+        viewer: caller.account().map(|account| account.id),
+        all: caller.account().is_some_and(|account| account.is_admin),
+        author: params.get("author").map(str::to_owned),
+        search,
+        tags,
+        sort: sort(params.get("sort"))?,
+        after: params.get("cursor").map(read_cursor).transpose()?,
+        limit: BATCH,
+        ..RepoFilter::of(kind)
+    })
+}
+
+fn sort(text: Option<&str>) -> Result<RepoSort, ApiError> {
+    Ok(match text {
+        None | Some("lastModified" | "last_modified") => RepoSort::Updated,
+        Some("createdAt" | "created_at") => RepoSort::Created,
+        Some("trendingScore" | "trending_score") => RepoSort::Trending,
+        Some("likes") => RepoSort::Likes,
+        Some("downloads") => RepoSort::Downloads,
+        Some(other) => {
+            return Err(ApiError::bad_request(format!(
+                "'sort' cannot be {:?}; it must be lastModified, createdAt, trendingScore, likes or downloads",
+                clip(other)
+            )));
+        }
+    })
 }
 
 fn write_cursor((at, id): &(i64, String)) -> String {
@@ -126,7 +208,7 @@ fn read_cursor(text: &str) -> Result<(i64, String), ApiError> {
         let bytes = URL_SAFE_NO_PAD.decode(text).ok()?;
         let text = String::from_utf8(bytes).ok()?;
         let (at, id) = text.split_once(':')?;
-        Some((at.parse().ok()?, id.parse::<spaceport_core::SpaceId>().ok()?.to_string()))
+        Some((at.parse().ok()?, id.parse::<spaceport_core::RepoId>().ok()?.to_string()))
     };
     read().ok_or_else(|| ApiError::bad_request("'cursor' is not one of ours; take it from the header 'Link'"))
 }
@@ -137,7 +219,7 @@ mod tests {
 
     #[test]
     fn cursors_come_back_and_others_are_refused() {
-        let id = spaceport_core::SpaceId::new(spaceport_core::Timestamp::from_millis(7), 9).to_string();
+        let id = spaceport_core::RepoId::new(spaceport_core::Timestamp::from_millis(7), 9).to_string();
         let cursor = write_cursor(&(1234, id.clone()));
         assert_eq!(read_cursor(&cursor).unwrap(), (1234, id));
         for wrong in ["", "%%%", "AAAA", &URL_SAFE_NO_PAD.encode("1:'; DROP TABLE spaces")] {

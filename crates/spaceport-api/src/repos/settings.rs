@@ -1,4 +1,4 @@
-//! `PUT /api/spaces/{id}/settings`: who may see a Space.
+//! `PUT /api/{kind}/{id}/settings`: who may see a repository.
 
 use axum::Json;
 use axum::extract::State;
@@ -6,13 +6,15 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use utoipa::ToSchema;
 
-use crate::access::WriteSpace;
+use spaceport_core::RepoKind;
+
+use crate::access::{ReadRepo, WriteRepo};
 use crate::audit;
 use crate::error::{ApiError, ErrorBody};
 use crate::extract::JsonBody;
 use crate::repos::create::visibility;
 use crate::state::ApiState;
-use crate::views::SpacePath;
+use crate::views::RepoPath;
 
 /// Changed settings.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -32,25 +34,28 @@ pub struct RepoSettingsView {
     pub private: bool,
 }
 
-/// Change who may see a Space
-#[utoipa::path(put, path = "/api/spaces/{owner}/{name}/settings", tag = "repositories", params(SpacePath),
+/// Change who may see a repository
+#[utoipa::path(put, path = "/api/{kind}/{owner}/{name}/settings", tag = "repositories", params(RepoPath),
     request_body = RepoSettings,
     responses((status = 200, body = RepoSettingsView), (status = 400, body = ErrorBody), (status = 403, body = ErrorBody)))]
 pub async fn update_settings(
     State(state): State<ApiState>,
-    to: WriteSpace,
+    read: ReadRepo,
     JsonBody(body): JsonBody<RepoSettings>,
 ) -> Result<Json<RepoSettingsView>, ApiError> {
+    let WriteRepo { repo, user, .. } = read.into_own()?;
     let wanted = match (&body.visibility, body.private) {
-        (None, None) => to.space.visibility,
-        (text, private) => visibility(text.as_deref(), private)?,
+        (None, None) => repo.visibility,
+        (text, private) => visibility(repo.kind, text.as_deref(), private)?,
     };
-    if wanted != to.space.visibility {
-        state.store.space_set_visibility(to.space.id, wanted, state.control.clock().now()).await?;
-        state.control.activate_routes();
-        state.control.activate(to.space.id);
-        let detail = json!({"from": to.space.visibility, "to": wanted});
-        audit::record(&state, &to.user, "space.visibility", &to.space.name.to_string(), detail).await?;
+    if wanted != repo.visibility {
+        state.store.repo_set_visibility(repo.id, wanted, state.control.clock().now()).await?;
+        if repo.kind == RepoKind::Space {
+            state.control.activate_routes();
+            state.control.activate(repo.id.into());
+        }
+        let detail = json!({"from": repo.visibility, "to": wanted});
+        audit::record(&state, &user, "repo.visibility", &repo.path(), detail).await?;
     }
     Ok(Json(RepoSettingsView {
         visibility: wanted.as_str().to_owned(),

@@ -69,7 +69,7 @@ pub async fn cancel_build(
     let why = Diagnosis {
         reason: Reason::BuildCanceled,
         phase: "canceled".to_owned(),
-        message: format!("{} canceled build {}.", to.user.account.name, build.number),
+        message: format!("{} canceled build {}.", to.user.account().name, build.number),
         remedy: "Restart the Space to build this commit again, or push another one.".to_owned(),
         evidence: Vec::new(),
         since: now,

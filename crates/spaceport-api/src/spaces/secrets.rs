@@ -76,7 +76,7 @@ pub async fn delete_secret(
     JsonBody(body): JsonBody<SettingKey>,
 ) -> Result<Json<Value>, ApiError> {
     check_name(&body.key)?;
-    state.store.secret_delete(to.space.id, &body.key, state.control.clock().now()).await?;
+    state.store.secret_delete(to.space.id, &body.key).await?;
     state.control.activate(to.space.id);
     audit::record(&state, &to.user, "secret.delete", &to.space.name.to_string(), json!({"key": body.key})).await?;
     Ok(Json(json!({})))

@@ -78,7 +78,7 @@ pub async fn delete_variable(
     JsonBody(body): JsonBody<SettingKey>,
 ) -> Result<Json<Variables>, ApiError> {
     check_name(&body.key)?;
-    state.store.variable_delete(to.space.id, &body.key, state.control.clock().now()).await?;
+    state.store.variable_delete(to.space.id, &body.key).await?;
     state.control.activate(to.space.id);
     audit::record(&state, &to.user, "variable.delete", &to.space.name.to_string(), json!({"key": body.key})).await?;
     all(&state, to.space.id).await

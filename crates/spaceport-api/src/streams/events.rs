@@ -17,7 +17,7 @@ use crate::views::SpacePath;
 #[utoipa::path(get, path = "/api/spaces/{owner}/{name}/events", tag = "logs", params(SpacePath),
     responses((status = 200, content_type = "text/event-stream", body = String), (status = 404, body = ErrorBody)))]
 pub async fn stream_events(State(state): State<ApiState>, read: ReadSpace) -> Result<Response, ApiError> {
-    let ReadSpace { space, caller, rights: _ } = read;
+    let ReadSpace { space, caller, .. } = read;
     // Subscribed before the first look, so that nothing in between is lost.
     let mut changes = state.control.changes();
     let lifetime = state.lifetime.clone();
@@ -25,7 +25,7 @@ pub async fn stream_events(State(state): State<ApiState>, read: ReadSpace) -> Re
         let mut sent = None;
         loop {
             // Looked up again each time: visibility and rights may have changed.
-            let found = crate::access::find_space(&state, space.name.owner(), space.name.name(), caller.clone()).await;
+            let found = crate::access::find_space(&state, &space.name, caller.clone()).await;
             let Ok(read) = found else { break };
             let Ok(view) = info(&state, &read).await else { break };
             let next = event(&view);

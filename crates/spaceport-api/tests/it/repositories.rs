@@ -103,7 +103,7 @@ async fn a_deleted_name_can_be_used_again_at_once() {
     let demo = json!({"name": "demo", "organization": "alice", "type": "space"});
     assert_eq!(delete(&bob.write, demo.clone()).await.header("x-error-code"), "RepoNotFound");
     assert_eq!(delete(&alice.read, demo.clone()).await.status, 403);
-    assert_eq!(delete(&alice.write, json!({"name": "demo"})).await.status, 400, "a model is not a Space");
+    assert_eq!(delete(&alice.write, json!({"name": "demo"})).await.status, 404, "a model is not a Space");
     assert_eq!(delete(&alice.write, demo.clone()).await.status, 200);
     assert_eq!(app.get("/api/spaces/alice/demo", Some(&alice.write)).await.status, 404);
     assert_eq!(delete(&alice.write, demo).await.header("x-error-code"), "RepoNotFound");
@@ -186,4 +186,51 @@ async fn visibility_changes_who_sees_it() {
     let wrong =
         app.call("PUT", "/api/spaces/alice/demo/settings", Some(&alice.write), &json!({"visibility": "x"})).await;
     assert_eq!(wrong.status, 400);
+}
+
+#[tokio::test]
+async fn models_and_data_sets_are_repositories_without_an_app() {
+    let app = TestApp::start().await;
+    let (alice, bob) = (app.person("alice").await, app.person("bob").await);
+    for (kind, segment) in [("model", "models"), ("dataset", "datasets")] {
+        let readme = "---\nlicense: mit\ntags:\n- tiny\npipeline_tag: text-generation\n---\n# Tiny";
+        let new = json!({"type": kind, "name": "tiny", "private": true,
+            "files": [{"path": "README.md", "content": readme}]});
+        let made = app.post("/api/repos/create", Some(&alice.write), &new).await;
+        assert_eq!(made.status, 200, "{}", made.text);
+        let path = format!("/api/{segment}/alice/tiny");
+        assert_eq!(app.get(&path, None).await.header("x-error-code"), "RepoNotFound");
+        assert_eq!(app.get(&path, Some(&bob.write)).await.status, 404);
+        let info = app.get(&path, Some(&alice.read)).await.json;
+        assert_eq!(info["cardData"]["license"], "mit", "{info}");
+        assert_eq!(info["siblings"][0]["rfilename"], "README.md");
+        assert!(info["tags"].as_array().unwrap().contains(&json!("tiny")) && info.get("runtime").is_none());
+        let by = format!("{path}/revision/main?expand=sha");
+        assert_eq!(app.get(&by, Some(&alice.read)).await.json["sha"], info["sha"]);
+        let list = async |query: &str, token: &str| {
+            let list = app.get(&format!("/api/{segment}?{query}"), Some(token)).await.json;
+            list.as_array().unwrap().len()
+        };
+        assert_eq!(list("filter=tiny&filter=license:mit&search=TIN", &alice.read).await, 1);
+        assert_eq!(list("filter=other", &alice.read).await, 0);
+        assert_eq!(list("", &bob.read).await, 0);
+        let open = json!({"private": false});
+        assert_eq!(app.call("PUT", &format!("{path}/settings"), Some(&bob.write), &open).await.status, 404);
+        assert_eq!(app.call("PUT", &format!("{path}/settings"), Some(&alice.write), &open).await.status, 200);
+        assert_eq!(list("author=alice", &bob.read).await, 1);
+        let doomed = json!({"name": "tiny", "type": kind});
+        assert_eq!(app.call("DELETE", "/api/repos/delete", Some(&alice.write), &doomed).await.status, 200);
+        assert_eq!(app.get(&path, Some(&alice.write)).await.status, 404);
+    }
+}
+
+#[tokio::test]
+async fn an_id_of_one_part_is_a_missing_repository() {
+    let app = TestApp::start().await;
+    let alice = app.person("alice").await;
+    for path in
+        ["/api/models/gpt2", "/api/models/gpt2/tree/main", "/api/datasets/squad/revision/main", "/gpt2/resolve/main/x"]
+    {
+        assert_eq!(app.get(path, Some(&alice.read)).await.header("x-error-code"), "RepoNotFound", "{path}");
+    }
 }

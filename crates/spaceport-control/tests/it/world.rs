@@ -182,6 +182,7 @@ impl World {
         let account = Account {
             id,
             name: name.to_owned(),
+            kind: spaceport_core::account::AccountKind::User,
             full_name: String::new(),
             email: None,
             is_admin: false,

@@ -20,6 +20,8 @@ const MAX_WEIGHT: usize = 1024 * 1024;
 pub(super) struct Node {
     pub place: Place,
     pub value: Value,
+    /// Without quotes, so that YAML would see a number or a truth value in it.
+    pub plain: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -102,7 +104,7 @@ pub(super) fn read(block: &Block<'_>) -> Result<Node, ConfigError> {
             Event::Nothing | Event::StreamStart | Event::StreamEnd | Event::DocumentEnd => {}
         }
     }
-    Ok(tree.root.unwrap_or_else(|| Node { place: block.opening(), value: Value::Null }))
+    Ok(tree.root.unwrap_or_else(|| Node { place: block.opening(), value: Value::Null, plain: true }))
 }
 
 impl Tree<'_, '_> {
@@ -114,7 +116,7 @@ impl Tree<'_, '_> {
         let size = Size { weight: text.len() + 1, height: 0 };
         let null = style == ScalarStyle::Plain && matches!(text.as_str(), "" | "~" | "null" | "Null" | "NULL");
         let value = if null { Value::Null } else { Value::Scalar(text) };
-        self.add(Node { place, value }, size, anchor)
+        self.add(Node { place, value, plain: style == ScalarStyle::Plain }, size, anchor)
     }
 
     fn begin(&mut self, place: Place, anchor: usize, kind: Kind) -> Result<(), ConfigError> {
@@ -134,15 +136,15 @@ impl Tree<'_, '_> {
         };
         // The children were counted when they were added.
         self.weight = self.weight.saturating_sub(size.weight - 1);
-        self.add(Node { place, value }, size, anchor)
+        self.add(Node { place, value, plain: false }, size, anchor)
     }
 
     fn alias(&mut self, place: Place, anchor: usize) -> Result<(), ConfigError> {
         let Some((node, size)) = self.anchors.get(&anchor) else {
             return Err(place.error("", "an alias (`*name`) stands inside the value it refers to", ""));
         };
-        let (size, value) = (*size, node.value.clone());
-        self.add(Node { place, value }, size, 0)
+        let (size, value, plain) = (*size, node.value.clone(), node.plain);
+        self.add(Node { place, value, plain }, size, 0)
     }
 
     fn add(&mut self, node: Node, size: Size, anchor: usize) -> Result<(), ConfigError> {
@@ -167,6 +169,34 @@ impl Tree<'_, '_> {
             None => self.root = Some(node),
         }
         Ok(())
+    }
+}
+
+impl Node {
+    /// As JSON, the way clients of the Hub see a card. A number stays text when writing it anew would
+    /// change it: `3.10` is a version, not 3.1.
+    pub(super) fn to_json(&self) -> serde_json::Value {
+        use serde_json::Value as Json;
+        match &self.value {
+            Value::Null => Json::Null,
+            Value::Scalar(text) if self.plain => match text.as_str() {
+                "true" | "True" | "TRUE" => Json::Bool(true),
+                "false" | "False" | "FALSE" => Json::Bool(false),
+                text => match serde_json::from_str::<serde_json::Number>(text) {
+                    Ok(number) if number.to_string() == text => Json::Number(number),
+                    _ => Json::String(text.to_owned()),
+                },
+            },
+            Value::Scalar(text) => Json::String(text.clone()),
+            Value::List(nodes) => nodes.iter().map(Self::to_json).collect(),
+            Value::Map(pairs) => {
+                let name = |key: &Self| match &key.value {
+                    Value::Scalar(text) => Some(text.clone()),
+                    _ => None,
+                };
+                Json::Object(pairs.iter().filter_map(|(key, value)| Some((name(key)?, value.to_json()))).collect())
+            }
+        }
     }
 }
 

@@ -5,14 +5,14 @@
 
 use std::collections::BTreeMap;
 
-use spaceport_core::account::{Account, TokenRole};
+use spaceport_core::account::{Account, AccountKind, OrgRole, Scopes, TokenRole};
 use spaceport_core::space::{Artifact, BuildState, DesiredRun, Inspection, Instance, Release, Space, Visibility};
 use spaceport_core::{
-    AccountId, BuildId, CommitSha, Diagnosis, FlavorName, InstanceId, Reason, ReleaseId, Sdk, SpaceId, SpaceStage,
-    Timestamp, TokenId,
+    AccountId, BuildId, CommitSha, Diagnosis, FlavorName, InstanceId, Reason, ReleaseId, Repo, RepoId, RepoKind,
+    RepoName, Sdk, SpaceId, SpaceStage, Timestamp, TokenId,
 };
 use spaceport_store::{
-    AuditEntry, BuildEnd, NewSpace, NewToken, Secret, SpaceFilter, SpaceSort, Store, StoreError, Variable,
+    AuditEntry, BuildEnd, NewRepo, NewSpace, NewToken, RepoFilter, RepoSort, Secret, Store, StoreError, Variable,
 };
 use spaceport_testkit::databases;
 
@@ -40,6 +40,7 @@ async fn account(store: &Store, name: &str, number: u128) -> Account {
     let account = Account {
         id: AccountId::new(at(1), number),
         name: name.to_owned(),
+        kind: AccountKind::User,
         full_name: format!("{name} ü"),
         email: Some("a@example.org".to_owned()),
         is_admin: number == 1,
@@ -90,6 +91,7 @@ async fn accounts_and_tokens() {
             account: alice.id,
             name,
             role: TokenRole::Write,
+            scopes: Scopes::default(),
             token,
             at: at(2),
         };
@@ -125,6 +127,106 @@ async fn accounts_and_tokens() {
     }
 }
 
+async fn names(store: &Store, filter: &RepoFilter) -> Vec<String> {
+    store.repos(filter).await.unwrap().iter().map(|(repo, _)| repo.name.to_string()).collect()
+}
+
+async fn model(store: &Store, owner: &Account, name: &str, number: u128, millis: i64) -> Repo {
+    let new = NewRepo {
+        id: RepoId::new(at(millis), number),
+        kind: RepoKind::Model,
+        name: RepoName::new(&owner.name, name).unwrap(),
+        owner: owner.id,
+        creator: owner.id,
+        visibility: Visibility::Public,
+        head: Some(sha('a')),
+        at: at(millis),
+    };
+    store.repo_create(&new).await.unwrap();
+    store.repo_by_id(new.id).await.unwrap().unwrap()
+}
+
+#[tokio::test]
+async fn repositories_of_other_kinds() {
+    for db in databases().await {
+        let store = &db.store;
+        let alice = account(store, "alice", 1).await;
+        // The same name stands once per kind.
+        let demo = space(store, &alice, "tiny", 1, 10).await;
+        let tiny = model(store, &alice, "tiny", 2, 11).await;
+        assert_eq!(store.repo_by_name(RepoKind::Model, &tiny.name).await.unwrap().as_ref(), Some(&tiny));
+        assert_eq!(store.repo_by_name(RepoKind::Space, &tiny.name).await.unwrap().unwrap().id, demo.id.into());
+        assert!(store.repo_by_name(RepoKind::Dataset, &tiny.name).await.unwrap().is_none());
+
+        // The index of a head that is no longer the head changes nothing.
+        let tags = |tags: &[&str]| tags.iter().map(|tag| (*tag).to_owned()).collect::<Vec<_>>();
+        assert_eq!(store.repos_unindexed().await.unwrap().len(), 2);
+        store.repo_index(tiny.id, &sha('b'), None, &tags(&["old"])).await.unwrap();
+        let card = serde_json::json!({"license": "mit"});
+        store.repo_index(tiny.id, &sha('a'), Some(&card), &tags(&["x", "y"])).await.unwrap();
+        assert_eq!(store.repo_tags(tiny.id).await.unwrap(), ["x", "y"]);
+        assert_eq!(store.repo_by_id(tiny.id).await.unwrap().unwrap().card, Some(card));
+        assert_eq!(store.repos_unindexed().await.unwrap().len(), 1);
+        assert_eq!(store.tags_of_kind(RepoKind::Model).await.unwrap(), ["x", "y"]);
+        let other = model(store, &alice, "other", 3, 12).await;
+        let with = |tags| RepoFilter { tags, ..RepoFilter::of(RepoKind::Model) };
+        assert_eq!(names(store, &with(tags(&["y", "x"]))).await, ["alice/tiny"]);
+        assert!(names(store, &with(tags(&["x", "z"]))).await.is_empty());
+        store.repo_downloaded(tiny.id, 3).await.unwrap();
+        let sorted = RepoFilter { sort: RepoSort::Downloads, ..RepoFilter::of(RepoKind::Model) };
+        assert_eq!(names(store, &sorted).await, ["alice/tiny", "alice/other"]);
+        assert!(store.repo_set_head(tiny.id, &sha('c'), at(20)).await.unwrap());
+        assert!(!store.repo_set_head(tiny.id, &sha('c'), at(21)).await.unwrap());
+
+        // A repository that moved is found under its old name until somebody takes that.
+        let (old, new) = (tiny.name.clone(), "alice/small".parse::<RepoName>().unwrap());
+        assert!(matches!(store.repo_move(&tiny, &other.name, alice.id, at(30)).await, Err(StoreError::Exists(_))));
+        store.repo_move(&tiny, &new, alice.id, at(30)).await.unwrap();
+        assert_eq!(store.repo_moved_from(RepoKind::Model, &old).await.unwrap().unwrap().name, new);
+        let heir = model(store, &alice, "tiny", 4, 31).await;
+        assert!(store.repo_moved_from(RepoKind::Model, &old).await.unwrap().is_none());
+        assert_eq!(store.repo_by_name(RepoKind::Model, &old).await.unwrap().unwrap().id, heir.id);
+        assert!(store.repo_delete(heir.id).await.unwrap());
+        assert!(!store.repo_delete(heir.id).await.unwrap());
+        assert_eq!(store.repos_of(alice.id).await.unwrap().len(), 3);
+
+        // What is going away is found by nobody.
+        assert!(store.space_doom(demo.id, at(40)).await.unwrap());
+        assert!(names(store, &RepoFilter { all: true, ..RepoFilter::of(RepoKind::Space) }).await.is_empty());
+        store.space_delete(demo.id).await.unwrap();
+        assert!(store.repo_by_id(demo.id.into()).await.unwrap().is_none());
+        store.close().await;
+    }
+}
+
+#[tokio::test]
+async fn members_of_organizations() {
+    for db in databases().await {
+        let store = &db.store;
+        let (alice, bob) = (account(store, "alice", 1).await, account(store, "bob", 2).await);
+        let lab =
+            Account { id: AccountId::new(at(1), 3), name: "Lab".to_owned(), kind: AccountKind::Org, ..alice.clone() };
+        store.account_create(&lab).await.unwrap();
+        store.member_set(lab.id, bob.id, OrgRole::Read, at(5)).await.unwrap();
+        store.member_set(lab.id, bob.id, OrgRole::Write, at(6)).await.unwrap();
+        assert_eq!(store.members_of(lab.id).await.unwrap(), [(bob.clone(), OrgRole::Write)]);
+        assert_eq!(store.orgs_of(bob.id).await.unwrap(), [(lab.clone(), OrgRole::Write)]);
+        assert_eq!(store.roles_of(bob.id).await.unwrap(), [(lab.id, OrgRole::Write)]);
+        assert_eq!(store.member_ids().await.unwrap(), [(lab.id, bob.id)]);
+        // A member sees what is private in the organization; others do not.
+        let hidden = model(store, &lab, "hidden", 7, 7).await;
+        store.repo_set_visibility(hidden.id, Visibility::Private, at(8)).await.unwrap();
+        let seen = |viewer| RepoFilter { viewer, ..RepoFilter::of(RepoKind::Model) };
+        assert_eq!(names(store, &seen(Some(bob.id))).await, ["Lab/hidden"]);
+        assert!(names(store, &seen(Some(alice.id))).await.is_empty());
+        assert!(names(store, &seen(None)).await.is_empty());
+        assert!(store.member_remove(lab.id, bob.id).await.unwrap());
+        assert!(!store.member_remove(lab.id, bob.id).await.unwrap());
+        assert!(names(store, &seen(Some(bob.id))).await.is_empty());
+        store.close().await;
+    }
+}
+
 #[tokio::test]
 async fn spaces_and_their_settings() {
     for db in databases().await {
@@ -138,26 +240,18 @@ async fn spaces_and_their_settings() {
         assert_eq!(store.space_by_subdomain("alice-demo").await.unwrap().as_ref(), Some(&demo));
         let other = space(store, &bob, "100_x", 3, 20).await;
         assert_eq!(store.space_ids().await.unwrap(), [demo.id, other.id]);
-        store.space_set_visibility(other.id, Visibility::Private, at(30)).await.unwrap();
-        let list = async |filter: SpaceFilter| {
-            let spaces = store.spaces(&SpaceFilter { limit: 10, ..filter }).await.unwrap();
-            spaces.iter().map(|space| space.name.to_string()).collect::<Vec<_>>()
-        };
-        for sort in [SpaceSort::Updated, SpaceSort::Created] {
-            let filter = || SpaceFilter { sort, ..SpaceFilter::default() };
+        store.repo_set_visibility(other.id.into(), Visibility::Private, at(30)).await.unwrap();
+        let list = async |filter: RepoFilter| names(store, &RepoFilter { limit: 10, ..filter }).await;
+        for sort in [RepoSort::Updated, RepoSort::Created] {
+            let filter = || RepoFilter { sort, ..RepoFilter::of(RepoKind::Space) };
             assert_eq!(list(filter()).await, ["alice/Demo"]);
-            assert_eq!(list(SpaceFilter { viewer: Some(bob.id), ..filter() }).await, ["bob/100_x", "alice/Demo"]);
-            assert_eq!(
-                list(SpaceFilter { all: true, author: Some("BOB".to_owned()), ..filter() }).await,
-                ["bob/100_x"]
-            );
-            assert_eq!(
-                list(SpaceFilter { all: true, search: Some("0_X".to_owned()), ..filter() }).await,
-                ["bob/100_x"]
-            );
-            assert!(list(SpaceFilter { all: true, search: Some("0_%".to_owned()), ..filter() }).await.is_empty());
+            assert_eq!(list(RepoFilter { viewer: Some(bob.id), ..filter() }).await, ["bob/100_x", "alice/Demo"]);
+            assert_eq!(list(RepoFilter { all: true, author: Some("BOB".to_owned()), ..filter() }).await, ["bob/100_x"]);
+            let search = |text: &str| vec![text.to_owned()];
+            assert_eq!(list(RepoFilter { all: true, search: search("0_X"), ..filter() }).await, ["bob/100_x"]);
+            assert!(list(RepoFilter { all: true, search: search("0_%"), ..filter() }).await.is_empty());
             let after = Some((15, other.id.to_string()));
-            assert_eq!(list(SpaceFilter { all: true, after, ..filter() }).await, ["alice/Demo"]);
+            assert_eq!(list(RepoFilter { all: true, after, ..filter() }).await, ["alice/Demo"]);
         }
         settings(store, &demo).await;
         let doomed = store.space_change(demo.id, at(40), |desired| desired.restart += 1).await.unwrap().unwrap();
@@ -191,8 +285,8 @@ async fn settings(store: &Store, space: &Space) {
     assert_eq!(store.variables(space.id).await.unwrap(), BTreeMap::from([("V".to_owned(), variable)]));
     assert_eq!(store.secrets(space.id).await.unwrap().keys().collect::<Vec<_>>(), ["S", "T"]);
     for _ in 0..2 {
-        store.variable_delete(space.id, "V", at(32)).await.unwrap();
-        store.secret_delete(space.id, "T", at(32)).await.unwrap();
+        store.variable_delete(space.id, "V").await.unwrap();
+        store.secret_delete(space.id, "T").await.unwrap();
     }
     let after = store.space_by_id(space.id).await.unwrap().unwrap().desired;
     assert_eq!(after.settings, before.settings + 4, "what changes nothing counts nothing");

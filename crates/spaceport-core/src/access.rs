@@ -1,0 +1,199 @@
+//! Who may do what with a repository: one pure decision for API, git and proxy.
+
+use crate::account::{Account, OrgRole, Permission, Token, TokenRole};
+use crate::space::Visibility;
+use crate::{AccountId, RepoId};
+
+/// Somebody who was recognised: the account, the token it came with, and where it is a member.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Viewer {
+    /// The account.
+    pub account: Account,
+    /// The token.
+    pub token: Token,
+    /// Its organizations.
+    pub orgs: Vec<(AccountId, OrgRole)>,
+}
+
+impl Viewer {
+    /// The role in an organization, or full rights in one's own namespace.
+    #[must_use]
+    pub fn role_in(&self, owner: AccountId) -> Option<OrgRole> {
+        if self.account.id == owner {
+            return Some(OrgRole::Admin);
+        }
+        self.orgs.iter().find(|(org, _)| *org == owner).map(|(_, role)| *role)
+    }
+
+    /// Whether the token carries a permission for a namespace, and for one repository in it.
+    #[must_use]
+    pub fn token_allows(&self, permission: Permission, owner: AccountId, repo: Option<RepoId>) -> bool {
+        match self.token.role {
+            TokenRole::Read => permission == Permission::ReadContent,
+            TokenRole::Write => true,
+            TokenRole::FineGrained => self.token.scopes.allow(permission, owner, repo),
+        }
+    }
+
+    /// Whether repositories may be made in a namespace.
+    #[must_use]
+    pub fn may_create_in(&self, owner: AccountId) -> bool {
+        let member = self.account.is_admin || self.role_in(owner).is_some_and(|role| role >= OrgRole::Contributor);
+        member && self.token_allows(Permission::Write, owner, None)
+    }
+}
+
+/// What the decision needs to know of a repository.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Subject {
+    /// Identity.
+    pub repo: RepoId,
+    /// The account it belongs to.
+    pub owner: AccountId,
+    /// Who created it.
+    pub creator: AccountId,
+    /// Who may see it.
+    pub visibility: Visibility,
+}
+
+/// What a caller may do with a repository.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rights {
+    /// See that it exists; of a Space, its runtime and its app.
+    pub see: bool,
+    /// Read its files.
+    pub code: bool,
+    /// Open discussions, comment, like.
+    pub discuss: bool,
+    /// Change it, read its logs and its evidence.
+    pub write: bool,
+    /// Delete it, move it, change who may see it.
+    pub own: bool,
+    /// The account could change it; this token may not.
+    pub token_lacks_write: bool,
+}
+
+impl Rights {
+    /// The decision.
+    #[must_use]
+    pub fn of(subject: Subject, viewer: Option<&Viewer>) -> Self {
+        let public = Self {
+            see: subject.visibility != Visibility::Private,
+            code: subject.visibility == Visibility::Public,
+            discuss: false,
+            write: false,
+            own: false,
+            token_lacks_write: false,
+        };
+        let Some(viewer) = viewer else { return public };
+        let allows = |permission: Permission| viewer.token_allows(permission, subject.owner, Some(subject.repo));
+        let role = if viewer.account.is_admin { Some(OrgRole::Admin) } else { viewer.role_in(subject.owner) };
+        let reads = role.is_some() && allows(Permission::ReadContent);
+        let mine = viewer.account.id == subject.creator;
+        let may_write = match role {
+            Some(OrgRole::Admin | OrgRole::Write) => true,
+            Some(OrgRole::Contributor) => mine,
+            Some(OrgRole::Read) | None => false,
+        };
+        let may_own = role == Some(OrgRole::Admin) || (role == Some(OrgRole::Contributor) && mine);
+        let code = reads || public.code;
+        let write = may_write && allows(Permission::Write);
+        Self {
+            see: reads || write || public.see,
+            code: code || write,
+            discuss: code && allows(Permission::Discuss),
+            write,
+            own: may_own && write,
+            token_lacks_write: may_write && !write,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::account::{AccountKind, Scope, Scopes};
+    use crate::{Timestamp, TokenId};
+
+    fn account(number: u128) -> AccountId {
+        AccountId::new(Timestamp::from_millis(1), number)
+    }
+
+    fn repo(number: u128) -> RepoId {
+        RepoId::new(Timestamp::from_millis(1), number)
+    }
+
+    fn viewer(number: u128, role: TokenRole) -> Viewer {
+        let at = Timestamp::from_millis(1);
+        Viewer {
+            account: Account {
+                id: account(number),
+                name: "x".to_owned(),
+                kind: AccountKind::User,
+                full_name: String::new(),
+                email: None,
+                is_admin: false,
+                created_at: at,
+            },
+            token: Token {
+                id: TokenId::new(at, number),
+                account: account(number),
+                name: "t".to_owned(),
+                role,
+                scopes: Scopes::default(),
+                hint: String::new(),
+                created_at: at,
+            },
+            orgs: Vec::new(),
+        }
+    }
+
+    fn subject(visibility: Visibility) -> Subject {
+        Subject { repo: repo(1), owner: account(9), creator: account(2), visibility }
+    }
+
+    #[test]
+    fn strangers_see_what_is_public() {
+        let of = |visibility| Rights::of(subject(visibility), None);
+        assert!(of(Visibility::Public).code && of(Visibility::Protected).see);
+        assert!(!of(Visibility::Protected).code && !of(Visibility::Private).see);
+        let signed_in = Rights::of(subject(Visibility::Public), Some(&viewer(7, TokenRole::Write)));
+        assert!(signed_in.discuss && !signed_in.write && !signed_in.token_lacks_write);
+    }
+
+    #[test]
+    fn roles_of_an_organization() {
+        let with = |number, role| {
+            let mut viewer = viewer(number, TokenRole::Write);
+            viewer.orgs.push((account(9), role));
+            Rights::of(subject(Visibility::Private), Some(&viewer))
+        };
+        let reader = with(3, OrgRole::Read);
+        assert!(reader.code && !reader.write);
+        let stranger = with(3, OrgRole::Contributor);
+        assert!(stranger.code && !stranger.write);
+        let creator = with(2, OrgRole::Contributor);
+        assert!(creator.write && creator.own);
+        let writer = with(3, OrgRole::Write);
+        assert!(writer.write && !writer.own);
+        assert!(with(3, OrgRole::Admin).own);
+    }
+
+    #[test]
+    fn a_token_takes_rights_away_and_never_adds_any() {
+        let mut reader = viewer(9, TokenRole::Read);
+        let rights = Rights::of(subject(Visibility::Private), Some(&reader));
+        assert!(rights.code && !rights.write && rights.token_lacks_write && !rights.discuss);
+        reader.token.role = TokenRole::FineGrained;
+        let rights = Rights::of(subject(Visibility::Private), Some(&reader));
+        assert!(!rights.see && !rights.code, "a token without scopes shows nothing private");
+        reader.token.scopes.scoped =
+            vec![Scope::repo(repo(1), vec![Permission::Write]), Scope::account(account(8), vec![Permission::Write])];
+        assert!(Rights::of(subject(Visibility::Private), Some(&reader)).write);
+        let other = Subject { repo: repo(2), ..subject(Visibility::Private) };
+        assert!(!Rights::of(other, Some(&reader)).see);
+        let mut stranger = viewer(5, TokenRole::FineGrained);
+        stranger.token.scopes = reader.token.scopes;
+        assert!(!Rights::of(subject(Visibility::Private), Some(&stranger)).see);
+    }
+}

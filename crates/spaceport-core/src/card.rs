@@ -1,0 +1,96 @@
+//! The card of a repository: its README's front matter as clients see it, and the tags that lists
+//! filter by.
+//! Hub: <https://huggingface.co/docs/hub/model-cards#model-card-metadata>
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use crate::RepoKind;
+
+/// Most tags of one repository.
+const MAX_TAGS: usize = 256;
+/// Longest tag, in bytes.
+const MAX_TAG_BYTES: usize = 256;
+
+/// Keys whose values become tags, with what stands before each value; a key that is not named here
+/// gives no tag.
+fn prefixes(kind: RepoKind) -> &'static [(&'static str, &'static str)] {
+    match kind {
+        RepoKind::Model => &[
+            ("tags", ""),
+            ("library_name", ""),
+            ("pipeline_tag", ""),
+            ("language", ""),
+            ("license", "license:"),
+            ("datasets", "dataset:"),
+            ("base_model", "base_model:"),
+        ],
+        RepoKind::Dataset => &[
+            ("tags", ""),
+            ("license", "license:"),
+            ("language", "language:"),
+            ("task_categories", "task_categories:"),
+            ("task_ids", "task_ids:"),
+            ("size_categories", "size_categories:"),
+            ("multilinguality", "multilinguality:"),
+            ("source_datasets", "source_datasets:"),
+            ("annotations_creators", "annotations_creators:"),
+            ("language_creators", "language_creators:"),
+            ("modality", "modality:"),
+            ("format", "format:"),
+        ],
+        RepoKind::Space => &[("sdk", ""), ("license", "license:"), ("tags", "")],
+    }
+}
+
+/// The tags of a card, each once: `license:mit`, `text-generation`, `dataset:squad`.
+#[must_use]
+pub fn tags(kind: RepoKind, card: Option<&Value>) -> Vec<String> {
+    let mut tags = Vec::new();
+    let mut seen = BTreeSet::new();
+    for (key, prefix) in prefixes(kind) {
+        for value in texts(card, key) {
+            let tag = format!("{prefix}{value}");
+            if tag.len() <= MAX_TAG_BYTES && tags.len() < MAX_TAGS && seen.insert(tag.clone()) {
+                tags.push(tag);
+            }
+        }
+    }
+    tags
+}
+
+/// The texts below a key: one value, or a list of them.
+#[must_use]
+pub fn texts(card: Option<&Value>, key: &str) -> Vec<String> {
+    let one = |value: &Value| match value {
+        Value::String(text) if !text.trim().is_empty() => Some(text.trim().to_owned()),
+        Value::Number(number) => Some(number.to_string()),
+        _ => None,
+    };
+    match card.and_then(|card| card.get(key)) {
+        Some(Value::Array(values)) => values.iter().filter_map(one).collect(),
+        Some(value) => one(value).into_iter().collect(),
+        None => Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn tags_follow_the_kind() {
+        let card = json!({"license": "mit", "language": ["en", "de"], "tags": ["a", "a", 7, null], "sdk": "gradio",
+            "pipeline_tag": "text-generation", "datasets": "squad"});
+        assert_eq!(
+            tags(RepoKind::Model, Some(&card)),
+            ["a", "7", "text-generation", "en", "de", "license:mit", "dataset:squad"]
+        );
+        assert_eq!(tags(RepoKind::Dataset, Some(&card)), ["a", "7", "license:mit", "language:en", "language:de"]);
+        assert_eq!(tags(RepoKind::Space, Some(&card)), ["gradio", "license:mit", "a", "7"]);
+        assert!(tags(RepoKind::Space, None).is_empty());
+        assert!(tags(RepoKind::Space, Some(&json!("text"))).is_empty());
+    }
+}
