@@ -90,7 +90,7 @@ pub async fn get_refs(State(state): State<ApiState>, params: Params, request: Re
         .ok_or_else(|| ApiError::forbidden("Only the smart HTTP protocol is spoken here; use git 1.6.6 or newer"))?;
     let (target, request) = target(&state, request, service).await?;
     let protocol = text(request.headers(), "git-protocol");
-    let refs = state.repositories.advertise(target.space.id, service, protocol.as_deref()).await?;
+    let refs = state.repositories.advertise(target.space.id.into(), service, protocol.as_deref()).await?;
     Ok(answer(&service.advertisement_type(), Body::from(refs)))
 }
 
@@ -98,7 +98,7 @@ pub async fn get_refs(State(state): State<ApiState>, params: Params, request: Re
 pub async fn upload_pack(State(state): State<ApiState>, request: Request) -> Result<Response, GitRefusal> {
     let service = Service::UploadPack;
     let (target, request) = target(&state, request, service).await?;
-    let output = state.repositories.upload_pack(target.space.id, git_request(request)?).await?;
+    let output = state.repositories.upload_pack(target.space.id.into(), git_request(request)?).await?;
     Ok(answer(&service.result_type(), Body::from_stream(output.map(|chunk| chunk.map_err(io::Error::other)))))
 }
 
@@ -108,7 +108,7 @@ pub async fn receive_pack(State(state): State<ApiState>, request: Request) -> Re
     let (target, request) = target(&state, request, service).await?;
     let Target { space, user: Some(user) } = target else { return Err(ApiError::sign_in().into()) };
     let messages = messages(&state, &space);
-    let push = state.repositories.receive_pack(space.id, git_request(request)?, &messages)?;
+    let push = state.repositories.receive_pack(space.id.into(), git_request(request)?, &messages)?;
     // A task of its own: the push counts even when the client leaves after its last byte.
     let recorded = state.lifetime.detach({
         let state = state.clone();
@@ -151,9 +151,9 @@ async fn record(state: &ApiState, space: &Space, user: &User, pushed: CommitSha)
     // What main points to now, and not what this push made it: two pushes may end in any order,
     // and one may move it between the look and the record.
     let (head, changed) = loop {
-        let head = state.repositories.head(space.id, "main").await?.unwrap_or_else(|| pushed.clone());
+        let head = state.repositories.head(space.id.into(), "main").await?.unwrap_or_else(|| pushed.clone());
         let changed = state.store.space_change(space.id, now, |desired| desired.head = Some(head.clone())).await?;
-        if state.repositories.head(space.id, "main").await?.is_none_or(|now| now == head) {
+        if state.repositories.head(space.id.into(), "main").await?.is_none_or(|now| now == head) {
             break (head, changed);
         }
     };

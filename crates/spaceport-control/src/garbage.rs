@@ -139,12 +139,12 @@ fn remove_folders(
 /// Records heads of `main` that differ from the desired ones.
 async fn take_up_pushes(parts: &Parts) -> Result<(), WorkError> {
     for id in parts.store.space_ids().await? {
-        if !parts.repositories.exists(id) {
+        if !parts.repositories.exists(id.into()) {
             continue;
         }
         // The row is read first and written by compare-and-set: a push that comes in between wins.
         let Some(space) = parts.store.space_by_id(id).await? else { continue };
-        let Some(head) = parts.repositories.head(id, "main").await? else { continue };
+        let Some(head) = parts.repositories.head(id.into(), "main").await? else { continue };
         let mut desired = space.desired.clone();
         if desired.head.as_ref() == Some(&head) || desired.run == DesiredRun::Deleting {
             continue;
@@ -163,7 +163,7 @@ async fn take_up_pushes(parts: &Parts) -> Result<(), WorkError> {
 async fn maintain(parts: &Parts) {
     let Ok(ids) = parts.store.space_ids().await else { return };
     for id in ids {
-        if let Err(error) = parts.repositories.maintain(id).await {
+        if let Err(error) = parts.repositories.maintain(id.into()).await {
             let text = chain(&error);
             tracing::warn!(space.id = %id, error = text, "a repository could not be packed: {text}");
         }

@@ -193,11 +193,11 @@ async fn make(state: ApiState, user: User, plan: Plan) -> Result<Option<String>,
         let description = secret.description();
         space.secrets.push((secret.key, Secret { sealed, description, updated_at: space.at }));
     }
-    space.head = Some(state.repositories.create(space.id, &commit).await.map_err(ApiError::from)?);
+    space.head = Some(state.repositories.create(space.id.into(), &commit).await.map_err(ApiError::from)?);
     match state.store.space_create(&space).await {
         Ok(_) => {}
         Err(error) => {
-            if let Err(error) = state.repositories.delete(space.id).await {
+            if let Err(error) = state.repositories.delete(space.id.into()).await {
                 tracing::warn!(space.id = %space.id, %error, "the repository of a Space that was not created stays behind");
             }
             return match error {

@@ -50,7 +50,7 @@ pub async fn get_space_revision(
     params: Params,
 ) -> Result<Json<Value>, ApiError> {
     let revision = path.get("revision").map_or("", String::as_str);
-    let sha = state.repositories.resolve(read.space.id, revision).await.map_err(ApiError::from)?;
+    let sha = state.repositories.resolve(read.space.id.into(), revision).await.map_err(ApiError::from)?;
     let sha = sha.ok_or_else(|| ApiError::no_revision(revision))?;
     answer(&state, &read, Some(sha), &params).await.map(Json)
 }
@@ -116,14 +116,14 @@ pub(crate) async fn config(state: &ApiState, space: &Space) -> Result<Option<Spa
         // Not looked at yet, or nothing to run: the README may still be fine.
         None | Some(Inspection::NoAppFile { .. }) => {}
     }
-    let readme = state.repositories.read_file(space.id, head, "README.md", MAX_README_BYTES).await;
+    let readme = state.repositories.read_file(space.id.into(), head, "README.md", MAX_README_BYTES).await;
     // A card is an extra: a README that cannot be read is a Space without a card.
     Ok(readme.ok().flatten().and_then(|readme| front_matter::parse(&readme).ok()))
 }
 
 async fn siblings(state: &ApiState, space: &Space, blobs: bool) -> Result<Vec<Sibling>, ApiError> {
     let Some(head) = &space.desired.head else { return Ok(Vec::new()) };
-    let files = match state.repositories.files(space.id, head, MAX_SIBLINGS).await {
+    let files = match state.repositories.files(space.id.into(), head, MAX_SIBLINGS).await {
         Ok(files) => files,
         // More than anyone lists: the commit is refused by its build with this reason.
         Err(spaceport_git::GitError::Source(_)) => return Ok(Vec::new()),
