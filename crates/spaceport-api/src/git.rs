@@ -95,7 +95,7 @@ pub async fn get_refs(State(state): State<ApiState>, params: Params, request: Re
         .ok_or_else(|| ApiError::forbidden("Only the smart HTTP protocol is spoken here; use git 1.6.6 or newer"))?;
     let (target, request) = target(&state, request, service).await?;
     let protocol = text(request.headers(), "git-protocol");
-    let refs = state.repositories.advertise(target.repo.id.into(), service, protocol.as_deref()).await?;
+    let refs = state.repositories.advertise(target.repo.id, service, protocol.as_deref()).await?;
     Ok(answer(&service.advertisement_type(), Body::from(refs)))
 }
 
@@ -103,7 +103,7 @@ pub async fn get_refs(State(state): State<ApiState>, params: Params, request: Re
 pub async fn upload_pack(State(state): State<ApiState>, request: Request) -> Result<Response, GitRefusal> {
     let service = Service::UploadPack;
     let (target, request) = target(&state, request, service).await?;
-    let output = state.repositories.upload_pack(target.repo.id.into(), git_request(request)?).await?;
+    let output = state.repositories.upload_pack(target.repo.id, git_request(request)?).await?;
     Ok(answer(&service.result_type(), Body::from_stream(output.map(|chunk| chunk.map_err(io::Error::other)))))
 }
 
@@ -113,7 +113,7 @@ pub async fn receive_pack(State(state): State<ApiState>, request: Request) -> Re
     let (target, request) = target(&state, request, service).await?;
     let Target { repo, user: Some(user) } = target else { return Err(ApiError::sign_in().into()) };
     let messages = messages(&state, &repo).await?;
-    let push = state.repositories.receive_pack(repo.id.into(), git_request(request)?, &messages)?;
+    let push = state.repositories.receive_pack(repo.id, git_request(request)?, &messages)?;
     // A task of its own: the push counts even when the client leaves after its last byte.
     let recorded = state.lifetime.detach({
         let state = state.clone();

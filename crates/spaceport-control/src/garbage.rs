@@ -143,12 +143,12 @@ fn remove_folders(
 /// Records heads of `main` that differ from the desired ones.
 async fn take_up_pushes(parts: &Parts) -> Result<(), WorkError> {
     for id in parts.store.repo_ids().await? {
-        if !parts.repositories.exists(id.into()) {
+        if !parts.repositories.exists(id) {
             continue;
         }
         let Some(repo) = parts.store.repo_by_id(id).await? else { continue };
         if repo.kind != RepoKind::Space {
-            if let Some(head) = parts.repositories.head(id.into(), "main").await?
+            if let Some(head) = parts.repositories.head(id, "main").await?
                 && parts.store.repo_set_head(id, &head, parts.control.clock().now()).await?
             {
                 tracing::info!(repo = %repo.path(), "took up a push that was not recorded");
@@ -158,7 +158,7 @@ async fn take_up_pushes(parts: &Parts) -> Result<(), WorkError> {
         let id = SpaceId::from(id);
         // The row is read first and written by compare-and-set: a push that comes in between wins.
         let Some(space) = parts.store.space_by_id(id).await? else { continue };
-        let Some(head) = parts.repositories.head(id, "main").await? else { continue };
+        let Some(head) = parts.repositories.head(id.into(), "main").await? else { continue };
         let mut desired = space.desired.clone();
         if desired.head.as_ref() == Some(&head) || desired.run == DesiredRun::Deleting {
             continue;
@@ -177,7 +177,7 @@ async fn take_up_pushes(parts: &Parts) -> Result<(), WorkError> {
 async fn maintain(parts: &Parts) {
     let Ok(ids) = parts.store.repo_ids().await else { return };
     for id in ids {
-        if let Err(error) = parts.repositories.maintain(id.into()).await {
+        if let Err(error) = parts.repositories.maintain(id).await {
             let text = chain(&error);
             tracing::warn!(repo.id = %id, error = text, "a repository could not be packed: {text}");
         }

@@ -34,7 +34,7 @@ pub enum IndexError {
 /// # Errors
 /// When the repository cannot be read.
 pub async fn card(repositories: &Repositories, repo: &Repo, sha: &CommitSha) -> Result<Card, GitError> {
-    let readme = match repositories.read_file(repo.id.into(), sha, "README.md", MAX_README_BYTES).await {
+    let readme = match repositories.read_file(repo.id, sha, "README.md", MAX_README_BYTES).await {
         Ok(readme) => readme,
         Err(GitError::FileTooLarge { .. }) => None,
         Err(error) => return Err(error),

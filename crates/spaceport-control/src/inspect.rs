@@ -17,7 +17,7 @@ pub(crate) async fn inspect(
     space: SpaceId,
     sha: &CommitSha,
 ) -> Result<Inspection, GitError> {
-    let readme = match repositories.read_file(space, sha, "README.md", MAX_README).await {
+    let readme = match repositories.read_file(space.into(), sha, "README.md", MAX_README).await {
         Err(GitError::FileTooLarge { bytes, limit, .. }) => {
             let message = format!("the file has {bytes} bytes; at most {limit} are read");
             let error = ConfigError { key: String::new(), line: 1, column: 1, message, allowed: String::new() };
@@ -33,7 +33,7 @@ pub(crate) async fn inspect(
         Err(errors) => return Ok(Inspection::ConfigError(errors)),
     };
     let file = start_file(&config);
-    let there = match repositories.read_file(space, sha, &file, MAX_README).await {
+    let there = match repositories.read_file(space.into(), sha, &file, MAX_README).await {
         Ok(content) => content.is_some(),
         Err(GitError::FileTooLarge { .. }) => true,
         Err(error) => return Err(error),

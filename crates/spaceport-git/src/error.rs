@@ -2,17 +2,17 @@
 
 use std::io;
 
-use spaceport_core::{Reason, SpaceId};
+use spaceport_core::{Reason, RepoId};
 
 /// An operation on a repository failed.
 #[derive(Debug, thiserror::Error)]
 pub enum GitError {
-    /// There is no repository of this Space.
-    #[error("Space {0} has no repository")]
-    NoRepository(SpaceId),
+    /// There is no repository with this id.
+    #[error("there is no repository {0}")]
+    NoRepository(RepoId),
     /// There is one already.
-    #[error("Space {0} has a repository already")]
-    AlreadyExists(SpaceId),
+    #[error("repository {0} exists already")]
+    AlreadyExists(RepoId),
     /// The client's request is malformed; the text is for the client.
     #[error("{0}")]
     Request(String),

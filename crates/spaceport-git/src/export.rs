@@ -10,7 +10,7 @@ use std::os::unix::fs::{OpenOptionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
-use spaceport_core::{CommitSha, SpaceId};
+use spaceport_core::{CommitSha, RepoId};
 
 use crate::command::{LONG_TIMEOUT, Running, with_args};
 use crate::lfs::{MAX_POINTER_BYTES, is_lfs_pointer};
@@ -99,15 +99,15 @@ impl Repositories {
     /// then.
     pub async fn archive(
         &self,
-        space: SpaceId,
+        repo: RepoId,
         sha: &CommitSha,
         dest: &Path,
         options: &ArchiveOptions,
     ) -> Result<SourceSummary, GitError> {
-        let entries = self.checked_files(space, sha, options.limits).await?;
+        let entries = self.checked_files(repo, sha, options.limits).await?;
         let (target, options) = (dest.to_owned(), options.clone());
         let result = self
-            .with_blobs(space, move |blobs| {
+            .with_blobs(repo, move |blobs| {
                 let file = fs::File::create(&target).map_err(GitError::io("create the archive"))?;
                 let mut sink = TarSink::new(io::BufWriter::with_capacity(1 << 20, file), options);
                 let summary = copy_all(&entries, blobs, &mut sink)?;
@@ -128,7 +128,7 @@ impl Repositories {
     /// [`GitError::Source`] as for [`Repositories::archive`]; also when `dest` exists.
     pub async fn extract(
         &self,
-        space: SpaceId,
+        repo: RepoId,
         sha: &CommitSha,
         dest: &Path,
         limits: SourceLimits,
@@ -137,11 +137,11 @@ impl Repositories {
             let source = io::ErrorKind::AlreadyExists.into();
             return Err(GitError::Io { operation: "extract into a folder that exists", source });
         }
-        let entries = self.checked_files(space, sha, limits).await?;
+        let entries = self.checked_files(repo, sha, limits).await?;
         let temporary = temporary_beside(dest);
         let root = temporary.clone();
         let result = self
-            .with_blobs(space, move |blobs| {
+            .with_blobs(repo, move |blobs| {
                 fs::create_dir_all(&root).map_err(GitError::io("create the folder"))?;
                 copy_all(&entries, blobs, &mut FolderSink { root })
             })
@@ -162,11 +162,11 @@ impl Repositories {
     /// Lists a commit and checks paths, sizes and numbers. Links are checked when they are read.
     async fn checked_files(
         &self,
-        space: SpaceId,
+        repo: RepoId,
         sha: &CommitSha,
         limits: SourceLimits,
     ) -> Result<Vec<TreeEntry>, GitError> {
-        let mut entries = self.files(space, sha, limits.max_files).await?;
+        let mut entries = self.files(repo, sha, limits.max_files).await?;
         let mut total: u64 = 0;
         for entry in &entries {
             check_path(&entry.path)?;
@@ -189,10 +189,10 @@ impl Repositories {
     /// Runs blocking work with a reader of contents, under the time limit.
     async fn with_blobs<T: Send + 'static>(
         &self,
-        space: SpaceId,
+        repo: RepoId,
         work: impl FnOnce(&mut Blobs) -> Result<T, GitError> + Send + 'static,
     ) -> Result<T, GitError> {
-        let mut command = with_args(self.git(space)?, ["cat-file", "--batch"]);
+        let mut command = with_args(self.git(repo)?, ["cat-file", "--batch"]);
         command.stdin(Stdio::piped()).stderr(Stdio::null());
         let mut running = Running::start(command)?;
         let (Some(stdin), Some(stdout)) = (running.child.stdin.take(), running.child.stdout.take()) else {

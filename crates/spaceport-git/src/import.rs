@@ -7,7 +7,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
-use spaceport_core::{CommitSha, SpaceId, Timestamp};
+use spaceport_core::{CommitSha, RepoId, Timestamp};
 use tokio::io::{AsyncWrite, AsyncWriteExt, BufWriter};
 use tokio::process::Command;
 
@@ -24,7 +24,7 @@ impl Repositories {
     /// [`GitError::Source`] when a link leaves the folder or a limit is passed.
     pub async fn write_tree_as_ref(
         &self,
-        space: SpaceId,
+        repo: RepoId,
         reference: &str,
         folder: &Path,
         message: &str,
@@ -39,7 +39,7 @@ impl Repositories {
         let mut entries = walk(folder, limits).await?;
         entries.sort_by(|a, b| a.path.cmp(&b.path));
         let head = header(reference, &platform(), message, at);
-        let command = self.git(space)?;
+        let command = self.git(repo)?;
         import(command, async |to| {
             to.write_all(&head).await?;
             for entry in &entries {
@@ -48,7 +48,7 @@ impl Repositories {
             to.write_all(b"\ndone\n").await
         })
         .await?;
-        let rev = with_args(self.git(space)?, ["rev-parse", "--verify", "--end-of-options", reference]);
+        let rev = with_args(self.git(repo)?, ["rev-parse", "--verify", "--end-of-options", reference]);
         commit_sha(&run(rev, "rev-parse", b"", 4096, SHORT_TIMEOUT).await?)
     }
 }

@@ -5,7 +5,7 @@
 //! policy as hooks), feeds it streams, and reports what moved. It names no HTTP framework: bodies
 //! come in and go out as streams of bytes, so that handlers stay thin.
 //!
-//! A repository is found by the id of its Space only. No text of a user becomes a path on disk or
+//! A repository is found by its id only. No text of a user becomes a path on disk or
 //! an option of a command.
 
 mod command;

@@ -2,7 +2,7 @@
 
 use std::process::Stdio;
 
-use spaceport_core::{CommitSha, SpaceId, Timestamp};
+use spaceport_core::{CommitSha, RepoId, Timestamp};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 
 use crate::command::{LONG_TIMEOUT, Running, SHORT_TIMEOUT, failed, run, stderr_end, with_args};
@@ -36,11 +36,11 @@ impl Repositories {
     ///
     /// # Errors
     /// When git fails; an unknown branch is `None`.
-    pub async fn head(&self, space: SpaceId, branch: &str) -> Result<Option<CommitSha>, GitError> {
+    pub async fn head(&self, repo: RepoId, branch: &str) -> Result<Option<CommitSha>, GitError> {
         if !plain_revision(branch) {
             return Ok(None);
         }
-        self.first_commit(space, &[format!("refs/heads/{branch}")]).await
+        self.first_commit(repo, &[format!("refs/heads/{branch}")]).await
     }
 
     /// The commit a revision means: a branch, a tag, a full ref, or a commit id of at least seven
@@ -48,7 +48,7 @@ impl Repositories {
     ///
     /// # Errors
     /// When git fails; an unknown revision is `None`.
-    pub async fn resolve(&self, space: SpaceId, revision: &str) -> Result<Option<CommitSha>, GitError> {
+    pub async fn resolve(&self, repo: RepoId, revision: &str) -> Result<Option<CommitSha>, GitError> {
         if !plain_revision(revision) {
             return Ok(None);
         }
@@ -60,12 +60,12 @@ impl Repositories {
         if hex && (MIN_ABBREVIATION..=40).contains(&revision.len()) {
             names.push(revision.to_ascii_lowercase());
         }
-        self.first_commit(space, &names).await
+        self.first_commit(repo, &names).await
     }
 
-    async fn first_commit(&self, space: SpaceId, names: &[String]) -> Result<Option<CommitSha>, GitError> {
+    async fn first_commit(&self, repo: RepoId, names: &[String]) -> Result<Option<CommitSha>, GitError> {
         let input: String = names.iter().map(|name| format!("{name}^{{commit}}\n")).collect();
-        let command = with_args(self.git(space)?, ["cat-file", "--batch-check=%(objectname) %(objecttype)"]);
+        let command = with_args(self.git(repo)?, ["cat-file", "--batch-check=%(objectname) %(objecttype)"]);
         let answer = run(command, "cat-file", input.as_bytes(), 64 * 1024, SHORT_TIMEOUT).await?;
         let answer = String::from_utf8_lossy(&answer);
         Ok(answer.lines().find_map(|line| line.strip_suffix(" commit").and_then(|sha| sha.parse().ok())))
@@ -75,14 +75,14 @@ impl Repositories {
     ///
     /// # Errors
     /// When git fails; an unknown commit is `None`.
-    pub async fn commit_info(&self, space: SpaceId, sha: &CommitSha) -> Result<Option<CommitInfo>, GitError> {
-        let known = self.first_commit(space, &[sha.as_str().to_owned()]).await?;
+    pub async fn commit_info(&self, repo: RepoId, sha: &CommitSha) -> Result<Option<CommitInfo>, GitError> {
+        let known = self.first_commit(repo, &[sha.as_str().to_owned()]).await?;
         if known.is_none() {
             return Ok(None);
         }
         let format = "--format=%an%x00%ae%x00%at%x00%s%x00%b";
         let args = ["log", "-1", "--no-show-signature", "--encoding=UTF-8", format, sha.as_str()];
-        let text = run(with_args(self.git(space)?, args), "log", b"", 1 << 20, SHORT_TIMEOUT).await?;
+        let text = run(with_args(self.git(repo)?, args), "log", b"", 1 << 20, SHORT_TIMEOUT).await?;
         let text = String::from_utf8_lossy(&text);
         let mut parts = text.splitn(5, '\0').map(str::to_owned);
         let mut part = || parts.next().unwrap_or_default();
@@ -95,10 +95,10 @@ impl Repositories {
     ///
     /// # Errors
     /// [`SourceProblem::TooManyFiles`] when there are more than `most` (at most [`MAX_FILES`]).
-    pub async fn files(&self, space: SpaceId, sha: &CommitSha, most: usize) -> Result<Vec<TreeEntry>, GitError> {
+    pub async fn files(&self, repo: RepoId, sha: &CommitSha, most: usize) -> Result<Vec<TreeEntry>, GitError> {
         let limit = most.min(MAX_FILES);
         let args = ["ls-tree", "-r", "-l", "-z", "--full-tree", sha.as_str()];
-        let mut running = Running::start(with_args(self.git(space)?, args))?;
+        let mut running = Running::start(with_args(self.git(repo)?, args))?;
         let (stdout, stderr) = (running.child.stdout.take(), running.child.stderr.take());
         let list = async {
             let Some(stdout) = stdout else { return Ok(Vec::new()) };
@@ -135,7 +135,7 @@ impl Repositories {
     /// [`GitError::FileTooLarge`] when it has more than `max_bytes`.
     pub async fn read_file(
         &self,
-        space: SpaceId,
+        repo: RepoId,
         sha: &CommitSha,
         path: &str,
         max_bytes: u64,
@@ -144,7 +144,7 @@ impl Repositories {
         if check_path(path).is_err() || path.contains(['\n', '\r']) {
             return Ok(None);
         }
-        let mut command = with_args(self.git(space)?, ["cat-file", "--batch"]);
+        let mut command = with_args(self.git(repo)?, ["cat-file", "--batch"]);
         command.stdin(Stdio::piped()).stderr(Stdio::null());
         let mut running = Running::start(command)?;
         let (stdin, stdout) = (running.child.stdin.take(), running.child.stdout.take());

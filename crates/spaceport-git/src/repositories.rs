@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use spaceport_core::{CommitSha, SpaceId};
+use spaceport_core::{CommitSha, RepoId};
 use tokio::process::Command;
 
 use crate::command::{LONG_TIMEOUT, SHORT_TIMEOUT, git, run, with_args};
@@ -26,7 +26,7 @@ impl Default for Limits {
     }
 }
 
-/// All repositories of a site: one bare repository per Space, named by its id.
+/// All repositories of a site: one bare repository each, named by its id.
 #[derive(Debug, Clone)]
 pub struct Repositories {
     root: PathBuf,
@@ -49,33 +49,33 @@ impl Repositories {
         Ok(Self { root, limits })
     }
 
-    /// The repository of a Space, whether it exists or not.
+    /// The folder of a repository, whether it exists or not.
     #[must_use]
-    pub fn path(&self, space: SpaceId) -> PathBuf {
-        self.root.join(format!("{space}.git"))
+    pub fn path(&self, repo: RepoId) -> PathBuf {
+        self.root.join(format!("{repo}.git"))
     }
 
-    /// Whether the Space has a repository.
+    /// Whether there is such a repository.
     #[must_use]
-    pub fn exists(&self, space: SpaceId) -> bool {
-        self.path(space).join("HEAD").is_file()
+    pub fn exists(&self, repo: RepoId) -> bool {
+        self.path(repo).join("HEAD").is_file()
     }
 
     /// Makes a repository with one commit on `main`. It is there completely or not at all.
     ///
     /// # Errors
-    /// [`GitError::AlreadyExists`] when the Space has one.
-    pub async fn create(&self, space: SpaceId, initial: &InitialCommit) -> Result<CommitSha, GitError> {
-        if self.exists(space) {
-            return Err(GitError::AlreadyExists(space));
+    /// [`GitError::AlreadyExists`] when there is one.
+    pub async fn create(&self, repo: RepoId, initial: &InitialCommit) -> Result<CommitSha, GitError> {
+        if self.exists(repo) {
+            return Err(GitError::AlreadyExists(repo));
         }
-        let temporary = self.temporary(space);
+        let temporary = self.temporary(repo);
         let made = self.make(&temporary, initial).await;
         let placed = match made {
             // Fails when somebody else made it in the meantime: the target is not an empty folder.
-            Ok(commit) => match tokio::fs::rename(&temporary, self.path(space)).await {
+            Ok(commit) => match tokio::fs::rename(&temporary, self.path(repo)).await {
                 Ok(()) => Ok(commit),
-                Err(_) if self.exists(space) => Err(GitError::AlreadyExists(space)),
+                Err(_) if self.exists(repo) => Err(GitError::AlreadyExists(repo)),
                 Err(source) => Err(GitError::Io { operation: "put the repository in its place", source }),
             },
             Err(error) => Err(error),
@@ -99,10 +99,10 @@ impl Repositories {
     ///
     /// # Errors
     /// When its folder cannot be removed.
-    pub async fn delete(&self, space: SpaceId) -> Result<(), GitError> {
+    pub async fn delete(&self, repo: RepoId) -> Result<(), GitError> {
         // Renamed first, so that no reader meets half of it.
-        let temporary = self.temporary(space);
-        match tokio::fs::rename(self.path(space), &temporary).await {
+        let temporary = self.temporary(repo);
+        match tokio::fs::rename(self.path(repo), &temporary).await {
             Ok(()) => tokio::fs::remove_dir_all(&temporary).await.map_err(GitError::io("delete the repository")),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
             Err(source) => Err(GitError::Io { operation: "delete the repository", source }),
@@ -134,26 +134,26 @@ impl Repositories {
     ///
     /// # Errors
     /// When git fails or takes too long.
-    pub async fn maintain(&self, space: SpaceId) -> Result<(), GitError> {
-        let gc = with_args(self.git(space)?, ["gc", "--quiet", "--no-detach"]);
+    pub async fn maintain(&self, repo: RepoId) -> Result<(), GitError> {
+        let gc = with_args(self.git(repo)?, ["gc", "--quiet", "--no-detach"]);
         run(gc, "gc", b"", 4096, LONG_TIMEOUT).await.map(|_| ())
     }
 
-    /// A command on the repository of a Space.
-    pub(crate) fn git(&self, space: SpaceId) -> Result<Command, GitError> {
-        if !self.exists(space) {
-            return Err(GitError::NoRepository(space));
+    /// A command on a repository.
+    pub(crate) fn git(&self, repo: RepoId) -> Result<Command, GitError> {
+        if !self.exists(repo) {
+            return Err(GitError::NoRepository(repo));
         }
-        let mut command = git(&self.root, &self.path(space));
+        let mut command = git(&self.root, &self.path(repo));
         command.env("GIT_CONFIG_COUNT", "1").env("GIT_CONFIG_KEY_0", "core.hooksPath");
         command.env("GIT_CONFIG_VALUE_0", self.root.join("hooks"));
         Ok(command)
     }
 
     /// A name below the root that is free.
-    pub(crate) fn temporary(&self, space: SpaceId) -> PathBuf {
+    pub(crate) fn temporary(&self, repo: RepoId) -> PathBuf {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        self.root.join(format!(".new-{space}-{}-{number}", std::process::id()))
+        self.root.join(format!(".new-{repo}-{}-{number}", std::process::id()))
     }
 }
 

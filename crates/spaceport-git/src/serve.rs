@@ -5,7 +5,7 @@ use std::pin::Pin;
 
 use bytes::Bytes;
 use futures::{FutureExt as _, Stream, StreamExt as _};
-use spaceport_core::{CommitSha, SpaceId};
+use spaceport_core::{CommitSha, RepoId};
 
 use crate::command::{LONG_TIMEOUT, run, with_args};
 use crate::rpc::{BodyLimit, Listener, Sender, channel, exchange};
@@ -122,11 +122,11 @@ impl Repositories {
     ///
     /// # Errors
     /// [`GitError::NoRepository`], or when git fails.
-    pub async fn advertise(&self, space: SpaceId, service: Service, protocol: Option<&str>) -> Result<Bytes, GitError> {
+    pub async fn advertise(&self, repo: RepoId, service: Service, protocol: Option<&str>) -> Result<Bytes, GitError> {
         let protocol = protocol.filter(|protocol| plain_protocol(protocol));
         let mut command =
-            with_args(self.git(space)?, [service.command(), "--stateless-rpc", "--http-backend-info-refs"]);
-        command.arg(self.path(space));
+            with_args(self.git(repo)?, [service.command(), "--stateless-rpc", "--http-backend-info-refs"]);
+        command.arg(self.path(repo));
         if let Some(protocol) = protocol {
             command.env("GIT_PROTOCOL", protocol);
         }
@@ -146,14 +146,14 @@ impl Repositories {
     ///
     /// # Errors
     /// [`GitError::NoRepository`]; [`GitError::Request`] when the request makes no sense to git.
-    pub async fn upload_pack<S, E>(&self, space: SpaceId, request: Request<S>) -> Result<Output, GitError>
+    pub async fn upload_pack<S, E>(&self, repo: RepoId, request: Request<S>) -> Result<Output, GitError>
     where
         S: Stream<Item = Result<Bytes, E>> + Send + Unpin + 'static,
         E: Send + 'static,
     {
         let service = Service::UploadPack;
-        let mut command = with_args(self.git(space)?, [service.command(), "--stateless-rpc"]);
-        command.arg(self.path(space));
+        let mut command = with_args(self.git(repo)?, [service.command(), "--stateless-rpc"]);
+        command.arg(self.path(repo));
         protocol(&mut command, &request);
         let limit = BodyLimit { bytes: self.limits.max_fetch_request_bytes };
         let (sender, received) = channel();
@@ -172,7 +172,7 @@ impl Repositories {
     /// [`GitError::NoRepository`].
     pub fn receive_pack<S, E>(
         &self,
-        space: SpaceId,
+        repo: RepoId,
         request: Request<S>,
         messages: &PushMessages,
     ) -> Result<Push, GitError>
@@ -182,10 +182,10 @@ impl Repositories {
     {
         let service = Service::ReceivePack;
         let limits = self.limits;
-        let report = self.temporary(space);
-        let mut command = self.git(space)?;
+        let report = self.temporary(repo);
+        let mut command = self.git(repo)?;
         command.arg("-c").arg(format!("receive.maxInputSize={}", limits.max_pack_bytes));
-        command.args([service.command(), "--stateless-rpc"]).arg(self.path(space));
+        command.args([service.command(), "--stateless-rpc"]).arg(self.path(repo));
         command.env(hooks::MAX_FILE_BYTES, limits.max_file_bytes.to_string());
         command.env(hooks::ON_MAIN, lines(&messages.main));
         command.env(hooks::ON_OTHER, lines(&messages.other));

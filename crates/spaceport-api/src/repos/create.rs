@@ -205,14 +205,14 @@ pub(crate) fn author(account: &Account) -> Author {
 /// Makes the repository, then the row. `None` when somebody else took the name meanwhile.
 async fn make(state: ApiState, user: User, plan: Plan) -> Result<Option<String>, ApiError> {
     let Plan { mut repo, app, commit } = plan;
-    let head = state.repositories.create(repo.id.into(), &commit).await.map_err(ApiError::from)?;
+    let head = state.repositories.create(repo.id, &commit).await.map_err(ApiError::from)?;
     repo.head = Some(head.clone());
     let created = match app {
         Some(app) => state.store.space_create(&new_space(&state, &repo, app)).await.map(drop),
         None => state.store.repo_create(&repo).await,
     };
     if let Err(error) = created {
-        if let Err(error) = state.repositories.delete(repo.id.into()).await {
+        if let Err(error) = state.repositories.delete(repo.id).await {
             tracing::warn!(repo.id = %repo.id, %error, "the folder of a repository that was not created stays until it is collected");
         }
         return match error {

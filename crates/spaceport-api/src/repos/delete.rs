@@ -64,7 +64,7 @@ async fn delete(state: &ApiState, WriteRepo { repo, user, .. }: &WriteRepo) -> R
     } else {
         // The row goes first: a folder without a row is found and removed by the garbage collection.
         state.store.repo_delete(repo.id).await?;
-        if let Err(error) = state.repositories.delete(repo.id.into()).await {
+        if let Err(error) = state.repositories.delete(repo.id).await {
             tracing::warn!(repo.id = %repo.id, %error, "the folder of a deleted repository stays until it is collected");
         }
     }

@@ -53,7 +53,7 @@ pub async fn get_revision(
     params: Params,
 ) -> Result<Json<Value>, ApiError> {
     let revision = path.get("revision").map_or("", String::as_str);
-    let sha = state.repositories.resolve(read.repo.id.into(), revision).await.map_err(ApiError::from)?;
+    let sha = state.repositories.resolve(read.repo.id, revision).await.map_err(ApiError::from)?;
     let sha = sha.ok_or_else(|| ApiError::no_revision(revision))?;
     answer(&state, &read, Some(sha), &params).await.map(Json)
 }
@@ -138,7 +138,7 @@ async fn siblings(
     blobs: bool,
 ) -> Result<Vec<Sibling>, ApiError> {
     let Some(sha) = sha else { return Ok(Vec::new()) };
-    let files = match state.repositories.files(repo.id.into(), sha, MAX_SIBLINGS).await {
+    let files = match state.repositories.files(repo.id, sha, MAX_SIBLINGS).await {
         Ok(files) => files,
         // More than anyone lists: the commit is refused by its build with this reason.
         Err(spaceport_git::GitError::Source(_)) => return Ok(Vec::new()),

@@ -27,9 +27,9 @@ pub(crate) async fn record_head(
     // and one may move it between the look and the record.
     let changes = state.control.changes();
     let (head, space) = loop {
-        let head = state.repositories.head(repo.id.into(), "main").await?.unwrap_or_else(|| moved_to.clone());
+        let head = state.repositories.head(repo.id, "main").await?.unwrap_or_else(|| moved_to.clone());
         let space = write(state, repo, &head).await?;
-        if state.repositories.head(repo.id.into(), "main").await?.is_none_or(|now| now == head) {
+        if state.repositories.head(repo.id, "main").await?.is_none_or(|now| now == head) {
             break (head, space);
         }
     };

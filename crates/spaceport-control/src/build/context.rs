@@ -203,7 +203,7 @@ impl Context {
     pub(crate) async fn archive(&self, uid: u64) -> Result<(PathBuf, SourceSummary), Stop> {
         let to = self.folder.join(format!("source-{uid}.tar"));
         let options = ArchiveOptions { uid, gid: uid, limits: self.source_limits(), ..ArchiveOptions::default() };
-        let result = self.parts.repositories.archive(self.space.id, &self.build.sha, &to, &options).await;
+        let result = self.parts.repositories.archive(self.space.id.into(), &self.build.sha, &to, &options).await;
         let summary = result.map_err(|error| self.source_error(error))?;
         self.warn(&summary);
         Ok((to, summary))
@@ -211,7 +211,8 @@ impl Context {
 
     /// Puts the files of the commit into a new folder.
     pub(crate) async fn extract(&self, to: &Path) -> Result<(), Stop> {
-        let result = self.parts.repositories.extract(self.space.id, &self.build.sha, to, self.source_limits()).await;
+        let result =
+            self.parts.repositories.extract(self.space.id.into(), &self.build.sha, to, self.source_limits()).await;
         let summary = result.map_err(|error| self.source_error(error))?;
         self.warn(&summary);
         Ok(())
@@ -259,7 +260,7 @@ impl Context {
 
     /// A file of the commit as text; `None` when there is none.
     pub(crate) async fn text_file(&self, path: &str, max: u64) -> Result<Option<String>, Stop> {
-        match self.parts.repositories.read_file(self.space.id, &self.build.sha, path, max).await {
+        match self.parts.repositories.read_file(self.space.id.into(), &self.build.sha, path, max).await {
             Ok(None) => Ok(None),
             Ok(Some(bytes)) => String::from_utf8(bytes).map(Some).map_err(|_| {
                 self.failed(

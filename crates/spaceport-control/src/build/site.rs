@@ -74,7 +74,7 @@ pub(super) async fn build(builds: &Builds, context: &Context, config: &SpaceConf
     let now = parts.control.clock().now();
     parts
         .repositories
-        .write_tree_as_ref(context.space.id, BUILD_REF, &unpacked, &message, now, context.source_limits())
+        .write_tree_as_ref(context.space.id.into(), BUILD_REF, &unpacked, &message, now, context.source_limits())
         .await
         .map_err(|error| context.source_error(error))?;
     if let Some(parent) = target.parent() {

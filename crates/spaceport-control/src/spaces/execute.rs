@@ -348,7 +348,7 @@ impl Spaces {
     async fn forget(&self, seen: &Seen) -> Result<(), WorkError> {
         let id = seen.space.id;
         self.parts.routes.retain(|space| space != id);
-        self.parts.repositories.delete(id).await?;
+        self.parts.repositories.delete(id.into()).await?;
         self.parts.control.logs().remove_space(id)?;
         let files = self.parts.config.data_dir.join("static").join(id.to_string());
         match tokio::fs::remove_dir_all(&files).await {

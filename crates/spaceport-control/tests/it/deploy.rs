@@ -77,7 +77,7 @@ async fn a_build_command_makes_the_files_of_a_static_space() {
     world.wait_visit(space, "<h1>built</h1>").await;
     world.wait_stage(space, SpaceStage::Running).await;
     assert!(world.fake.containers().is_empty());
-    assert!(world.repositories.resolve(space, "refs/convert/build").await.unwrap().is_some());
+    assert!(world.repositories.resolve(space.into(), "refs/convert/build").await.unwrap().is_some());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

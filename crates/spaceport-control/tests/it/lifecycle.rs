@@ -99,7 +99,7 @@ async fn a_deleted_space_leaves_nothing() {
     for space in [app, files] {
         world.delete(space).await;
         world.wait_gone(space).await;
-        assert!(!world.repositories.exists(space));
+        assert!(!world.repositories.exists(space.into()));
         assert_eq!(world.target(space), None);
         assert!(world.builds(space).await.is_empty() && world.instances(space).await.is_empty());
     }
@@ -139,7 +139,7 @@ async fn a_space_deleted_while_it_is_built_leaves_nothing() {
         .await;
     assert!(entries(&world.data_dir().join("logs")).is_empty(), "{:?}", entries(&world.data_dir().join("logs")));
     assert!(entries(&world.data_dir().join("tmp")).is_empty());
-    assert!(!world.repositories.exists(space));
+    assert!(!world.repositories.exists(space.into()));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

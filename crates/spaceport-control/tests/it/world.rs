@@ -203,7 +203,7 @@ impl World {
             title: "initial commit".to_owned(),
             files: vec![InitialFile { path: "README.md".to_owned(), content: b"---\nsdk: gradio\n---\n".to_vec() }],
         };
-        let head = self.repositories.create(id, &initial).await.unwrap();
+        let head = self.repositories.create(id.into(), &initial).await.unwrap();
         let new = NewSpace {
             id,
             name,
@@ -254,7 +254,7 @@ impl World {
         }
         script.push_str("get-mark :1\n");
         let mut git = Command::new("git")
-            .current_dir(self.repositories.path(space))
+            .current_dir(self.repositories.path(space.into()))
             .args(["fast-import", "--quiet", "--cat-blob-fd=1"])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

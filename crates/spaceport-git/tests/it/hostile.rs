@@ -16,7 +16,7 @@ fn request(items: Vec<Item>) -> Request<impl futures::Stream<Item = Item> + Send
 }
 
 async fn push(hub: &Hub, items: Vec<Item>) -> Result<PushReport, GitError> {
-    let push = hub.repositories.receive_pack(hub.space, request(items), &PushMessages::default()).unwrap();
+    let push = hub.repositories.receive_pack(hub.repo, request(items), &PushMessages::default()).unwrap();
     let output = push.output.for_each(|_| std::future::ready(()));
     let both = async { tokio::join!(push.done, output).0 };
     tokio::time::timeout(Duration::from_secs(30), both).await.expect("an answer")
@@ -39,7 +39,7 @@ async fn malformed_requests_are_errors() {
     let hub = Hub::start().await;
     for body in [&b"zzzz"[..], b"0001", b"ffff", b"0010hello", b"\0\0\0\0", b"0009done\n"] {
         let item = || vec![Ok(Bytes::copy_from_slice(body))];
-        let fetch = hub.repositories.upload_pack(hub.space, request(item()));
+        let fetch = hub.repositories.upload_pack(hub.repo, request(item()));
         let fetched = tokio::time::timeout(Duration::from_secs(30), fetch).await.expect("an answer");
         // `0001` asks for nothing, and git answers with nothing; whatever else it is, it ends.
         if let Ok(output) = fetched {
@@ -75,7 +75,7 @@ async fn a_push_is_reported_when_the_client_leaves_after_its_last_byte() {
     let hub = Hub::start().await;
     let body = real_push(&hub).await;
     let Push { output, done } =
-        hub.repositories.receive_pack(hub.space, request(vec![Ok(body.into())]), &PushMessages::default()).unwrap();
+        hub.repositories.receive_pack(hub.repo, request(vec![Ok(body.into())]), &PushMessages::default()).unwrap();
     drop(output);
     let report = tokio::time::timeout(Duration::from_secs(30), done).await.expect("an answer").unwrap();
     assert_eq!(report.main(), Some(&hub.main().await));
@@ -93,7 +93,7 @@ async fn compressed_bodies_have_a_bound() {
     for (body, expected) in [(bomb.as_slice(), "more than 1048576 bytes"), (&bomb[..200], "gzip"), (b"plain", "gzip")] {
         let body = futures::stream::iter(vec![Ok::<_, std::io::Error>(Bytes::copy_from_slice(body))]);
         let request = Request { body, encoding: BodyEncoding::Gzip, protocol: Some("version=2".to_owned()) };
-        let result = hub.repositories.upload_pack(hub.space, request).await;
+        let result = hub.repositories.upload_pack(hub.repo, request).await;
         let Err(GitError::Request(message)) = result else { panic!("{expected}") };
         assert!(message.contains(expected), "{message}");
     }
@@ -120,14 +120,14 @@ async fn trees_with_hostile_names_are_refused() {
             "{said}"
         );
     }
-    assert_eq!(hub.repositories.head(hub.space, "bad").await.unwrap(), None);
+    assert_eq!(hub.repositories.head(hub.repo, "bad").await.unwrap(), None);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn unknown_spaces_have_no_repository() {
+async fn unknown_ids_have_no_repository() {
     let hub = Hub::start().await;
     let said = hub
-        .fails(hub.folder.path(), &["clone", &hub.url.replace(&hub.space.to_string(), &space_id(9).to_string()), "x"])
+        .fails(hub.folder.path(), &["clone", &hub.url.replace(&hub.repo.to_string(), &repo_id(9).to_string()), "x"])
         .await;
     assert!(said.contains("not found"), "{said}");
 }
@@ -140,11 +140,11 @@ async fn a_client_that_falls_silent_is_given_up() {
         let body = start.chain(futures::stream::pending());
         Request { body, encoding: BodyEncoding::Identity, protocol: None }
     };
-    let Push { output, done } = hub.repositories.receive_pack(hub.space, body(), &PushMessages::default()).unwrap();
+    let Push { output, done } = hub.repositories.receive_pack(hub.repo, body(), &PushMessages::default()).unwrap();
     // The clock now jumps to the next deadline whenever nothing else happens.
     tokio::time::pause();
     let (pushed, ()) = tokio::join!(done, output.for_each(|_| std::future::ready(())));
     assert!(matches!(pushed, Err(GitError::ClientGone)), "{pushed:?}");
-    let fetched = hub.repositories.upload_pack(hub.space, body()).await;
+    let fetched = hub.repositories.upload_pack(hub.repo, body()).await;
     assert!(matches!(fetched, Err(GitError::ClientGone)));
 }

@@ -134,7 +134,7 @@ async fn history_may_be_rewritten_but_main_not_deleted() {
     hub.fails(&work, &["push", "origin", "HEAD:refs/convert/build"]).await;
     hub.ok(&work, &["push", "-q", "origin", "HEAD:gone"]).await;
     hub.ok(&work, &["push", "-q", "origin", ":gone"]).await;
-    assert_eq!(hub.repositories.head(hub.space, "gone").await.unwrap(), None);
+    assert_eq!(hub.repositories.head(hub.repo, "gone").await.unwrap(), None);
     assert_eq!(hub.main().await, forced);
     let moved: usize = hub.reports.lock().unwrap().iter().flatten().map(|report| report.moved.len()).sum();
     assert_eq!(moved, 4, "refused pushes move nothing");

@@ -11,15 +11,15 @@ use crate::support::*;
 #[tokio::test(flavor = "multi_thread")]
 async fn repositories_come_and_go() {
     let hub = Hub::start().await;
-    assert!(matches!(hub.repositories.create(hub.space, &initial()).await, Err(GitError::AlreadyExists(_))));
-    let info = hub.repositories.commit_info(hub.space, &hub.first).await.unwrap().unwrap();
+    assert!(matches!(hub.repositories.create(hub.repo, &initial()).await, Err(GitError::AlreadyExists(_))));
+    let info = hub.repositories.commit_info(hub.repo, &hub.first).await.unwrap().unwrap();
     assert_eq!((info.title.as_str(), info.author.as_str()), ("initial commit", "alice"));
     assert_eq!(info.at, Timestamp::from_millis(1_767_323_045_000));
-    hub.repositories.maintain(hub.space).await.unwrap();
-    hub.repositories.delete(hub.space).await.unwrap();
-    hub.repositories.delete(hub.space).await.unwrap();
-    assert!(!hub.repositories.exists(hub.space));
-    assert!(matches!(hub.repositories.head(hub.space, "main").await, Err(GitError::NoRepository(_))));
+    hub.repositories.maintain(hub.repo).await.unwrap();
+    hub.repositories.delete(hub.repo).await.unwrap();
+    hub.repositories.delete(hub.repo).await.unwrap();
+    assert!(!hub.repositories.exists(hub.repo));
+    assert!(matches!(hub.repositories.head(hub.repo, "main").await, Err(GitError::NoRepository(_))));
     std::fs::create_dir(hub.folder.path().join("repos/.new-left-behind")).unwrap();
     hub.repositories.sweep().await.unwrap();
     assert!(!hub.folder.path().join("repos/.new-left-behind").exists());
@@ -32,7 +32,7 @@ async fn revisions_are_found_as_on_the_hub() {
     let new = hub.commit(&work, "app.py", b"print(1)").await;
     hub.ok(&work, &["tag", "-a", "v1", "-m", "one"]).await;
     hub.ok(&work, &["push", "-q", "origin", "HEAD:feature/x", "v1"]).await;
-    let resolve = async |text: &str| hub.repositories.resolve(hub.space, text).await.unwrap();
+    let resolve = async |text: &str| hub.repositories.resolve(hub.repo, text).await.unwrap();
     assert_eq!(resolve("main").await, Some(hub.first.clone()));
     for name in ["feature/x", "v1", "refs/heads/feature/x", new.as_str(), &new.as_str()[..7]] {
         assert_eq!(resolve(name).await, Some(new.clone()), "{name}");
@@ -52,17 +52,17 @@ async fn files_are_listed_and_read() {
     symlink("app/main.py", work.join("link")).unwrap();
     let sha = hub.commit(&work, "app/main.py", b"print('hello')").await;
     hub.ok(&work, &["push", "-q", "origin", "main"]).await;
-    let files = hub.repositories.files(hub.space, &sha, 100).await.unwrap();
+    let files = hub.repositories.files(hub.repo, &sha, 100).await.unwrap();
     let names: Vec<_> = files.iter().map(|file| file.path.as_str()).collect();
     assert_eq!(names, [".gitattributes", "README.md", "app/main.py", "line\nbreak", "link"]);
     assert_eq!((files[4].kind, files[2].bytes), (EntryKind::Link, 14));
-    let read = async |path: &str, most: u64| hub.repositories.read_file(hub.space, &sha, path, most).await;
+    let read = async |path: &str, most: u64| hub.repositories.read_file(hub.repo, &sha, path, most).await;
     assert_eq!(read("app/main.py", 14).await.unwrap().as_deref(), Some(&b"print('hello')"[..]));
     assert!(matches!(read("app/main.py", 13).await, Err(GitError::FileTooLarge { bytes: 14, .. })));
     for path in ["app", "none", "", "../x", "app/", "/app/main.py", "a\nb"] {
         assert_eq!(read(path, 100).await.unwrap(), None, "{path}");
     }
-    let few = hub.repositories.files(hub.space, &sha, 3).await;
+    let few = hub.repositories.files(hub.repo, &sha, 3).await;
     assert!(matches!(few, Err(GitError::Source(SourceProblem::TooManyFiles { limit: 3 }))), "{few:?}");
 }
 
@@ -100,8 +100,8 @@ async fn archives_are_complete_owned_by_the_user_and_always_the_same() {
     let sha = hub.main().await;
     let options = ArchiveOptions { prefix: "app/".to_owned(), ..ArchiveOptions::default() };
     let (one, two) = (hub.folder.path().join("1.tar"), hub.folder.path().join("2.tar"));
-    let summary = hub.repositories.archive(hub.space, &sha, &one, &options).await.unwrap();
-    hub.repositories.archive(hub.space, &sha, &two, &options).await.unwrap();
+    let summary = hub.repositories.archive(hub.repo, &sha, &one, &options).await.unwrap();
+    hub.repositories.archive(hub.repo, &sha, &two, &options).await.unwrap();
     let bytes = std::fs::read(&one).unwrap();
     assert_eq!(bytes, std::fs::read(&two).unwrap());
     assert_eq!((summary.files, summary.lfs_pointers, summary.lfs_paths), (8, 1, vec!["model.bin".to_owned()]));
@@ -127,8 +127,8 @@ async fn links_out_of_the_repository_are_refused_by_name() {
         hub.ok(&work, &["push", "-q", "--force", "origin", "main"]).await;
         let sha = hub.main().await;
         let dest = hub.folder.path().join("out");
-        let archive = hub.repositories.archive(hub.space, &sha, &dest, &ArchiveOptions::default()).await;
-        let extract = hub.repositories.extract(hub.space, &sha, &dest, SourceLimits::default()).await;
+        let archive = hub.repositories.archive(hub.repo, &sha, &dest, &ArchiveOptions::default()).await;
+        let extract = hub.repositories.extract(hub.repo, &sha, &dest, SourceLimits::default()).await;
         for result in [archive, extract] {
             let Err(GitError::Source(problem)) = result else { panic!("{target}: {result:?}") };
             assert_eq!(problem.reason(), Reason::SourceUnsafe);
@@ -151,12 +151,12 @@ async fn ten_thousand_files_are_no_problem_and_a_limit_is() {
     let sha = hub.commit_all(&work).await;
     hub.ok(&work, &["push", "-q", "origin", "main"]).await;
     let dest = hub.folder.path().join("site");
-    let summary = hub.repositories.extract(hub.space, &sha, &dest, SourceLimits::default()).await.unwrap();
+    let summary = hub.repositories.extract(hub.repo, &sha, &dest, SourceLimits::default()).await.unwrap();
     assert_eq!(summary.files, 10_002);
     assert_eq!(std::fs::read_to_string(dest.join("data/42/9942.txt")).unwrap(), "9942");
     let limits = SourceLimits { max_files: 9_999, ..SourceLimits::default() };
     let other = hub.folder.path().join("other");
-    let refused = hub.repositories.extract(hub.space, &sha, &other, limits).await.unwrap_err();
+    let refused = hub.repositories.extract(hub.repo, &sha, &other, limits).await.unwrap_err();
     let GitError::Source(problem) = refused else { panic!("{refused}") };
     assert_eq!(
         (problem.reason(), problem.to_string().as_str()),
@@ -166,7 +166,7 @@ async fn ten_thousand_files_are_no_problem_and_a_limit_is() {
         SourceLimits { max_file_bytes: 3, ..SourceLimits::default() },
         SourceLimits { max_total_bytes: 1000, ..SourceLimits::default() },
     ] {
-        let refused = hub.repositories.extract(hub.space, &sha, &other, limits).await;
+        let refused = hub.repositories.extract(hub.repo, &sha, &other, limits).await;
         assert!(matches!(refused, Err(GitError::Source(_))), "{refused:?}");
     }
 }
@@ -181,12 +181,12 @@ async fn the_output_of_a_build_is_kept_on_a_hidden_ref() {
     symlink("index.html", built.join("start.html")).unwrap();
     let at = Timestamp::from_millis(1_767_323_045_000);
     let write = async |name: &str| {
-        hub.repositories.write_tree_as_ref(hub.space, name, &built, "build", at, SourceLimits::default()).await
+        hub.repositories.write_tree_as_ref(hub.repo, name, &built, "build", at, SourceLimits::default()).await
     };
     let sha = write("refs/convert/build").await.unwrap();
     assert_eq!(write("refs/convert/build").await.unwrap(), sha);
     let dest = hub.folder.path().join("release/1");
-    hub.repositories.extract(hub.space, &sha, &dest, SourceLimits::default()).await.unwrap();
+    hub.repositories.extract(hub.repo, &sha, &dest, SourceLimits::default()).await.unwrap();
     assert_eq!(std::fs::read(dest.join("assets/ü \"x\".js")).unwrap(), [0, 255, 10]);
     assert_eq!(std::fs::read_to_string(dest.join("start.html")).unwrap(), "<h1>");
     assert!(!hub.ok(hub.folder.path(), &["ls-remote", &hub.url]).await.contains("convert"));

@@ -11,12 +11,12 @@ use axum::extract::{Path as UrlPath, Query, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use spaceport_core::{CommitSha, SpaceId, Timestamp};
+use spaceport_core::{CommitSha, RepoId, Timestamp};
 use spaceport_git::*;
 
 pub struct Hub {
     pub repositories: Repositories,
-    pub space: SpaceId,
+    pub repo: RepoId,
     pub first: CommitSha,
     pub url: String,
     pub folder: tempfile::TempDir,
@@ -29,8 +29,8 @@ struct Shared {
     reports: Arc<Mutex<Vec<Result<PushReport, String>>>>,
 }
 
-pub fn space_id(number: u128) -> SpaceId {
-    SpaceId::new(Timestamp::from_millis(1_767_323_045_000), number)
+pub fn repo_id(number: u128) -> RepoId {
+    RepoId::new(Timestamp::from_millis(1_767_323_045_000), number)
 }
 
 pub fn initial() -> InitialCommit {
@@ -51,19 +51,19 @@ impl Hub {
     pub async fn with(limits: Limits) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let repositories = Repositories::new(folder.path().join("repos"), limits).unwrap();
-        let space = space_id(7);
-        let first = repositories.create(space, &initial()).await.unwrap();
+        let repo = repo_id(7);
+        let first = repositories.create(repo, &initial()).await.unwrap();
         let reports = Arc::default();
         let shared = Shared { repositories: repositories.clone(), reports: Arc::clone(&reports) };
         let router = Router::new()
-            .route("/{space}/info/refs", get(advertise))
-            .route("/{space}/{service}", post(serve))
+            .route("/{repo}/info/refs", get(advertise))
+            .route("/{repo}/{service}", post(serve))
             .layer(axum::extract::DefaultBodyLimit::disable())
             .with_state(shared);
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}/{space}", listener.local_addr().unwrap());
+        let url = format!("http://{}/{repo}", listener.local_addr().unwrap());
         background(async move { axum::serve(listener, router).await.unwrap() });
-        Self { repositories, space, first, url, folder, reports }
+        Self { repositories, repo, first, url, folder, reports }
     }
 
     /// Runs git as a user's machine would.
@@ -107,7 +107,7 @@ impl Hub {
     }
 
     pub async fn main(&self) -> CommitSha {
-        self.repositories.head(self.space, "main").await.unwrap().unwrap()
+        self.repositories.head(self.repo, "main").await.unwrap().unwrap()
     }
 
     /// Waits until the server knows the result of `count` pushes.
@@ -154,13 +154,13 @@ pub fn plumbing(within: &Path, args: &[&str], input: &[u8]) -> Vec<u8> {
 
 async fn advertise(
     State(shared): State<Shared>,
-    UrlPath(space): UrlPath<String>,
+    UrlPath(repo): UrlPath<String>,
     Query(query): Query<Vec<(String, String)>>,
     headers: HeaderMap,
 ) -> Response {
     let service = Service::from_name(&query[0].1).unwrap();
     let protocol = headers.get("git-protocol").map(|value| value.to_str().unwrap());
-    match shared.repositories.advertise(space.parse().unwrap(), service, protocol).await {
+    match shared.repositories.advertise(repo.parse().unwrap(), service, protocol).await {
         Ok(refs) => ([("content-type", service.advertisement_type())], refs).into_response(),
         Err(error) => failure(&error),
     }
@@ -168,7 +168,7 @@ async fn advertise(
 
 async fn serve(
     State(shared): State<Shared>,
-    UrlPath((space, service)): UrlPath<(String, String)>,
+    UrlPath((repo, service)): UrlPath<(String, String)>,
     headers: HeaderMap,
     body: Body,
 ) -> Response {
@@ -178,16 +178,16 @@ async fn serve(
         encoding: BodyEncoding::from_header(header("content-encoding").as_deref()).unwrap(),
         protocol: header("git-protocol"),
     };
-    let space = space.parse().unwrap();
+    let repo = repo.parse().unwrap();
     let service = Service::from_name(&service).unwrap();
     let output = match service {
-        Service::UploadPack => shared.repositories.upload_pack(space, request).await,
+        Service::UploadPack => shared.repositories.upload_pack(repo, request).await,
         Service::ReceivePack => {
             let messages = PushMessages {
                 main: vec!["Space: http://alice-demo.localhost:8080".to_owned(), "Build: see the logs".to_owned()],
                 other: vec!["Only main is built.".to_owned()],
             };
-            let push = shared.repositories.receive_pack(space, request, &messages).unwrap();
+            let push = shared.repositories.receive_pack(repo, request, &messages).unwrap();
             let reports = shared.reports;
             background(async move {
                 let result = push.done.await.map_err(|error| error.to_string());
