@@ -82,6 +82,7 @@ CREATE TABLE spaces (
     settings      BIGINT  NOT NULL,
     hardware      TEXT    NOT NULL,
     sleep_after_s BIGINT,
+    volumes       TEXT    NOT NULL,
     stage         TEXT    NOT NULL,
     diagnosis     TEXT
 );
@@ -144,6 +145,7 @@ CREATE TABLE releases (
     settings       BIGINT NOT NULL,
     variables      TEXT   NOT NULL,
     sealed_secrets TEXT   NOT NULL,
+    volumes        TEXT   NOT NULL,
     hardware       TEXT   NOT NULL,
     created_at     BIGINT NOT NULL,
     ready_at       BIGINT,

@@ -41,7 +41,7 @@ const PREFLIGHT_AGE: Duration = Duration::from_secs(24 * 60 * 60);
         (name = "account", description = "The caller"),
         (name = "repositories", description = "Models, data sets and Spaces"),
         (name = "spaces", description = "How a Space runs"),
-        (name = "settings", description = "Variables and secrets"),
+        (name = "settings", description = "Variables, secrets and volumes"),
         (name = "builds", description = "Builds, releases and attempts"),
         (name = "logs", description = "Server-sent events"),
         (name = "admin", description = "For site admins")
@@ -131,6 +131,7 @@ fn documented() -> (Router<ApiState>, utoipa::openapi::OpenApi) {
             spaces::variables::set_variable,
             spaces::variables::delete_variable
         ))
+        .routes(routes!(spaces::volumes::set_volumes, spaces::volumes::delete_volumes))
         .routes(routes!(spaces::builds::list_builds))
         .routes(routes!(spaces::builds::get_build))
         .routes(routes!(streams::build_log::get_build_log))

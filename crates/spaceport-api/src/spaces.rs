@@ -7,6 +7,7 @@ pub mod run;
 pub mod secrets;
 mod setting;
 pub mod variables;
+pub mod volumes;
 
 pub(crate) use setting::{NewSetting, check_settings};
 

@@ -20,6 +20,8 @@ use crate::spaces::{Parts, WorkError};
 const PERIOD: Duration = Duration::from_secs(10 * 60);
 /// Good builds of a Space whose images are kept, the newest ones.
 const KEPT: usize = 5;
+/// Releases of a Space whose volumes are kept, the newest ones.
+const RELEASES_KEPT: i64 = 5;
 /// An image younger than this may belong to a build under way.
 const YOUNG: Duration = Duration::from_secs(60 * 60);
 /// An environment is kept so long after it was made, for builds that need the same.
@@ -92,6 +94,7 @@ async fn pass(parts: &Parts) -> Result<usize, WorkError> {
             removed += 1;
         }
     }
+    removed += crate::spaces::volumes::sweep(parts, RELEASES_KEPT).await?;
     removed += remove_folders(&folders, &spaces, &kept)?;
     Ok(removed)
 }

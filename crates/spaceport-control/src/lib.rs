@@ -15,6 +15,7 @@ mod inspect;
 pub mod logs;
 mod probe;
 pub mod routes;
+mod source;
 pub mod spaces;
 pub mod usage;
 

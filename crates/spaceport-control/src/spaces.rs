@@ -4,6 +4,7 @@
 mod execute;
 mod follow;
 mod observe;
+pub(crate) mod volumes;
 
 use std::collections::{HashMap, HashSet};
 use std::panic::AssertUnwindSafe;

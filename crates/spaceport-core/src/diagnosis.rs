@@ -66,6 +66,8 @@ pub enum Reason {
     BuildCanceled,
     /// Nobody needed the build any more: a newer push, a pause. It begins again when somebody does.
     BuildWithdrawn,
+    /// A volume cannot be had: its repository is gone, or not the Space's to read.
+    VolumeUnavailable,
     /// The app starts.
     Starting,
     /// The app listens on another port.

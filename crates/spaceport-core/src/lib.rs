@@ -23,6 +23,7 @@ pub mod sdk;
 pub mod space;
 pub mod stage;
 pub mod time;
+pub mod volume;
 
 pub use diagnosis::{Diagnosis, Reason};
 pub use hardware::{FlavorName, HardwareFlavor};
@@ -32,3 +33,4 @@ pub use repo::{Repo, RepoKind};
 pub use sdk::Sdk;
 pub use stage::SpaceStage;
 pub use time::Timestamp;
+pub use volume::Volume;

@@ -8,6 +8,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use crate::config::{ConfigError, SpaceConfig};
+use crate::volume::ReleaseVolume;
 use crate::{
     AccountId, BuildId, CommitSha, Diagnosis, FlavorName, Generation, ImageDigest, InstanceId, ReleaseId, RepoName,
     Sdk, SpaceId, SpaceStage, Subdomain, Timestamp,
@@ -263,6 +264,8 @@ pub struct Release {
     pub variables: BTreeMap<String, String>,
     /// The secrets it has, sealed.
     pub sealed_secrets: BTreeMap<String, String>,
+    /// What is mounted.
+    pub volumes: Vec<ReleaseVolume>,
     /// The hardware it has.
     pub hardware: FlavorName,
     /// Made.

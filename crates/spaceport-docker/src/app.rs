@@ -22,7 +22,7 @@ use spaceport_runtime::{Container, ContainerId, ContainerSpec, ContainerState, E
 
 use crate::client::{CALL_TIMEOUT, START_TIMEOUT, absent, engine_error, status_of, within};
 use crate::clock::timestamp;
-use crate::{DockerRuntime, images, labels, scratch};
+use crate::{DockerRuntime, images, labels, scratch, volume};
 
 /// Containers inspected at the same time when all are listed.
 const INSPECT_AT_ONCE: usize = 16;
@@ -95,6 +95,7 @@ async fn create(
             ulimits: Some(ulimits()),
             network_mode: Some(shared.config.network.clone()),
             dns: shared.config.dns_servers(),
+            mounts: Some(spec.mounts.iter().map(volume::mount).collect()),
             log_config: Some(HostConfigLogConfig {
                 typ: Some("json-file".to_owned()),
                 config: Some(HashMap::from([

@@ -32,6 +32,7 @@ mod session;
 mod sockets;
 mod step;
 mod trust;
+mod volume;
 
 pub use config::DockerConfig;
 
@@ -44,7 +45,8 @@ use futures::stream::BoxStream;
 use spaceport_core::ImageDigest;
 use spaceport_runtime::{
     BuildStep, Container, ContainerEvent, ContainerId, ContainerSpec, DockerfileBuild, DockerfileOutcome, EngineInfo,
-    Layer, ListeningSocket, LogLine, LogPosition, LogSink, OwnImage, Runtime, RuntimeError, StepOutcome, Usage,
+    Layer, ListeningSocket, LogLine, LogPosition, LogSink, OwnImage, OwnVolume, Runtime, RuntimeError, StepOutcome,
+    Usage, VolumeSpec,
 };
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -67,6 +69,8 @@ struct Shared {
     process: String,
     /// Removals of containers whose call was dropped.
     clean_up: TaskTracker,
+    /// One volume is filled at a time.
+    filling: tokio::sync::Mutex<()>,
 }
 
 impl DockerRuntime {
@@ -81,7 +85,16 @@ impl DockerRuntime {
         let process = unique()?;
         let client = Client::new(endpoint);
         let clean_up = TaskTracker::new();
-        Ok(Self { shared: Arc::new(Shared { config, client, trust, process, clean_up }) })
+        Ok(Self {
+            shared: Arc::new(Shared {
+                config,
+                client,
+                trust,
+                process,
+                clean_up,
+                filling: tokio::sync::Mutex::default(),
+            }),
+        })
     }
 
     /// Waits until containers of dropped calls are removed; called once at the end of the process.
@@ -153,6 +166,22 @@ impl Runtime for DockerRuntime {
 
     async fn remove_image(&self, digest: &ImageDigest) -> Result<bool, RuntimeError> {
         images::remove(&self.docker().await?, digest).await
+    }
+
+    async fn has_volume(&self, name: &str) -> Result<bool, RuntimeError> {
+        volume::is_complete(&self.docker().await?, name).await
+    }
+
+    async fn provide_volume(&self, volume: VolumeSpec) -> Result<(), RuntimeError> {
+        volume::provide(self, volume).await
+    }
+
+    async fn list_volumes(&self) -> Result<Vec<OwnVolume>, RuntimeError> {
+        volume::list(self).await
+    }
+
+    async fn remove_volume(&self, name: &str) -> Result<bool, RuntimeError> {
+        volume::remove(self, name).await
     }
 
     async fn start(&self, spec: ContainerSpec) -> Result<Container, RuntimeError> {

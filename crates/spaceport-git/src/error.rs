@@ -100,6 +100,9 @@ pub enum SourceProblem {
         /// The limit.
         limit: u64,
     },
+    /// The folder that is asked for is not there, or empty.
+    #[error("the commit has no files in the folder `{0}`")]
+    NoFolder(String),
     /// There are too many files.
     #[error("the commit has more than {limit} files")]
     TooManyFiles {
@@ -114,6 +117,7 @@ impl SourceProblem {
     pub fn reason(&self) -> Reason {
         match self {
             Self::UnsafeLink { .. } | Self::UnsafePath(_) => Reason::SourceUnsafe,
+            Self::NoFolder(_) => Reason::VolumeUnavailable,
             Self::FileTooLarge { .. } | Self::TooLarge { .. } | Self::TooManyFiles { .. } => Reason::SourceTooLarge,
         }
     }
@@ -126,6 +130,7 @@ impl SourceProblem {
                 "Replace the link by a copy, or let it point to a file below the repository's root."
             }
             Self::UnsafePath(_) => "Rename the file.",
+            Self::NoFolder(_) => "Name a folder of the repository, or leave 'path' out.",
             Self::FileTooLarge { .. } | Self::TooLarge { .. } => {
                 "Remove large files from the commit, and let the app download them when it starts."
             }

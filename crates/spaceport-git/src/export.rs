@@ -64,6 +64,8 @@ pub struct ArchiveOptions {
     pub gid: u64,
     /// Put in front of every path, such as `app/`; may be empty.
     pub prefix: String,
+    /// Only what is in this folder of the commit, with paths from there on.
+    pub below: Option<String>,
     /// What the commit may hold.
     pub limits: SourceLimits,
 }
@@ -71,7 +73,7 @@ pub struct ArchiveOptions {
 impl Default for ArchiveOptions {
     /// For the user every Space runs as.
     fn default() -> Self {
-        Self { uid: 1000, gid: 1000, prefix: String::new(), limits: SourceLimits::default() }
+        Self { uid: 1000, gid: 1000, prefix: String::new(), below: None, limits: SourceLimits::default() }
     }
 }
 
@@ -104,7 +106,10 @@ impl Repositories {
         dest: &Path,
         options: &ArchiveOptions,
     ) -> Result<SourceSummary, GitError> {
-        let entries = self.checked_files(repo, sha, options.limits).await?;
+        let mut entries = self.checked_files(repo, sha, options.limits).await?;
+        if let Some(below) = &options.below {
+            entries = only_below(entries, below)?;
+        }
         let (target, options) = (dest.to_owned(), options.clone());
         let result = self
             .with_blobs(repo, move |blobs| {
@@ -210,6 +215,19 @@ impl Repositories {
         running.terminate().await;
         joined.map_err(|error| GitError::Io { operation: "finish the work", source: io::Error::other(error) })?
     }
+}
+
+/// The entries of one folder, with paths from there on.
+fn only_below(entries: Vec<TreeEntry>, below: &str) -> Result<Vec<TreeEntry>, SourceProblem> {
+    let folder = format!("{}/", below.trim_matches('/'));
+    let mut inside = Vec::new();
+    for mut entry in entries {
+        if let Some(rest) = entry.path.strip_prefix(&folder) {
+            entry.path = rest.to_owned();
+            inside.push(entry);
+        }
+    }
+    if inside.is_empty() { Err(SourceProblem::NoFolder(below.chars().take(200).collect())) } else { Ok(inside) }
 }
 
 fn temporary_beside(dest: &Path) -> PathBuf {

@@ -119,6 +119,19 @@ pub trait Runtime: Send + Sync + 'static {
     /// Removes an image that nothing uses; absent is success, in use is `false`.
     async fn remove_image(&self, digest: &ImageDigest) -> Result<bool, RuntimeError>;
 
+    /// Whether a volume is there, with all it shall hold from the beginning.
+    async fn has_volume(&self, name: &str) -> Result<bool, RuntimeError>;
+
+    /// Makes a volume and fills it; one that is there already is left as it is. One that a crash left
+    /// half-filled is made anew.
+    async fn provide_volume(&self, volume: VolumeSpec) -> Result<(), RuntimeError>;
+
+    /// Ours, by label, complete or not.
+    async fn list_volumes(&self) -> Result<Vec<OwnVolume>, RuntimeError>;
+
+    /// Removes a volume that no container has; absent is success, in use is `false`.
+    async fn remove_volume(&self, name: &str) -> Result<bool, RuntimeError>;
+
     /// Creates and starts the container of an instance. If one with the same instance label
     /// exists, it is started (if it never ran) and returned: calling twice starts one.
     /// A command that cannot be run is `CommandNotFound` when the engine notices it, or an exit

@@ -37,6 +37,8 @@ pub struct ContainerSpec {
     pub command: Option<Vec<String>>,
     /// Environment, secrets included.
     pub env: BTreeMap<String, String>,
+    /// Volumes, which [`crate::Runtime::provide_volume`] made.
+    pub mounts: Vec<Mount>,
     /// Run as this user instead of the image's; `1000` for generated images.
     pub user: Option<String>,
     /// The port the app is expected on.
@@ -137,6 +139,40 @@ pub struct ListeningSocket {
 pub struct ContainerEvent {
     /// The Space whose container changed, when the event says.
     pub space: Option<SpaceId>,
+}
+
+/// A volume in the file tree of an app.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mount {
+    /// The volume's name.
+    pub volume: String,
+    /// Absolute path in the container.
+    pub path: String,
+    /// Whether the app may only read it.
+    pub read_only: bool,
+}
+
+/// A volume that shall be there.
+#[derive(Debug, Clone)]
+pub struct VolumeSpec {
+    /// Its name, unique on the engine.
+    pub name: String,
+    /// What it is for: `spaceport.*`.
+    pub labels: BTreeMap<String, String>,
+    /// Any image of this host: a container of it, which never runs, is needed to write into a volume.
+    pub image: ImageDigest,
+    /// A tar file on this host with what is in it from the beginning, owners as they shall be; an empty
+    /// volume, which belongs to user 1000, when absent.
+    pub content: Option<PathBuf>,
+}
+
+/// A volume of this installation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OwnVolume {
+    /// Its name.
+    pub name: String,
+    /// Its `spaceport.*` labels.
+    pub labels: BTreeMap<String, String>,
 }
 
 /// Limits of a build.

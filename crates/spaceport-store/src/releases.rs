@@ -23,6 +23,7 @@ struct ReleaseRow {
     settings: i64,
     variables: String,
     sealed_secrets: String,
+    volumes: String,
     hardware: String,
     created_at: i64,
     ready_at: Option<i64>,
@@ -41,6 +42,7 @@ impl ReleaseRow {
             settings: self.settings,
             variables: json::<BTreeMap<_, _>>("releases.variables", &self.variables)?,
             sealed_secrets: json::<BTreeMap<_, _>>("releases.sealed_secrets", &self.sealed_secrets)?,
+            volumes: json("releases.volumes", &self.volumes)?,
             hardware: FlavorName(self.hardware),
             created_at: Timestamp::from_millis(self.created_at),
             ready_at: self.ready_at.map(Timestamp::from_millis),
@@ -49,8 +51,8 @@ impl ReleaseRow {
 }
 
 const RELEASE_ADD: &str = "INSERT INTO releases (id, space_id, number, build_id, sha, config, artifact, settings, \
-     variables, sealed_secrets, hardware, created_at, ready_at) \
-     SELECT $1, $2, COALESCE(MAX(number), 0) + 1, $3, $4, $5, $6, $7, $8, $9, $10, $11, CAST($12 AS BIGINT) \
+     variables, sealed_secrets, volumes, hardware, created_at, ready_at) \
+     SELECT $1, $2, COALESCE(MAX(number), 0) + 1, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, CAST($13 AS BIGINT) \
      FROM releases WHERE space_id = $2 ON CONFLICT DO NOTHING";
 const RELEASE_BY_ID: &str = "SELECT * FROM releases WHERE id = $1";
 const RELEASE_OF: &str = "SELECT * FROM releases WHERE build_id = $1 AND settings = $2 AND hardware = $3";
@@ -76,6 +78,7 @@ impl Store {
             .bind(release.settings)
             .bind(to_json(&release.variables))
             .bind(to_json(&release.sealed_secrets))
+            .bind(to_json(&release.volumes))
             .bind(&release.hardware.0)
             .bind(release.created_at.as_millis())
             .bind(release.ready_at.map(Timestamp::as_millis))

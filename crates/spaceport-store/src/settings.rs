@@ -1,4 +1,4 @@
-//! Variables and secrets of a Space. Every change raises the Space's `settings` and generation
+//! Variables, secrets and volumes of a Space. Every change raises the Space's `settings` and generation
 //! in the same transaction, so the reconciler makes a new release.
 
 use std::collections::BTreeMap;
@@ -6,8 +6,9 @@ use std::collections::BTreeMap;
 use futures::TryFutureExt;
 use sqlx::FromRow;
 
-use spaceport_core::{SpaceId, Timestamp};
+use spaceport_core::{SpaceId, Timestamp, Volume};
 
+use crate::rows::{json, to_json};
 use crate::{Store, StoreError, run, run_tx};
 
 /// A public setting: build argument and environment variable.
@@ -51,6 +52,8 @@ const SECRET_SET: &str = "INSERT INTO secrets (space_id, name, sealed, descripti
      SET sealed = excluded.sealed, description = excluded.description, updated_at = excluded.updated_at";
 const VARIABLE_DELETE: &str = "DELETE FROM variables WHERE space_id = $1 AND name = $2";
 const SECRET_DELETE: &str = "DELETE FROM secrets WHERE space_id = $1 AND name = $2";
+const VOLUMES: &str = "SELECT volumes FROM spaces WHERE id = $1";
+const VOLUMES_SET: &str = "UPDATE spaces SET volumes = $1 WHERE id = $2 AND volumes <> $1";
 const SETTINGS_CHANGED: &str = "UPDATE spaces SET settings = settings + 1, generation = generation + 1 WHERE id = $1";
 
 impl Store {
@@ -121,6 +124,31 @@ impl Store {
     /// When the database fails.
     pub async fn secret_delete(&self, space: SpaceId, name: &str) -> Result<(), StoreError> {
         self.setting_delete(SECRET_DELETE, space, name).await
+    }
+
+    /// The volumes of a Space, in the order they were given.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn volumes(&self, space: SpaceId) -> Result<Vec<Volume>, StoreError> {
+        let row = run!(self, "volumes", db => sqlx::query_as::<_, (String,)>(VOLUMES)
+            .bind(space.to_string()).fetch_optional(db))?;
+        row.map_or(Ok(Vec::new()), |(volumes,)| json("spaces.volumes", &volumes))
+    }
+
+    /// Replaces the volumes of a Space; the same ones again change nothing.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn volumes_set(&self, space: SpaceId, volumes: &[Volume]) -> Result<(), StoreError> {
+        let mut tx = self.begin().await?;
+        let changed = run_tx!(&mut tx, "volumes_set", db => sqlx::query(VOLUMES_SET)
+            .bind(to_json(&volumes)).bind(space.to_string()).execute(db).map_ok(crate::Rows::rows))?;
+        if changed > 0 {
+            run_tx!(&mut tx, "settings_changed", db => sqlx::query(SETTINGS_CHANGED)
+                .bind(space.to_string()).execute(db).map_ok(crate::unit))?;
+        }
+        tx.commit().await
     }
 
     async fn setting_set(

@@ -6,7 +6,7 @@ use sqlx::FromRow;
 use spaceport_core::space::{Desired, DesiredRun, Inspection, Space, Visibility};
 use spaceport_core::{
     AccountId, CommitSha, Diagnosis, FlavorName, Generation, RepoKind, RepoName, Sdk, SpaceId, SpaceStage, Subdomain,
-    Timestamp,
+    Timestamp, Volume,
 };
 
 use crate::repos::{self, NewRepo};
@@ -39,6 +39,8 @@ pub struct NewSpace {
     pub variables: Vec<(String, Variable)>,
     /// First secrets.
     pub secrets: Vec<(String, Secret)>,
+    /// First volumes.
+    pub volumes: Vec<Volume>,
     /// The commit `main` points to.
     pub head: Option<CommitSha>,
     /// Now.
@@ -99,7 +101,7 @@ impl SpaceRow {
 }
 
 const SPACE_CREATE: &str = "INSERT INTO spaces (id, subdomain, sdk, generation, run, rebuild, no_cache, restart, \
-     settings, hardware, sleep_after_s, stage) VALUES ($1, $2, $3, 1, 'running', 0, FALSE, 0, 0, $4, $5, $6)";
+     settings, hardware, sleep_after_s, volumes, stage) VALUES ($1, $2, $3, 1, 'running', 0, FALSE, 0, 0, $4, $5, $6, $7)";
 const SUBDOMAIN_TAKEN: &str = "SELECT COUNT(*) FROM spaces WHERE subdomain = $1";
 const VARIABLE_ADD: &str =
     "INSERT INTO variables (space_id, name, value, description, updated_at) VALUES ($1, $2, $3, $4, $5)";
@@ -167,6 +169,7 @@ impl Store {
             .bind(new.sdk.as_str())
             .bind(&new.hardware.0)
             .bind(new.sleep_after_s)
+            .bind(to_json(&new.volumes))
             .bind(stage.as_str())
             .execute(db).map_ok(crate::unit))
         .map_err(exists("a Space with this host name"))?;

@@ -709,6 +709,30 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/spaces/{owner}/{name}/volumes": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /**
+         * Set the volumes of a Space
+         * @description They replace those it had; the Space is started anew with them. A bucket keeps what is in it.
+         */
+        put: operations["set_volumes"];
+        post?: never;
+        /**
+         * Remove all volumes of a Space
+         * @description Buckets keep what is in them.
+         */
+        delete: operations["delete_volumes"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/validate-yaml": {
         parameters: {
             query?: never;
@@ -1087,6 +1111,8 @@ export interface components {
             variables?: components["schemas"]["NewSetting"][] | null;
             /** @description `public`, `protected` (Spaces only) or `private`; `public` when absent. */
             visibility?: string | null;
+            /** @description First volumes. */
+            volumes?: components["schemas"]["Volume"][] | null;
         };
         /** @description A variable or a secret to be set. */
         NewSetting: {
@@ -1334,6 +1360,8 @@ export interface components {
             stage: components["schemas"]["SpaceStage"];
             /** @description Always null: the Hub's older clients read it. */
             storage?: string | null;
+            /** @description What is mounted into the app; only for those who may change the Space. */
+            volumes?: components["schemas"]["Volume"][] | null;
         };
         /**
          * @description The Hub's stage of a Space.
@@ -1395,6 +1423,31 @@ export interface components {
             updatedAt: string;
             /** @description Its value. */
             value: string;
+        };
+        /** @description A volume. */
+        Volume: {
+            /** @description Where the app finds it, `/data` for one. */
+            mountPath: string;
+            /** @description Of a repository: the folder that is shown. */
+            path?: string | null;
+            /** @description Whether the app may only read it; repositories are always read-only. */
+            readOnly?: boolean | null;
+            /** @description Of a repository: branch, tag or commit; `main` when absent. */
+            revision?: string | null;
+            /** @description `owner/name` of the repository or the bucket. */
+            source: string;
+            /** @description `bucket` (a folder apps read and write), `model`, `dataset` or `space`. */
+            type: string;
+        };
+        /** @description The volumes as they are now. */
+        VolumesAnswer: {
+            /** @description All of them. */
+            volumes: components["schemas"]["Volume"][];
+        };
+        /** @description The volumes a Space shall have. */
+        VolumesRequest: {
+            /** @description All of them: those that are not in the list go. */
+            volumes: components["schemas"]["Volume"][];
         };
         /** @description The caller. */
         WhoAmI: {
@@ -2936,6 +2989,82 @@ export interface operations {
                 };
             };
             400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    set_volumes: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The account it belongs to. */
+                owner: string;
+                /** @description Its name. */
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["VolumesRequest"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["VolumesAnswer"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    delete_volumes: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The account it belongs to. */
+                owner: string;
+                /** @description Its name. */
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["VolumesAnswer"];
+                };
+            };
+            403: {
                 headers: {
                     [name: string]: unknown;
                 };

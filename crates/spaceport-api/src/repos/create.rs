@@ -15,7 +15,7 @@ use base64::engine::general_purpose::STANDARD;
 use spaceport_core::account::Account;
 use spaceport_core::front_matter::InitialReadme;
 use spaceport_core::space::Visibility;
-use spaceport_core::{FlavorName, RepoKind, RepoName, Sdk};
+use spaceport_core::{FlavorName, RepoKind, RepoName, Sdk, Volume};
 use spaceport_git::{Author, InitialCommit, InitialFile};
 use spaceport_store::{NewRepo as NewRow, NewSpace, Secret, StoreError, Variable};
 
@@ -26,6 +26,7 @@ use crate::extract::{CalledUrl, JsonBody};
 use crate::repos::kind;
 use crate::spaces::hardware::known_flavor;
 use crate::spaces::run::sleep_after;
+use crate::spaces::volumes::{VolumeView, allowed};
 use crate::spaces::{NewSetting, check_settings};
 use crate::state::ApiState;
 
@@ -64,6 +65,9 @@ pub struct NewRepo {
     /// First variables.
     #[serde(default)]
     pub variables: Option<Vec<NewSetting>>,
+    /// First volumes.
+    #[serde(default)]
+    pub volumes: Option<Vec<VolumeView>>,
     /// First files.
     #[serde(default)]
     pub files: Option<Vec<NewFile>>,
@@ -109,7 +113,14 @@ pub async fn create_repo(
     if let Some(repo) = state.store.repo_by_name(kind, &name).await? {
         return Err(taken(&repo.name));
     }
-    let plan = Plan::of(&state, user.account(), &owner, kind, name.clone(), body)?;
+    let volumes = match &body.volumes {
+        Some(volumes) if kind == RepoKind::Space => allowed(&state, &user, &owner.name, volumes).await?,
+        _ => Vec::new(),
+    };
+    let mut plan = Plan::of(&state, user.account(), &owner, kind, name.clone(), body)?;
+    if let Some(app) = &mut plan.app {
+        app.volumes = volumes;
+    }
     let task = state.lifetime.detach(make(state.clone(), user, plan));
     match task.await.map_err(ApiError::internal)?? {
         Some(id) => Ok(Json(CreatedRepo { url: page(&name), name: name.to_string(), id })),
@@ -150,6 +161,7 @@ struct App {
     sleep_after_s: Option<i64>,
     variables: Vec<NewSetting>,
     secrets: Vec<NewSetting>,
+    volumes: Vec<Volume>,
 }
 
 impl Plan {
@@ -175,7 +187,10 @@ impl Plan {
             check_settings("secrets", &secrets)?;
             let sleep_after_s = body.sleep_time_seconds.map(sleep_after).transpose()?.flatten();
             let readme = readme(&name, sdk, body.sdk_version);
-            (Some(App { sdk, hardware, sleep_after_s, variables, secrets }), files(given, Some(readme))?)
+            (
+                Some(App { sdk, hardware, sleep_after_s, variables, secrets, volumes: Vec::new() }),
+                files(given, Some(readme))?,
+            )
         } else {
             (None, files(given, None)?)
         };
@@ -256,6 +271,7 @@ fn new_space(state: &ApiState, repo: &NewRow, app: App) -> NewSpace {
         sleep_after_s: app.sleep_after_s,
         variables: app.variables.into_iter().map(variable).collect(),
         secrets: app.secrets.into_iter().map(secret).collect(),
+        volumes: app.volumes,
         head: repo.head.clone(),
         at,
     }

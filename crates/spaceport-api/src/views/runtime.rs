@@ -10,6 +10,7 @@ use spaceport_core::space::{Artifact, Release, Space};
 use spaceport_core::{Diagnosis, Sdk, SpaceStage};
 
 use crate::error::ApiError;
+use crate::spaces::volumes::VolumeView;
 use crate::state::ApiState;
 
 /// Attempts looked at to find the one that serves.
@@ -41,6 +42,9 @@ pub struct RuntimeView {
     /// Of the error stages: what happened.
     #[serde(rename = "errorMessage", skip_serializing_if = "Option::is_none")]
     pub error_message: Option<String>,
+    /// What is mounted into the app; only for those who may change the Space.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub volumes: Option<Vec<VolumeView>>,
     /// Where it is, why, and what to do.
     pub spaceport: StateView,
 }
@@ -182,6 +186,7 @@ impl RuntimeView {
             domains: vec![DomainView { domain: domain.to_owned(), stage: "READY".to_owned() }],
             sha: serving.map(|release| release.sha.as_str().to_owned()),
             error_message: diagnosis.filter(|_| failed).map(|diagnosis| sentence(diagnosis, evidence)),
+            volumes: None,
             spaceport: StateView::of(space, serving, evidence),
         }
     }
@@ -245,7 +250,12 @@ pub(crate) async fn serving_release(state: &ApiState, space: &Space) -> Result<O
 /// The runtime object of a Space, with what serves it.
 pub(crate) async fn runtime_view(state: &ApiState, space: &Space, evidence: bool) -> Result<RuntimeView, ApiError> {
     let serving = serving_release(state, space).await?;
-    Ok(RuntimeView::of(space, serving.as_ref(), &domain(state, space), evidence))
+    let mut view = RuntimeView::of(space, serving.as_ref(), &domain(state, space), evidence);
+    if evidence {
+        let volumes = state.store.volumes(space.id).await?;
+        view.volumes = (!volumes.is_empty()).then(|| volumes.iter().map(VolumeView::of).collect());
+    }
+    Ok(view)
 }
 
 /// The host name of a Space, with the port when there is one.

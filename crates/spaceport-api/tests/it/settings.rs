@@ -113,3 +113,48 @@ async fn pause_and_restart_say_what_should_be() {
     let desired = app.find("alice/demo").await.desired;
     assert_eq!((desired.restart, desired.rebuild, desired.no_cache), (2, 1, true));
 }
+
+#[tokio::test]
+async fn volumes_are_set_whole_and_show_only_what_the_owner_may_read() {
+    let app = TestApp::start().await;
+    let (alice, bob) = (app.person("alice").await, app.person("bob").await);
+    app.space(&alice, "demo", "public").await;
+    let model = json!({"type": "model", "name": "tiny", "private": true, "files": [{"path": "a", "content": "b"}]});
+    for person in [&alice, &bob] {
+        assert_eq!(app.post("/api/repos/create", Some(&person.write), &model).await.status, 200);
+    }
+    let path = "/api/spaces/alice/demo/volumes";
+    let put =
+        async |token: &str, volumes: Value| app.call("PUT", path, Some(token), &json!({"volumes": volumes})).await;
+    let bucket = json!({"type": "bucket", "source": "alice/notes", "mountPath": "/data"});
+    let tiny = json!({"type": "model", "source": "alice/tiny", "mountPath": "/models/tiny", "revision": "main"});
+    assert_eq!(put(&alice.read, json!([bucket])).await.status, 403);
+    assert_eq!(put(&bob.write, json!([bucket])).await.status, 403);
+    let set = put(&alice.write, json!([bucket, tiny])).await;
+    assert_eq!(set.status, 200, "{}", set.text);
+    let runtime = app.get("/api/spaces/alice/demo/runtime", Some(&alice.read)).await.json;
+    assert!(runtime.get("volumes").is_none(), "a read token learns nothing of them: {runtime}");
+    let runtime = app.get("/api/spaces/alice/demo/runtime", Some(&alice.write)).await.json;
+    assert_eq!(runtime["volumes"][1]["source"], "alice/tiny");
+    assert_eq!((&runtime["volumes"][0]["readOnly"], &runtime["volumes"][1]["readOnly"]), (&json!(false), &json!(true)));
+    for (wrong, status, says) in [
+        (json!([{"type": "disk", "source": "a/b", "mountPath": "/x"}]), 400, "bucket, model, dataset or space"),
+        (json!([{"type": "model", "source": "tiny", "mountPath": "/x"}]), 400, "owner/name"),
+        (json!([{"type": "model", "source": "bob/tiny", "mountPath": "/x"}]), 400, "you may read"),
+        (json!([{"type": "model", "source": "alice/none", "mountPath": "/x"}]), 400, "you may read"),
+        (json!([{"type": "model", "source": "alice/tiny", "mountPath": "/x", "revision": "v9"}]), 400, "v9"),
+        (json!([{"type": "model", "source": "alice/tiny", "mountPath": "/x", "readOnly": false}]), 400, "read-only"),
+        (json!([{"type": "bucket", "source": "bob/notes", "mountPath": "/x"}]), 403, "buckets of alice"),
+        (json!([{"type": "bucket", "source": "alice/n", "mountPath": "/etc"}]), 400, "mount path"),
+        (json!([{"type": "bucket", "source": "alice/n", "mountPath": "../x"}]), 400, "mount path"),
+        (json!([bucket, bucket]), 400, "each other's way"),
+        (json!("x"), 400, "invalid type"),
+    ] {
+        let answer = put(&alice.write, wrong.clone()).await;
+        assert_eq!(answer.status.as_u16(), status, "{wrong}: {}", answer.text);
+        assert!(answer.header("x-error-message").contains(says), "{wrong}: {}", answer.text);
+    }
+    assert_eq!(app.call("DELETE", path, Some(&alice.write), &Value::Null).await.status, 200);
+    let runtime = app.get("/api/spaces/alice/demo/runtime", Some(&alice.write)).await.json;
+    assert!(runtime.get("volumes").is_none(), "{runtime}");
+}

@@ -58,6 +58,7 @@ impl Stage {
             settings: 0,
             variables: BTreeMap::new(),
             sealed_secrets: BTreeMap::new(),
+            volumes: Vec::new(),
             hardware: self.space.desired.hardware.clone(),
             created_at: clock.now(),
             ready_at: None,

@@ -10,6 +10,7 @@ use spaceport_core::{CommitSha, Diagnosis, HardwareFlavor, InstanceId, Reason, R
 use spaceport_runtime::{Container, ContainerId, ContainerSpec, ContainerState, Exit, RuntimeError};
 
 use super::observe::Seen;
+use super::volumes::{self, VolumeError};
 use super::{Spaces, WorkError};
 use crate::engine::chain;
 use crate::inspect::inspect;
@@ -99,6 +100,7 @@ impl Spaces {
             artifact,
             settings: space.desired.settings,
             variables: variables.into_iter().map(|(name, variable)| (name, variable.value)).collect(),
+            volumes: volumes::resolve(&self.parts, space).await?,
             sealed_secrets: secrets.into_iter().map(|(name, secret)| (name, secret.sealed)).collect(),
             hardware: space.desired.hardware.clone(),
             created_at: now,
@@ -134,9 +136,16 @@ impl Spaces {
     async fn start(&self, seen: &Seen, id: InstanceId) -> Result<(), WorkError> {
         let Some(release) = seen.release_of(id) else { return Ok(()) };
         let now = || self.parts.control.clock().now();
-        let spec = match self.container_spec(seen, release, id) {
+        let mut spec = match self.container_spec(seen, release, id) {
             Ok(spec) => spec,
             Err(why) => return Ok(self.parts.store.instance_ended(id, Some(&why), false, now()).await?),
+        };
+        spec.mounts = match volumes::provide(&self.parts, &seen.space, release, &spec.image).await {
+            Ok(mounts) => mounts,
+            Err(VolumeError::Refused(why)) => {
+                return Ok(self.parts.store.instance_ended(id, Some(&why), false, now()).await?);
+            }
+            Err(VolumeError::Work(error)) => return Err(error),
         };
         let why = match self.parts.engine.runtime.start(spec).await {
             Ok(container) => {
@@ -213,6 +222,7 @@ impl Spaces {
             image: digest.clone(),
             command: None,
             env,
+            mounts: Vec::new(),
             user: Some("1000".to_owned()),
             port: release.config.app_port,
             hardware,

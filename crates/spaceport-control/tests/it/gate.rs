@@ -11,7 +11,8 @@ use spaceport_core::ImageDigest;
 use spaceport_runtime::fake::FakeRuntime;
 use spaceport_runtime::{
     BuildStep, Container, ContainerEvent, ContainerId, ContainerSpec, DockerfileBuild, DockerfileOutcome, EngineInfo,
-    Layer, ListeningSocket, LogLine, LogPosition, LogSink, OwnImage, Runtime, RuntimeError, StepOutcome, Usage,
+    Layer, ListeningSocket, LogLine, LogPosition, LogSink, OwnImage, OwnVolume, Runtime, RuntimeError, StepOutcome,
+    Usage, VolumeSpec,
 };
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -100,6 +101,22 @@ impl Runtime for Gate {
 
     async fn remove_image(&self, digest: &ImageDigest) -> Result<bool, RuntimeError> {
         self.pass(self.fake.remove_image(digest)).await
+    }
+
+    async fn has_volume(&self, name: &str) -> Result<bool, RuntimeError> {
+        self.pass(self.fake.has_volume(name)).await
+    }
+
+    async fn provide_volume(&self, volume: VolumeSpec) -> Result<(), RuntimeError> {
+        self.pass(self.fake.provide_volume(volume)).await
+    }
+
+    async fn list_volumes(&self) -> Result<Vec<OwnVolume>, RuntimeError> {
+        self.pass(self.fake.list_volumes()).await
+    }
+
+    async fn remove_volume(&self, name: &str) -> Result<bool, RuntimeError> {
+        self.pass(self.fake.remove_volume(name)).await
     }
 
     async fn start(&self, spec: ContainerSpec) -> Result<Container, RuntimeError> {

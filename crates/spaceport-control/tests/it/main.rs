@@ -6,6 +6,7 @@
 mod apps;
 mod clock;
 mod gate;
+mod volumes;
 mod world;
 
 mod builds;

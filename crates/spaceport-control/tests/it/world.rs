@@ -215,6 +215,7 @@ impl World {
             sleep_after_s: None,
             variables: Vec::new(),
             secrets: Vec::new(),
+            volumes: Vec::new(),
             head: Some(head),
             at: self.clock.now(),
         };

@@ -5,8 +5,8 @@ use std::time::Duration;
 use futures::StreamExt;
 use spaceport_core::ImageDigest;
 use spaceport_runtime::{
-    ContainerId, ContainerState, DockerfileBuild, DockerfileOutcome, Exit, Keep, Layer, LogLine, RuntimeError,
-    StepOutcome,
+    ContainerId, ContainerState, DockerfileBuild, DockerfileOutcome, Exit, Keep, Layer, LogLine, Mount, OwnVolume,
+    RuntimeError, StepOutcome, VolumeSpec,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -181,6 +181,41 @@ pub async fn a_canceled_dockerfile_is_canceled(world: &World) {
     };
     let (outcome, ()) = within(async { tokio::join!(running, canceling) }).await;
     assert!(matches!(outcome, Err(RuntimeError::Canceled)), "{outcome:?}");
+}
+
+pub async fn a_volume_is_filled_once_and_kept_while_it_is_used(world: &World) {
+    let runtime = &world.runtime;
+    let name = world.name("spaceport-contract-volume");
+    let content = world.dir.path().join("content.tar");
+    let mut tar = tar::Builder::new(std::fs::File::create(&content).unwrap());
+    let mut header = tar::Header::new_gnu();
+    header.set_size(5);
+    header.set_mode(0o644);
+    tar.append_data(&mut header, "file", &b"first"[..]).unwrap();
+    tar.into_inner().unwrap();
+    assert!(!runtime.has_volume(&name).await.unwrap());
+    let spec = VolumeSpec {
+        name: name.clone(),
+        labels: [("spaceport.kind".to_owned(), "contract".to_owned())].into(),
+        image: world.base.clone(),
+        content: Some(content),
+    };
+    for _ in 0..2 {
+        runtime.provide_volume(spec.clone()).await.unwrap();
+        assert!(runtime.has_volume(&name).await.unwrap());
+    }
+    let listed = runtime.list_volumes().await.unwrap();
+    assert!(listed.contains(&OwnVolume { name: name.clone(), labels: spec.labels.clone() }), "{listed:?}");
+    let mut app = world.app(apps::SERVE);
+    app.mounts.push(Mount { volume: name.clone(), path: "/data".to_owned(), read_only: true });
+    let container = runtime.start(app).await.unwrap();
+    assert!(!runtime.remove_volume(&name).await.unwrap(), "it is in use");
+    runtime.stop(&container.id, GRACE).await.unwrap();
+    runtime.remove(&container.id).await.unwrap();
+    for _ in 0..2 {
+        assert!(runtime.remove_volume(&name).await.unwrap());
+        assert!(!runtime.has_volume(&name).await.unwrap());
+    }
 }
 
 pub async fn starting_twice_starts_one(world: &World) {

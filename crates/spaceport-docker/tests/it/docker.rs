@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use futures::StreamExt;
 use spaceport_docker::{DockerConfig, DockerRuntime};
-use spaceport_runtime::{ImageSettings, Keep, Layer, Runtime, RuntimeError, StepOutcome};
+use spaceport_runtime::{ImageSettings, Keep, Layer, Mount, Runtime, RuntimeError, StepOutcome, VolumeSpec};
 use tokio_util::sync::CancellationToken;
 
 use crate::world::{World, apps, docker, docker_config, eventually, finish, on_docker, sink, steps, within};
@@ -62,6 +62,58 @@ async fn an_image_has_its_settings_and_nothing_of_the_step() {
             assert!(printed.iter().any(|printed| printed == line), "{line}: {printed:#?}");
         }
         assert!(!printed.iter().any(|line| line.contains("s3cret") || line.contains("TOKEN")), "{printed:#?}");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn apps_write_to_a_volume_of_theirs_and_never_to_files_of_a_repository() {
+    on_docker(async |world: &World| {
+        let runtime = &world.runtime;
+        let (bucket, files) = (world.name("spaceport-contract-bucket"), world.name("spaceport-contract-files"));
+        let content = world.dir.path().join("content.tar");
+        let mut tar = tar::Builder::new(std::fs::File::create(&content).unwrap());
+        let mut header = tar::Header::new_gnu();
+        (header.set_size(5), header.set_mode(0o644), header.set_uid(1000), header.set_gid(1000));
+        tar.append_data(&mut header, "file", &b"first"[..]).unwrap();
+        tar.into_inner().unwrap();
+        for (name, content) in [(&bucket, None), (&files, Some(content))] {
+            let spec =
+                VolumeSpec { name: name.clone(), labels: Default::default(), image: world.base.clone(), content };
+            runtime.provide_volume(spec).await.unwrap();
+        }
+        let mut printed = Vec::new();
+        for _ in 0..2 {
+            let mut app = world.app(
+                "cat /files/file; echo; echo x > /files/new || echo refused; cat /data/note; echo kept > /data/note",
+            );
+            app.mounts = vec![
+                Mount { volume: bucket.clone(), path: "/data".to_owned(), read_only: false },
+                Mount { volume: files.clone(), path: "/files".to_owned(), read_only: true },
+            ];
+            let container = runtime.start(app).await.unwrap();
+            let log = runtime.logs(&container.id, None).await.unwrap();
+            printed.push(within(log.map(|line| line.unwrap().text).collect::<Vec<_>>()).await);
+            runtime.remove(&container.id).await.unwrap();
+            // What an app wrote is there for the next one, also when the volume is asked for again.
+            let spec = VolumeSpec {
+                name: bucket.clone(),
+                labels: Default::default(),
+                image: world.base.clone(),
+                content: None,
+            };
+            runtime.provide_volume(spec).await.unwrap();
+        }
+        for lines in &printed {
+            assert!(
+                lines.iter().any(|line| line == "first") && lines.iter().any(|line| line == "refused"),
+                "{lines:?}"
+            );
+        }
+        assert!(!printed[0].contains(&"kept".to_owned()) && printed[1].contains(&"kept".to_owned()), "{printed:?}");
+        for name in [&bucket, &files] {
+            assert!(runtime.remove_volume(name).await.unwrap());
+        }
     })
     .await;
 }

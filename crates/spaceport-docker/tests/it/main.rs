@@ -49,6 +49,7 @@ promises!(
     a_failing_dockerfile_is_an_outcome,
     a_dockerfile_ends_with_its_time,
     a_canceled_dockerfile_is_canceled,
+    a_volume_is_filled_once_and_kept_while_it_is_used,
     starting_twice_starts_one,
     a_container_is_found_until_it_is_removed,
     an_app_that_ends_says_how,

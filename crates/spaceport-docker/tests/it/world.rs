@@ -72,6 +72,7 @@ impl World {
     pub fn app(&self, script: &str) -> ContainerSpec {
         let at = Timestamp::from_millis(1_767_323_045_678);
         ContainerSpec {
+            mounts: Vec::new(),
             space: SpaceId::new(at, self.random()),
             release: ReleaseId::new(at, self.random()),
             instance: InstanceId::new(at, self.random()),

@@ -10,7 +10,7 @@ use tokio::sync::{broadcast, watch};
 use super::{AppBehavior, DockerfileBehavior, Program, StepBehavior};
 use crate::{
     BuildStep, Container, ContainerEvent, ContainerId, ContainerSpec, ContainerState, DockerfileBuild, Exit,
-    ListeningSocket, LogLine, LogPosition, OwnImage, RuntimeError, Usage,
+    ListeningSocket, LogLine, LogPosition, OwnImage, RuntimeError, Usage, VolumeSpec,
 };
 
 /// Events kept for a reader that is slow; more are hints nobody needs.
@@ -23,6 +23,7 @@ pub(super) struct State {
     pub(super) containers: Vec<FakeContainer>,
     pub(super) starts: BTreeMap<InstanceId, usize>,
     pub(super) builds: usize,
+    pub(super) volumes: BTreeMap<String, VolumeSpec>,
     pub(super) step: Program<BuildStep, StepBehavior>,
     pub(super) dockerfile: Program<DockerfileBuild, DockerfileBehavior>,
     pub(super) app: Program<ContainerSpec, AppBehavior>,
@@ -40,6 +41,7 @@ impl Default for State {
             containers: Vec::new(),
             starts: BTreeMap::new(),
             builds: 0,
+            volumes: BTreeMap::new(),
             step: Arc::new(|_| StepBehavior::default()),
             dockerfile: Arc::new(|_| DockerfileBehavior::default()),
             app: Arc::new(|_| AppBehavior::default()),

@@ -11,7 +11,8 @@ use tokio_util::sync::CancellationToken;
 use super::{FakeRuntime, StepEnd};
 use crate::{
     BuildStep, Container, ContainerEvent, ContainerId, ContainerSpec, DockerfileBuild, DockerfileOutcome, EngineInfo,
-    Keep, Layer, ListeningSocket, LogLine, LogPosition, LogSink, OwnImage, Runtime, RuntimeError, StepOutcome, Usage,
+    Keep, Layer, ListeningSocket, LogLine, LogPosition, LogSink, OwnImage, OwnVolume, Runtime, RuntimeError,
+    StepOutcome, Usage, VolumeSpec,
 };
 
 #[async_trait]
@@ -151,6 +152,40 @@ impl Runtime for FakeRuntime {
 
     async fn remove_image(&self, digest: &ImageDigest) -> Result<bool, RuntimeError> {
         Ok(self.lock().reachable()?.remove_image(digest))
+    }
+
+    async fn has_volume(&self, name: &str) -> Result<bool, RuntimeError> {
+        Ok(self.lock().reachable()?.volumes.contains_key(name))
+    }
+
+    async fn provide_volume(&self, volume: VolumeSpec) -> Result<(), RuntimeError> {
+        let mut state = self.lock();
+        let state = state.reachable()?;
+        state.need_image(&volume.image)?;
+        if let Some(content) = volume.content.as_ref().filter(|content| !content.is_file()) {
+            let operation = format!("read {}", content.display());
+            return Err(RuntimeError::Engine { operation, source: "there is no such file".into() });
+        }
+        state.volumes.entry(volume.name.clone()).or_insert(volume);
+        Ok(())
+    }
+
+    async fn list_volumes(&self) -> Result<Vec<OwnVolume>, RuntimeError> {
+        let own =
+            |(name, volume): (&String, &VolumeSpec)| OwnVolume { name: name.clone(), labels: volume.labels.clone() };
+        Ok(self.lock().reachable()?.volumes.iter().map(own).collect())
+    }
+
+    async fn remove_volume(&self, name: &str) -> Result<bool, RuntimeError> {
+        let mut state = self.lock();
+        let state = state.reachable()?;
+        let used =
+            |container: &super::model::FakeContainer| container.spec.mounts.iter().any(|mount| mount.volume == name);
+        if state.containers.iter().any(used) {
+            return Ok(false);
+        }
+        state.volumes.remove(name);
+        Ok(true)
     }
 
     async fn start(&self, spec: ContainerSpec) -> Result<Container, RuntimeError> {

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use spaceport_core::account::{Account, AccountKind, OrgRole, Scopes, TokenRole};
 use spaceport_core::space::{Artifact, BuildState, DesiredRun, Inspection, Instance, Release, Space, Visibility};
+use spaceport_core::volume::{ReleaseVolume, Volume, VolumeKind, VolumeSource};
 use spaceport_core::{
     AccountId, BuildId, CommitSha, Diagnosis, FlavorName, InstanceId, Reason, ReleaseId, Repo, RepoId, RepoKind,
     RepoName, Sdk, SpaceId, SpaceStage, Timestamp, TokenId,
@@ -64,6 +65,7 @@ fn new_space(owner: &Account, name: &str, number: u128, millis: i64) -> NewSpace
         sleep_after_s: Some(60),
         variables: vec![("V".to_owned(), variable)],
         secrets: vec![("S".to_owned(), secret)],
+        volumes: Vec::new(),
         head: Some(sha('a')),
         at: at(millis),
     }
@@ -285,12 +287,22 @@ async fn settings(store: &Store, space: &Space) {
     assert_eq!(store.variables(space.id).await.unwrap(), BTreeMap::from([("V".to_owned(), variable)]));
     assert_eq!(store.secrets(space.id).await.unwrap().keys().collect::<Vec<_>>(), ["S", "T"]);
     for _ in 0..2 {
+        let volumes = [Volume {
+            kind: VolumeKind::Bucket,
+            source: space.name.clone(),
+            revision: None,
+            mount_path: "/data".to_owned(),
+            read_only: false,
+            path: None,
+        }];
+        store.volumes_set(space.id, &volumes).await.unwrap();
+        assert_eq!(store.volumes(space.id).await.unwrap(), volumes);
         store.variable_delete(space.id, "V").await.unwrap();
         store.secret_delete(space.id, "T").await.unwrap();
     }
     let after = store.space_by_id(space.id).await.unwrap().unwrap().desired;
-    assert_eq!(after.settings, before.settings + 4, "what changes nothing counts nothing");
-    assert_eq!(after.generation.0, before.generation.0 + 4);
+    assert_eq!(after.settings, before.settings + 5, "what changes nothing counts nothing");
+    assert_eq!(after.generation.0, before.generation.0 + 5);
     let inspection = Inspection::NoAppFile { file: "app.py".to_owned() };
     for _ in 0..2 {
         store.revision_add(space.id, &sha('a'), &inspection, at(33)).await.unwrap();
@@ -336,6 +348,8 @@ async fn builds_releases_and_attempts() {
         assert!(store.build_finish(ids[0], "me", &end).await.unwrap());
         let good = store.build_last_good(space.id).await.unwrap().unwrap();
         assert_eq!((good.id, good.artifact, good.phases["install"]), (ids[0], Some(artifact.clone()), 7));
+        let source = VolumeSource::Bucket { owner: alice.id, name: "data".to_owned() };
+        let mounted = ReleaseVolume { source, mount_path: "/data".to_owned(), read_only: false };
         let release = Release {
             id: ReleaseId::new(at(17), 1),
             space: space.id,
@@ -347,6 +361,7 @@ async fn builds_releases_and_attempts() {
             settings: 0,
             variables: BTreeMap::from([("V".to_owned(), "v".to_owned())]),
             sealed_secrets: BTreeMap::new(),
+            volumes: vec![mounted],
             hardware: FlavorName::cpu_basic(),
             created_at: at(17),
             ready_at: None,
