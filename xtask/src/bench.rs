@@ -25,11 +25,12 @@ impl Bench {
     }
 }
 
-/// The middle value; of an even number, the upper of the two in the middle.
+/// The middle value; of an even number, halfway between the two in the middle.
 fn median(values: impl Iterator<Item = f64>) -> f64 {
     let mut values: Vec<f64> = values.collect();
     values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+    let Some(last) = values.len().checked_sub(1) else { return f64::NAN };
+    f64::midpoint(values[last / 2], values[last.div_ceil(2)])
 }
 
 #[cfg(test)]
@@ -39,5 +40,7 @@ mod tests {
     #[test]
     fn the_median_is_the_middle_value() {
         assert_eq!(median([3.0, 1.0, 2.0].into_iter()), 2.0);
+        assert_eq!(median([8.0, 1.0, 2.0, 4.0].into_iter()), 3.0);
+        assert!(median(std::iter::empty()).is_nan());
     }
 }

@@ -2,7 +2,10 @@
 
 mod context;
 mod dockerfile;
+mod environment;
 mod python;
+mod requirements;
+mod scripts;
 mod site;
 
 use std::collections::HashMap;

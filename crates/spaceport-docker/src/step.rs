@@ -8,7 +8,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bollard::Docker;
 use bollard::container::LogOutput;
@@ -37,8 +37,10 @@ use crate::{DockerRuntime, commit, images, labels};
 const RUN_STDIN: [&str; 3] = ["/bin/sh", "-c", "eval \"$(cat)\""];
 /// What `apt-get` and `dpkg` do: own files, drop to the `_apt` user, set modes.
 const INSTALL_CAPABILITIES: [&str; 6] = ["CHOWN", "DAC_OVERRIDE", "FOWNER", "SETUID", "SETGID", "FSETID"];
-/// How often a step's disk use is looked at. The engine walks the files, so not all the time.
+/// A step's disk use is looked at after this, or after so many times as long as the last look took:
+/// the engine walks all files, which a step that writes many of them must not have to wait for.
 const DISK_CHECK_EVERY: Duration = Duration::from_secs(3);
+const DISK_CHECK_SHARE: u32 = 20;
 
 /// How the process ended, before anything is kept.
 enum End {
@@ -245,11 +247,14 @@ async fn wait(docker: &Docker, id: &str) -> Result<(), RuntimeError> {
 
 /// Ends only when the limit is passed.
 async fn watch_disk(docker: &Docker, id: &str, limit: u64) -> Result<End, RuntimeError> {
+    let mut pause = DISK_CHECK_EVERY;
     loop {
-        tokio::time::sleep(DISK_CHECK_EVERY).await;
+        tokio::time::sleep(pause).await;
+        let began = Instant::now();
         if written(docker, id).await? > limit {
             return Ok(End::DiskExceeded);
         }
+        pause = DISK_CHECK_EVERY.max(began.elapsed() * DISK_CHECK_SHARE);
     }
 }
 

@@ -137,6 +137,10 @@ impl Deploy {
             let pushed = ours.deploy(&app)?;
             print!("{repetition}: Spaceport {} ms", pushed.total);
             rows.ours.push(pushed);
+            let marker = format!("{}, from scratch", app.marker);
+            let scratch = ours.deploy(&App { marker, from_scratch: true, ..app.clone() })?;
+            print!(", from scratch {} ms", scratch.total);
+            rows.scratch.push(scratch.total);
             for (installer, times) in Installer::ALL.into_iter().zip(&mut rows.hand) {
                 let made = hand.deploy_dependencies(&app, installer)?;
                 print!(", {} {} ms", installer.name(), made.total);
@@ -149,10 +153,13 @@ impl Deploy {
 }
 
 /// The sample with a change.
+#[derive(Clone)]
 struct App {
     /// What the page is called; the answer must have it.
     marker: String,
     requirements: Option<String>,
+    /// With a `pre-requirements.txt`, for which Spaceport starts from no earlier environment.
+    from_scratch: bool,
 }
 
 impl App {
@@ -160,7 +167,7 @@ impl App {
         // Caches of earlier runs must not know this one's inputs.
         let run = std::process::id();
         let requirements = packages.map(|packages| format!("# {name} of run {run}\n{packages}\n"));
-        Self { marker: format!("Ghostwriter {run}, {name}"), requirements }
+        Self { marker: format!("Ghostwriter {run}, {name}"), requirements, from_scratch: false }
     }
 
     /// Writes the files, `before` in front of the requirements.
@@ -172,6 +179,12 @@ impl App {
         fs::write(&file, code.replace(TITLE, &format!("gr.Blocks(title={:?}", self.marker)))?;
         if let Some(requirements) = &self.requirements {
             fs::write(to.join("requirements.txt"), format!("{before}{requirements}"))?;
+        }
+        let first = to.join("pre-requirements.txt");
+        if self.from_scratch {
+            fs::write(first, "pip\n")?;
+        } else if first.exists() {
+            fs::remove_file(first)?;
         }
         Ok(())
     }

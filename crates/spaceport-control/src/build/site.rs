@@ -9,6 +9,7 @@ use spaceport_runtime::Keep;
 
 use super::context::{Context, step};
 use super::python::{CACHE, base_image, cache_volume, platform_image};
+use super::scripts::quoted;
 use super::{Builds, Stop};
 
 /// Hub: a build command's output is kept on this ref.
@@ -90,10 +91,6 @@ fn split(file: &str) -> (PathBuf, String) {
     let folder = path.parent().map(Path::to_owned).unwrap_or_default();
     let name = path.file_name().map_or_else(|| "index.html".to_owned(), |name| name.to_string_lossy().into_owned());
     (folder, name)
-}
-
-fn quoted(text: &str) -> String {
-    format!("'{}'", text.replace('\'', "'\\''"))
 }
 
 async fn remove(folder: &Path) -> std::io::Result<()> {

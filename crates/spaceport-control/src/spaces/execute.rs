@@ -239,14 +239,18 @@ impl Spaces {
         let host = self.parts.config.space_host(seen.space.subdomain.as_str());
         let patience = if slow { PROBE_SLOW } else { PROBE };
         if probe::answers(address, &host, &release.config.base_path, patience).await {
-            // The instance's own mark goes last: with it nobody asks again, and what was not done
-            // before is never done.
-            self.parts.store.release_ready(release.id, now()).await?;
             // Starting was allowed every core; from here on the flavor holds.
             let cap = release_cpu(&self.hardware(release));
-            if let Err(error) = self.parts.engine.runtime.limit_cpu(&container.id, cap).await {
+            let (recorded, capped) = tokio::join!(
+                self.parts.store.release_ready(release.id, now()),
+                self.parts.engine.runtime.limit_cpu(&container.id, cap),
+            );
+            recorded?;
+            if let Err(error) = capped {
                 tracing::warn!(error = &error as &dyn std::error::Error, "an app runs without its CPU limit");
             }
+            // The instance's own mark goes last: with it nobody asks again, and what was not done
+            // before is never done.
             self.parts.store.instance_ready(id, now()).await?;
             return Ok(());
         }

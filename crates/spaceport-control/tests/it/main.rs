@@ -12,6 +12,7 @@ mod world;
 mod builds;
 mod crashes;
 mod deploy;
+mod environments;
 mod failures;
 mod lifecycle;
 mod simulation;

@@ -136,7 +136,7 @@ impl Hand {
         for builder in [Builder::BuildKit, Builder::Classic] {
             let mut best = Duration::MAX;
             for attempt in 0..3 {
-                let app = App { marker: format!("{} {attempt}", app.marker), requirements: None };
+                let app = App { marker: format!("{} {attempt}", app.marker), ..app.clone() };
                 self.write(&app, &self.code_dockerfile())?;
                 // One that cannot build is not the fastest.
                 best = best.min(self.build(builder, "code").unwrap_or(Duration::MAX));

@@ -1,6 +1,6 @@
 //! A deployment with Spaceport: `git push`, until the app answers by its host name.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -126,20 +126,24 @@ impl Drop for Ours {
 
 /// Removes what the installation with this data directory has on the engine.
 pub fn clear(data: &Path) {
-    if let Ok(name) = fs::read_to_string(data.join("keys/installation")) {
-        let label = format!("label=spaceport.installation={}", name.trim());
-        for (list, remove) in [
-            (&["ps", "--all", "--quiet"][..], &["rm", "--force", "--volumes"][..]),
-            (&["images", "--quiet"], &["rmi", "--force"]),
-            (&["volume", "ls", "--quiet"], &["volume", "rm"]),
-        ] {
+    let Ok(name) = fs::read_to_string(data.join("keys/installation")) else { return };
+    let label = format!("label=spaceport.installation={}", name.trim());
+    for (list, remove) in [
+        (&["ps", "--all", "--quiet"][..], &["rm", "--force", "--volumes"][..]),
+        (&["images", "--all", "--quiet"], &["rmi", "--force"]),
+        (&["volume", "ls", "--quiet"], &["volume", "rm"]),
+    ] {
+        // An image goes after those made from it, so one round may leave some.
+        let mut left = usize::MAX;
+        loop {
             let found = Command::new("docker").args(list).args(["--filter", &label]).output();
             let found = found.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
-            let mut ids: Vec<&str> = found.split_whitespace().collect();
-            ids.dedup();
-            if !ids.is_empty() {
-                let _ = Command::new("docker").args(remove).args(ids).stdout(Stdio::null()).status();
+            let ids: BTreeSet<&str> = found.split_whitespace().collect();
+            if ids.is_empty() || ids.len() >= left {
+                break;
             }
+            left = ids.len();
+            let _ = Command::new("docker").args(remove).args(ids).stdout(Stdio::null()).stderr(Stdio::null()).status();
         }
     }
 }

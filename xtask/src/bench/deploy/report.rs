@@ -22,6 +22,8 @@ pub struct Code {
 #[derive(Default)]
 pub struct Dependencies {
     pub ours: Vec<Pushed>,
+    /// Totals of deployments that could not start from an earlier environment.
+    pub scratch: Vec<u64>,
     /// By installer.
     pub hand: [Vec<Made>; Installer::ALL.len()],
 }
@@ -50,6 +52,7 @@ impl Dependencies {
     pub fn print(&self) -> bool {
         title("Dependencies changed, download caches warm: to the first correct answer");
         row("Spaceport (bytecode compiled)", &totals(&self.ours));
+        row("Spaceport without an earlier environment", &Times::of(self.scratch.iter().copied()));
         for (installer, made) in Installer::ALL.iter().zip(&self.hand) {
             row(installer.name(), &Times::of(made.iter().map(|made| made.total)));
             row("  docker build alone", &Times::of(made.iter().map(|made| made.build)));
@@ -60,6 +63,8 @@ impl Dependencies {
         };
         let [pip, uv, plain] = [to(0), to(1), to(2)];
         println!("  {:<52}{plain:.2} x", "beside uv without bytecode, whose app starts slower");
+        let first = median(self.scratch.iter().zip(&self.hand[1]).map(|(ours, hand)| ratio(*ours, hand.total)));
+        println!("  {:<52}{first:.2} x", "without an earlier environment, beside uv, bytecode");
         goal(&format!("at most {GOAL_TO_PIP} x docker build with pip: {pip:.2} x"), pip <= GOAL_TO_PIP)
             & goal(&format!("no slower than BuildKit, uv, cache mount, bytecode: {uv:.2} x"), uv <= 1.0)
     }

@@ -1,0 +1,106 @@
+//! What an environment is made from, and what it starts from.
+
+use std::sync::{Arc, Mutex};
+
+use spaceport_core::space::Artifact;
+use spaceport_core::{ImageDigest, SpaceId};
+
+use crate::apps::{self, File, gradio, gradio_with};
+use crate::world::World;
+
+/// The scripts of all installs from now on.
+fn installs(world: &World) -> Arc<Mutex<Vec<String>>> {
+    let installs = Arc::new(Mutex::new(Vec::new()));
+    let into = Arc::clone(&installs);
+    world.fake.on_step(move |step| {
+        if step.script.contains("uv pip install") {
+            into.lock().unwrap().push(step.script.clone());
+        }
+        apps::build_step(step)
+    });
+    installs
+}
+
+/// The environment below the newest build of a Space.
+async fn environment(world: &World, space: SpaceId) -> ImageDigest {
+    let Some(Artifact::Image { digest }) = world.head_build(space).await.unwrap().artifact else {
+        panic!("the build has no image")
+    };
+    world.fake.parent(&digest).unwrap()
+}
+
+async fn push(world: &World, space: SpaceId, title: &str, files: &[File]) -> ImageDigest {
+    world.push(space, files).await;
+    world.wait_visit(space, title).await;
+    environment(world, space).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn changed_requirements_start_from_the_environment_before() {
+    let world = World::new().await;
+    let installs = installs(&world);
+    let space = world.space("alice/demo").await;
+    let first = push(&world, space, "one", &gradio("one")).await;
+    let platform = world.fake.parent(&first).unwrap();
+    let second = push(&world, space, "two", &gradio_with("two", "scipy\n")).await;
+    assert_eq!(world.fake.parent(&second), Some(first.clone()));
+    let other = world.space("alice/other").await;
+    let third = push(&world, other, "three", &gradio_with("three", "pandas\n")).await;
+    assert_eq!(world.fake.parent(&third), Some(second.clone()), "it serves the owner's other Spaces");
+    let fourth = push(&world, space, "four", &gradio_with("four", "pandas>=2\n")).await;
+    assert_eq!(world.fake.parent(&fourth), Some(second), "but a Space's own comes first");
+    let scripts = installs.lock().unwrap().clone();
+    assert!(scripts[0].contains("uv venv") && !scripts[0].contains("--exact"), "{scripts:#?}");
+    for script in &scripts[1..] {
+        // Nothing of what was there decides what is there now.
+        assert!(!script.contains("uv venv") && script.contains("--upgrade --exact"), "{scripts:#?}");
+    }
+    let stranger = world.space("bob/demo").await;
+    let theirs = push(&world, stranger, "five", &gradio_with("five", "scipy\n")).await;
+    assert_eq!(world.fake.parent(&theirs), Some(platform), "another owner's is never used");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_more_than_names_and_versions_is_made_from_scratch() {
+    let world = World::new().await;
+    let space = world.space("alice/demo").await;
+    let first = push(&world, space, "one", &gradio("one")).await;
+    let platform = world.fake.parent(&first);
+    let mut before = gradio("two");
+    before.push(("pre-requirements.txt", "pip<24\n".to_owned()));
+    let mut debian = gradio("four");
+    debian.push(("packages.txt", "ffmpeg\n".to_owned()));
+    for (title, files) in [
+        ("two", before),
+        ("three", gradio_with("three", "git+https://example.org/a.git\n")),
+        ("five", gradio_with("five", "--index-url https://example.org/simple\nnumpy\n")),
+    ] {
+        let made = push(&world, space, title, &files).await;
+        assert_eq!(world.fake.parent(&made), platform, "{title}");
+    }
+    let made = push(&world, space, "four", &debian).await;
+    let packages = world.fake.parent(&made).unwrap();
+    assert_eq!(world.fake.parent(&packages), platform, "packages.txt, then the environment");
+    world.push(space, &gradio_with("six", "scipy\n")).await;
+    world.wait_visit(space, "six").await;
+    world.factory_reboot(space).await;
+    world
+        .wait_for("the second build", || async {
+            world.head_build(space).await.is_some_and(|build| build.no_cache && build.artifact.is_some())
+        })
+        .await;
+    assert_eq!(world.fake.parent(&environment(&world, space).await), platform, "a factory reboot uses nothing");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn environments_are_not_stacked_without_end() {
+    let world = World::new().await;
+    let installs = installs(&world);
+    let space = world.space("alice/demo").await;
+    for round in 0..12 {
+        let title = format!("round {round}");
+        push(&world, space, &title, &gradio_with(&title, &format!("numpy>={round}\n"))).await;
+    }
+    let scratch = installs.lock().unwrap().iter().filter(|script| script.contains("uv venv")).count();
+    assert_eq!(scratch, 2);
+}
