@@ -106,6 +106,9 @@ async fn attempt(
             Err(mut error) => {
                 let late = connection.exchange.timed_out.get();
                 connection.cut();
+                if connection.exchange.unreadable.get() {
+                    return Err(Upset::Unreadable);
+                }
                 target = match error.take_message().map(Outgoing::from_request).or(spare) {
                     Some(target) if !late => target,
                     _ => {

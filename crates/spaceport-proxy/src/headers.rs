@@ -23,8 +23,7 @@ const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
 
-/// What a peer that is not a trusted forwarder may not claim. Servers that turn `-` into `_` (CGI,
-/// WSGI) cannot tell `X_Forwarded_For` from `X-Forwarded-For`, so the former is dropped always.
+/// What a peer that is not a trusted forwarder may not claim.
 const CLAIMS: [&str; 12] = [
     "x-forwarded-for",
     "x-forwarded-host",
@@ -39,6 +38,12 @@ const CLAIMS: [&str; 12] = [
     "x-hf-authorization",
     "forwarded",
 ];
+
+/// What has a meaning here. Servers that turn `-` into `_` (CGI, WSGI) cannot tell `X_Forwarded_For`
+/// from `X-Forwarded-For`, so the former is always dropped.
+fn has_meaning(name: &str) -> bool {
+    CLAIMS.contains(&name) || matches!(name, "content-length" | "transfer-encoding" | "host")
+}
 
 /// A credential is recognised also where the padding is missing.
 const PASSWORD: GeneralPurpose = GeneralPurpose::new(
@@ -87,7 +92,7 @@ pub(crate) fn to_upstream(headers: &mut HeaderMap, origin: &Origin, id: HeaderVa
         remove_hop_by_hop(headers);
     }
     if seen.underscore {
-        remove_underscored_claims(headers);
+        remove_disguised(headers);
     }
     if seen.claim {
         headers.remove(X_HF_AUTHORIZATION);
@@ -109,7 +114,7 @@ pub(crate) fn to_upstream(headers: &mut HeaderMap, origin: &Origin, id: HeaderVa
 /// Prepares the headers of a request for the hub, which is in this process and needs its own
 /// connection headers for upgrades.
 pub(crate) fn to_hub(headers: &mut HeaderMap, origin: &Origin, id: HeaderValue) {
-    remove_underscored_claims(headers);
+    remove_disguised(headers);
     forwarding(headers, origin, id, true);
 }
 
@@ -238,10 +243,10 @@ fn remove_hop_by_hop(headers: &mut HeaderMap) {
     }
 }
 
-fn remove_underscored_claims(headers: &mut HeaderMap) {
+fn remove_disguised(headers: &mut HeaderMap) {
     let named: Vec<HeaderName> = headers
         .keys()
-        .filter(|name| name.as_str().contains('_') && CLAIMS.contains(&name.as_str().replace('_', "-").as_str()))
+        .filter(|name| name.as_str().contains('_') && has_meaning(&name.as_str().replace('_', "-")))
         .cloned()
         .collect();
     for name in named {
@@ -314,9 +319,7 @@ pub(crate) fn token(value: &HeaderValue) -> Option<Cow<'_, str>> {
 pub(crate) fn trailers_to_upstream(trailers: &mut HeaderMap) {
     let named: Vec<HeaderName> = trailers
         .keys()
-        .filter(|name| {
-            [AUTHORIZATION, COOKIE, HOST].contains(name) || CLAIMS.contains(&name.as_str().replace('_', "-").as_str())
-        })
+        .filter(|name| [AUTHORIZATION, COOKIE].contains(name) || has_meaning(&name.as_str().replace('_', "-")))
         .cloned()
         .collect();
     for name in named {

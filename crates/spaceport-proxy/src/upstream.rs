@@ -239,6 +239,8 @@ pub(crate) struct Exchange {
     waiting_since: Cell<u32>,
     idle_since: Cell<u32>,
     pub(crate) timed_out: Cell<bool>,
+    /// Whether the body of the request could not be read.
+    pub(crate) unreadable: Cell<bool>,
 }
 
 impl Exchange {
@@ -251,6 +253,7 @@ impl Exchange {
             waiting_since: Cell::new(0),
             idle_since: Cell::new(0),
             timed_out: Cell::new(false),
+            unreadable: Cell::new(false),
         }
     }
 

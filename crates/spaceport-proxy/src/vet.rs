@@ -27,7 +27,7 @@ pub(crate) fn vet(parts: &mut Parts) -> Result<Option<Box<str>>, Refused> {
         return Err(Refused("CONNECT is for websockets over HTTP/2 only"));
     }
     check_target(parts)?;
-    check_framing(&parts.headers, parts.version)?;
+    check_framing(&mut parts.headers, parts.version)?;
     check_host(parts)
 }
 
@@ -94,7 +94,7 @@ fn check_target(parts: &Parts) -> Result<(), Refused> {
     Ok(())
 }
 
-fn check_framing(headers: &HeaderMap, version: Version) -> Result<(), Refused> {
+fn check_framing(headers: &mut HeaderMap, version: Version) -> Result<(), Refused> {
     let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
     let length = lengths.next();
     if lengths.next().is_some() {
@@ -111,6 +111,12 @@ fn check_framing(headers: &HeaderMap, version: Version) -> Result<(), Refused> {
         if !encoding.as_bytes().eq_ignore_ascii_case(b"chunked") {
             return Err(Refused("The only Transfer-Encoding that is understood is chunked"));
         }
+    }
+    // Leading zeros are allowed, and read as octal by some.
+    if let Some(zeros) = length.filter(|value| value.len() > 1 && value.as_bytes()[0] == b'0') {
+        let digits = zeros.to_str().unwrap_or_default().trim_start_matches('0');
+        let digits = HeaderValue::from_str(if digits.is_empty() { "0" } else { digits });
+        headers.insert(CONTENT_LENGTH, digits.map_err(|_| Refused("Content-Length is not a number"))?);
     }
     Ok(())
 }

@@ -25,11 +25,15 @@ impl Body for RequestBody {
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let Self::Client { body, exchange } = self.get_mut() else { return Poll::Ready(None) };
         let mut frame = Pin::new(&mut *body).poll_frame(cx);
-        if let Poll::Ready(Some(Ok(frame))) = &mut frame {
-            exchange.goes_on();
-            if let Some(trailers) = frame.trailers_mut() {
-                headers::trailers_to_upstream(trailers);
+        match &mut frame {
+            Poll::Ready(Some(Ok(frame))) => {
+                exchange.goes_on();
+                if let Some(trailers) = frame.trailers_mut() {
+                    headers::trailers_to_upstream(trailers);
+                }
             }
+            Poll::Ready(Some(Err(_))) => exchange.unreadable.set(true),
+            Poll::Ready(None) | Poll::Pending => {}
         }
         if matches!(frame, Poll::Ready(None)) || body.is_end_stream() {
             exchange.sent.set(true);

@@ -5,6 +5,7 @@
 mod forwarding;
 mod lifecycle;
 mod refusals;
+mod smuggling;
 mod stalls;
 mod static_files;
 mod streaming;
