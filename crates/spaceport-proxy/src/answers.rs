@@ -60,6 +60,8 @@ pub(crate) enum Upset {
     Broken,
     /// It took too long.
     Late,
+    /// It was not the app's fault: the body of the request could not be read.
+    Unreadable,
 }
 
 /// An app that should have answered did not.
@@ -89,6 +91,7 @@ pub(crate) fn upset(route: &Route, upset: Upset, page: bool) -> Response<ProxyBo
             "The app did not answer in time",
             "It accepted the request and sent no answer. Please try again.",
         ),
+        Upset::Unreadable => return refused(Refused("The body of the request cannot be read"), page),
     };
     let retry = (upset != Upset::Late).then_some(SOON_S);
     let failure = Failure { status, code, message, space: Some((SpaceStage::Running, None)), retry };

@@ -19,7 +19,7 @@ pub type HubBody = UnsyncBoxBody<Bytes, BoxError>;
 /// A body and, until it has been sent, the proof that its connection is busy.
 pub(crate) struct ProxyBody {
     kind: Kind,
-    _busy: Option<Busy>,
+    busy: Option<Busy>,
 }
 
 enum Kind {
@@ -53,14 +53,14 @@ impl ProxyBody {
 
     /// Keeps the connection marked busy until the body is gone.
     pub(crate) fn hold(mut self, busy: Busy) -> Self {
-        self._busy = Some(busy);
+        self.busy = Some(busy);
         self
     }
 }
 
 impl From<Kind> for ProxyBody {
     fn from(kind: Kind) -> Self {
-        Self { kind, _busy: None }
+        Self { kind, busy: None }
     }
 }
 
@@ -69,7 +69,7 @@ impl Body for ProxyBody {
     type Error = BoxError;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        match &mut self.kind {
+        let frame = match &mut self.kind {
             Kind::Empty => Poll::Ready(None),
             Kind::Full(bytes) => {
                 let bytes = std::mem::take(bytes);
@@ -78,7 +78,12 @@ impl Body for ProxyBody {
             Kind::App(body) => body.poll_frame(cx),
             Kind::Hub(body) => Pin::new(body).poll_frame(cx),
             Kind::File(body) => Pin::new(&mut **body).poll_frame(cx),
+        };
+        if let Some(busy) = &self.busy {
+            // Whoever has a frame asks for the next one as soon as there is room for it.
+            busy.blocked(matches!(frame, Poll::Ready(Some(Ok(_)))));
         }
+        frame
     }
 
     fn is_end_stream(&self) -> bool {

@@ -71,8 +71,12 @@ pub struct Timeouts {
     pub upstream_idle: Duration,
     /// Connecting to an app.
     pub connect: Duration,
-    /// From sending a request to the head of the answer. Models take their time.
+    /// From sending a request, or the latest piece of its body, to the head of the answer. Models
+    /// take their time.
     pub response_head: Duration,
+    /// A client that takes nothing of what it is sent, although more waits. Who is slow takes
+    /// something now and then.
+    pub stalled: Duration,
     /// How long a request of a program waits for a Space that starts.
     pub hold: Duration,
     /// How long a person's browser waits before it is shown the state page.
@@ -89,6 +93,7 @@ impl Default for Timeouts {
             upstream_idle: Duration::from_secs(60),
             connect: Duration::from_secs(5),
             response_head: Duration::from_secs(20 * 60),
+            stalled: Duration::from_secs(5 * 60),
             hold: Duration::from_secs(60),
             hold_navigation: Duration::from_secs(2),
             drain: Duration::from_secs(30),

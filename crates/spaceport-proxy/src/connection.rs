@@ -3,21 +3,29 @@
 //! One coarse clock per thread serves every deadline: a connection only notes in which second
 //! something happened, and once a second all connections are looked at. That costs a request a
 //! few plain stores instead of a timer.
+//!
+//! A client that takes nothing of what it is sent is ended by the kernel (see `server`). The
+//! streams of HTTP/2 have windows of their own, of which the kernel knows nothing: they are looked
+//! at here, and end alone.
 
 use std::cell::{Cell, RefCell};
-use std::io;
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 use std::task::{Context, Poll, Waker};
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use futures::future::AbortHandle;
 use tokio::net::TcpStream;
 
 use crate::config::Timeouts;
 use crate::headers::Origin;
+use crate::socket::ClientSocket;
+
+tokio::task_local! {
+    /// Ends the stream of HTTP/2 whose task this is.
+    pub(crate) static STREAM: AbortHandle;
+}
 
 /// Seconds since the thread began, from 1: 0 means "not".
 #[derive(Debug, Default)]
@@ -37,12 +45,18 @@ impl Ticks {
 /// accesses are from one thread, so relaxed ones do.
 #[derive(Debug)]
 pub(crate) struct Activity {
-    ticks: Arc<Ticks>,
+    pub(crate) ticks: Arc<Ticks>,
     /// Requests between their head and the end of their answer.
-    busy: AtomicU32,
+    pub(crate) busy: AtomicU32,
     /// Since when bytes of a head have been coming in.
-    reading_since: AtomicU32,
-    idle_since: AtomicU32,
+    pub(crate) reading_since: AtomicU32,
+    pub(crate) idle_since: AtomicU32,
+    /// Whether bytes wait that the client has not taken.
+    pub(crate) unsent: AtomicBool,
+    /// The number of the request that has two framings.
+    pub(crate) two_framings: AtomicU32,
+    /// Whether it is a tunnel now, whose bytes are not ours to read.
+    pub(crate) upgraded: AtomicBool,
 }
 
 /// What a connection is told to do.
@@ -60,6 +74,9 @@ pub(crate) struct Client {
     pub(crate) origin: Origin,
     activity: Arc<Activity>,
     http2: Cell<bool>,
+    /// Requests so far.
+    requests: Cell<u32>,
+    streams: Slots<Stream>,
     command: Cell<Command>,
     waker: RefCell<Option<Waker>>,
 }
@@ -73,21 +90,48 @@ impl Client {
             // A connection begins like one that sends: it has the time of a head for its first byte.
             reading_since: AtomicU32::new(now),
             idle_since: AtomicU32::new(now),
+            unsent: AtomicBool::new(false),
+            two_framings: AtomicU32::new(0),
+            upgraded: AtomicBool::new(false),
         };
         Self {
             origin: Origin::new(peer.ip(), trusted, https),
             activity: Arc::new(activity),
             http2: Cell::new(false),
+            requests: Cell::new(0),
+            streams: Slots::default(),
             command: Cell::new(Command::Go),
             waker: RefCell::new(None),
         }
     }
 
     /// Marks the begin of a request.
-    pub(crate) fn begin(&self) -> Busy {
-        self.activity.busy.fetch_add(1, Relaxed);
+    pub(crate) fn begin(self: &Rc<Self>) -> Busy {
+        self.requests.set(self.requests.get().wrapping_add(1));
         self.activity.reading_since.store(0, Relaxed);
-        Busy(self.activity.clone())
+        let stream = if self.http2.get() { STREAM.try_with(AbortHandle::clone).ok() } else { None };
+        self.busy(stream)
+    }
+
+    /// Marks the begin of a tunnel. Of HTTP/2 it is one of several streams, which `end` ends.
+    pub(crate) fn begin_tunnel(self: &Rc<Self>, end: AbortHandle) -> Busy {
+        self.activity.upgraded.store(true, Relaxed);
+        self.busy(self.http2.get().then_some(end))
+    }
+
+    fn busy(self: &Rc<Self>, end: Option<AbortHandle>) -> Busy {
+        self.activity.busy.fetch_add(1, Relaxed);
+        let stream = end.map(|end| {
+            let stream = Rc::new(Stream { blocked_since: Cell::new(0), end });
+            (self.streams.insert(stream.clone()), stream)
+        });
+        Busy { client: self.clone(), stream }
+    }
+
+    /// Whether the request that has begun last, and any of HTTP/1.1 after it, has two framings.
+    pub(crate) fn has_two_framings(&self) -> bool {
+        let first = self.activity.two_framings.load(Relaxed);
+        first != 0 && first <= self.requests.get()
     }
 
     pub(crate) fn is_http2(&self) {
@@ -121,13 +165,20 @@ impl Client {
         }
     }
 
-    /// Ends the connection if it has been slow or idle for too long.
+    /// Ends the connection if it has been slow or idle for too long, and streams that wait for
+    /// their client.
     pub(crate) fn check(&self, timeouts: &Timeouts) {
-        let Activity { ticks, busy, reading_since, idle_since } = &*self.activity;
-        if busy.load(Relaxed) > 0 {
+        let Activity { ticks, busy, reading_since, idle_since, unsent, .. } = &*self.activity;
+        let passed = |since: u32| u64::from(ticks.now() - since);
+        self.streams.each(|stream| {
+            let since = stream.blocked_since.get();
+            if since != 0 && passed(since) > timeouts.stalled.as_secs() {
+                stream.end.abort();
+            }
+        });
+        if busy.load(Relaxed) > 0 || unsent.load(Relaxed) {
             return;
         }
-        let passed = |since: u32| u64::from(ticks.now() - since);
         let reading = reading_since.load(Relaxed);
         let idle = passed(idle_since.load(Relaxed));
         // Frames of HTTP/2 come without requests too, so only the time without requests counts.
@@ -139,35 +190,66 @@ impl Client {
         }
     }
 
-    pub(crate) fn socket(&self, stream: TcpStream) -> ClientSocket {
-        ClientSocket { stream, activity: self.activity.clone() }
+    /// `max_head`: of HTTP/1.1, whose framing is looked at.
+    pub(crate) fn socket(&self, stream: TcpStream, max_head: usize) -> ClientSocket {
+        ClientSocket::new(stream, self.activity.clone(), (!self.http2.get()).then_some(max_head))
     }
+}
+
+/// A stream of HTTP/2 on its way to the client.
+struct Stream {
+    /// Since when the client has been owing room for more.
+    blocked_since: Cell<u32>,
+    end: AbortHandle,
 }
 
 /// Proof that a request of a connection is being answered.
-pub(crate) struct Busy(Arc<Activity>);
+pub(crate) struct Busy {
+    client: Rc<Client>,
+    stream: Option<(usize, Rc<Stream>)>,
+}
 
-impl Drop for Busy {
-    fn drop(&mut self) {
-        let Activity { ticks, busy, idle_since, .. } = &*self.0;
-        if busy.fetch_sub(1, Relaxed) == 1 {
-            idle_since.store(ticks.now(), Relaxed);
+impl Busy {
+    /// Notes whether the answer waits for its client.
+    pub(crate) fn blocked(&self, blocked: bool) {
+        let Some((_, stream)) = &self.stream else { return };
+        if !blocked {
+            stream.blocked_since.set(0);
+        } else if stream.blocked_since.get() == 0 {
+            stream.blocked_since.set(self.client.activity.ticks.now());
         }
     }
 }
 
-/// The list of a thread's connections.
-#[derive(Default)]
-pub(crate) struct Clients(RefCell<Vec<Option<Rc<Client>>>>, RefCell<Vec<usize>>);
+impl Drop for Busy {
+    fn drop(&mut self) {
+        let Activity { ticks, busy, idle_since, .. } = &*self.client.activity;
+        if busy.fetch_sub(1, Relaxed) == 1 {
+            idle_since.store(ticks.now(), Relaxed);
+        }
+        if let Some((slot, _)) = &self.stream {
+            self.client.streams.remove(*slot);
+        }
+    }
+}
 
-impl Clients {
-    pub(crate) fn insert(&self, client: Rc<Client>) -> usize {
+/// A list whose entries keep their places.
+pub(crate) struct Slots<T>(RefCell<Vec<Option<Rc<T>>>>, RefCell<Vec<usize>>);
+
+impl<T> Default for Slots<T> {
+    fn default() -> Self {
+        Self(RefCell::default(), RefCell::default())
+    }
+}
+
+impl<T> Slots<T> {
+    pub(crate) fn insert(&self, item: Rc<T>) -> usize {
         let mut list = self.0.borrow_mut();
         if let Some(slot) = self.1.borrow_mut().pop() {
-            list[slot] = Some(client);
+            list[slot] = Some(item);
             return slot;
         }
-        list.push(Some(client));
+        list.push(Some(item));
         list.len() - 1
     }
 
@@ -180,51 +262,7 @@ impl Clients {
         self.0.borrow().iter().all(Option::is_none)
     }
 
-    pub(crate) fn each(&self, mut act: impl FnMut(&Client)) {
-        self.0.borrow().iter().flatten().for_each(|client| act(client));
-    }
-}
-
-/// The socket of a client, which notes when a head begins to come in.
-pub(crate) struct ClientSocket {
-    stream: TcpStream,
-    activity: Arc<Activity>,
-}
-
-impl AsyncRead for ClientSocket {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let before = buf.filled().len();
-        let result = Pin::new(&mut self.stream).poll_read(cx, buf);
-        let Activity { ticks, busy, reading_since, .. } = &*self.activity;
-        if buf.filled().len() > before && busy.load(Relaxed) == 0 && reading_since.load(Relaxed) == 0 {
-            reading_since.store(ticks.now(), Relaxed);
-        }
-        result
-    }
-}
-
-impl AsyncWrite for ClientSocket {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, buf)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+    pub(crate) fn each(&self, mut act: impl FnMut(&T)) {
+        self.0.borrow().iter().flatten().for_each(|item| act(item));
     }
 }

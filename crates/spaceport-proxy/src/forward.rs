@@ -1,31 +1,31 @@
 //! A request to an app and its answer back: unbuffered, both ways at once.
+//!
+//! Interim answers of an app (103, 102) end here: hyper's server has no way to send one before the
+//! answer itself, and no client may depend on them (RFC 9110 §15.2).
 
 use std::rc::Rc;
 
-use http::header::CONTENT_LENGTH;
 use http::uri::PathAndQuery;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
+use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, Version};
 use hyper::body::{Body, Incoming};
 use hyper::upgrade::OnUpgrade;
-use hyper_util::rt::TokioIo;
 
 use crate::answers::{self, Upset};
 use crate::body::ProxyBody;
 use crate::connection::Client;
 use crate::handle::Incomer;
-use crate::headers;
+use crate::tunnel::{self, Front};
 use crate::upstream::{AnswerBody, ConnectError, Connection, InFlight, Instance, RequestBody};
 use crate::worker::{Site, Worker};
+use crate::{headers, vet};
 
 /// How often one request is tried, all reasons together.
 const TRIES: u32 = 3;
-/// Buffer of an upgraded connection, each way.
-const TUNNEL_BUFFER: usize = 8 * 1024;
 
 /// Forwards a request to the app behind `site`.
 pub(crate) async fn forward(
     worker: &Rc<Worker>,
-    client: &Client,
+    client: &Rc<Client>,
     host: &str,
     site: Rc<Site>,
     request: Incomer,
@@ -42,15 +42,21 @@ pub(crate) async fn forward(
 
 async fn attempt(
     worker: &Rc<Worker>,
-    client: &Client,
+    client: &Rc<Client>,
     host: &str,
     site: &Rc<Site>,
     request: Incomer,
 ) -> Result<Response<ProxyBody>, Upset> {
     let Incomer { mut parts, body, id, .. } = request;
-    let wanted = if parts.version == Version::HTTP_11 { headers::wanted_upgrade(&parts.headers) } else { None };
+    let is_http2_websocket = vet::is_websocket(&parts);
+    let wanted = match parts.version {
+        Version::HTTP_11 => headers::wanted_upgrade(&parts.headers),
+        _ if is_http2_websocket => Some(tunnel::ask_as_http1(&mut parts).map_err(|_| Upset::Unreachable)?),
+        _ => None,
+    };
     let downstream = wanted.is_some().then(|| parts.extensions.remove::<OnUpgrade>()).flatten();
     headers::to_upstream(&mut parts.headers, &client.origin, id, wanted.filter(|_| downstream.is_some()));
+    let front = downstream.map(|upgrade| Front { upgrade, is_http2: is_http2_websocket });
     let mut target = Outgoing {
         method: parts.method,
         uri: origin_form(parts.uri),
@@ -79,17 +85,30 @@ async fn attempt(
         // Only a connection that was idle can have been closed by the app before it saw the
         // request; then a request without a body that is safe to repeat is sent again.
         let spare = (reused && target.body.is_none() && is_idempotent(&target.method)).then(|| target.copy());
-        connection.begin(&worker.ticks, target.body.is_none());
+        connection.begin(target.body.is_none());
         let sent = connection.send.try_send_request(target.into_request(&connection)).await;
         connection.answered();
         match sent {
             Ok(response) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
-                return tunnel(worker, response, downstream, connection, in_flight);
+                let Some(front) = front else {
+                    // An app must not switch protocols unasked.
+                    connection.cut();
+                    return Err(Upset::Broken);
+                };
+                return Ok(tunnel::open(worker, client, front, response, connection, in_flight));
+            }
+            Ok(response) if is_http2_websocket && response.status().is_success() => {
+                // For the client this would be an open tunnel (RFC 8441 §5).
+                connection.cut();
+                return Err(Upset::Broken);
             }
             Ok(response) => return Ok(answer(response, connection, in_flight)),
             Err(mut error) => {
                 let late = connection.exchange.timed_out.get();
                 connection.cut();
+                if connection.exchange.unreadable.get() {
+                    return Err(Upset::Unreadable);
+                }
                 target = match error.take_message().map(Outgoing::from_request).or(spare) {
                     Some(target) if !late => target,
                     _ => {
@@ -149,57 +168,6 @@ fn answer(response: Response<Incoming>, connection: Connection, in_flight: InFli
     // An answer that is complete with its head frees its connection right here.
     let body = if body.is_end_stream() { ProxyBody::empty() } else { ProxyBody::app(body) };
     Response::from_parts(parts, body)
-}
-
-/// Connects the two sides of an upgraded connection. It counts as in flight until both have ended.
-fn tunnel(
-    worker: &Rc<Worker>,
-    mut response: Response<Incoming>,
-    downstream: Option<OnUpgrade>,
-    connection: Connection,
-    in_flight: InFlight,
-) -> Result<Response<ProxyBody>, Upset> {
-    let Some(downstream) = downstream else {
-        // An app must not switch protocols unasked.
-        connection.cut();
-        return Err(Upset::Broken);
-    };
-    let upstream = hyper::upgrade::on(&mut response);
-    let protocol = response.headers_mut().remove(http::header::UPGRADE);
-    let mut parts = response.into_parts().0;
-    headers::to_downstream(&mut parts.headers);
-    parts.headers.remove(CONTENT_LENGTH);
-    parts.headers.insert(http::header::CONNECTION, HeaderValue::from_static("upgrade"));
-    if let Some(protocol) = protocol {
-        parts.headers.insert(http::header::UPGRADE, protocol);
-    }
-    let open = Tunnel::open(worker);
-    let slot = in_flight.instance().slot();
-    tokio::task::spawn_local(async move {
-        let (_open, _slot, _in_flight, _connection) = (open, slot, in_flight, connection);
-        let (Ok(downstream), Ok(upstream)) = tokio::join!(downstream, upstream) else { return };
-        let (mut downstream, mut upstream) = (TokioIo::new(downstream), TokioIo::new(upstream));
-        // How a tunnel ends is the business of its two ends.
-        let _ = tokio::io::copy_bidirectional_with_sizes(&mut downstream, &mut upstream, TUNNEL_BUFFER, TUNNEL_BUFFER)
-            .await;
-    });
-    Ok(Response::from_parts(parts, ProxyBody::empty()))
-}
-
-/// Counts an upgraded connection, so that a shutdown waits for it.
-struct Tunnel(Rc<Worker>);
-
-impl Tunnel {
-    fn open(worker: &Rc<Worker>) -> Self {
-        worker.tunnels.set(worker.tunnels.get() + 1);
-        Self(worker.clone())
-    }
-}
-
-impl Drop for Tunnel {
-    fn drop(&mut self) {
-        self.0.tunnels.set(self.0.tunnels.get() - 1);
-    }
 }
 
 /// Apps get the path and query alone; the host is in the header.

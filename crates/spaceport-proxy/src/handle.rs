@@ -5,33 +5,43 @@
 
 use std::rc::Rc;
 
-use http::header::AUTHORIZATION;
+use http::header::{AUTHORIZATION, CONNECTION};
 use http::request::Parts;
-use http::{Request, Response};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, Version};
 use hyper::body::Incoming;
 use sha2::{Digest, Sha256};
+use spaceport_core::AccountId;
 use spaceport_core::route::{Access, RouteTable, Target};
 
 use crate::body::ProxyBody;
 use crate::connection::Client;
-use crate::headers::{self, X_HF_AUTHORIZATION, X_REQUEST_ID, bearer};
+use crate::headers::{self, X_HF_AUTHORIZATION, X_REQUEST_ID};
 use crate::hub::ClientAddr;
 use crate::vet::{self, Refused};
 use crate::worker::{Site, Worker};
 use crate::{answers, files, forward, hold};
 
 /// Answers a request.
-pub(crate) async fn handle(worker: &Rc<Worker>, client: &Client, request: Request<Incoming>) -> Response<ProxyBody> {
+pub(crate) async fn handle(
+    worker: &Rc<Worker>,
+    client: &Rc<Client>,
+    request: Request<Incoming>,
+) -> Response<ProxyBody> {
     let busy = client.begin();
     let (mut parts, body) = request.into_parts();
     let id = headers::request_id(&parts.headers, &client.origin, &worker.ids);
-    let host = vet::vet(&mut parts);
+    let host = if client.has_two_framings() { Err(vet::TWO_FRAMINGS) } else { vet::vet(&mut parts) };
     let request = Incomer { parts, body, id: id.clone(), page: false };
     let mut response = match host {
         Ok(host) => by_host(worker, client, host.as_deref(), request).await,
         Err(Refused(why)) => {
             tracing::debug!(client.address = %client.origin.peer, why, "a request was refused");
-            answers::refused(Refused(why), answers::wants_page(&request.parts))
+            let mut response = answers::refused(Refused(why), answers::wants_page(&request.parts));
+            if request.parts.version < Version::HTTP_2 {
+                // Where this message ends is what one cannot be sure of.
+                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
+            response
         }
     };
     response.headers_mut().insert(X_REQUEST_ID, id);
@@ -42,14 +52,14 @@ pub(crate) async fn handle(worker: &Rc<Worker>, client: &Client, request: Reques
 pub(crate) struct Incomer {
     pub(crate) parts: Parts,
     pub(crate) body: Incoming,
-    pub(crate) id: http::HeaderValue,
+    pub(crate) id: HeaderValue,
     /// Whether a person's browser asks for a document.
     pub(crate) page: bool,
 }
 
 async fn by_host(
     worker: &Rc<Worker>,
-    client: &Client,
+    client: &Rc<Client>,
     host: Option<&str>,
     mut request: Incomer,
 ) -> Response<ProxyBody> {
@@ -60,7 +70,7 @@ async fn by_host(
     }
     let mut wait = hold::Hold::new();
     loop {
-        let Some(found) = site.filter(|site| may_reach(worker, site, &request.parts)) else {
+        let Some(found) = site.filter(|site| may_reach(worker, site, &request.parts.headers)) else {
             return answers::not_found(
                 is_below(host, &worker.config.spaces_domain),
                 answers::wants_page(&request.parts),
@@ -70,7 +80,7 @@ async fn by_host(
         match &found.route.target {
             Target::Upstream { .. } => {
                 drop(wait);
-                strip_credentials(worker, &mut request.parts);
+                strip_credentials(worker, &mut request.parts.headers);
                 return forward::forward(worker, client, host, found, request).await;
             }
             Target::Files { root, index, variables } => {
@@ -99,6 +109,9 @@ async fn to_hub(worker: &Worker, client: &Client, request: Incomer) -> Response<
     headers::to_hub(&mut parts.headers, &client.origin, id);
     parts.extensions.insert(ClientAddr(client.origin.peer));
     let page = answers::wants_page(&parts);
+    if parts.method == Method::CONNECT {
+        return answers::refused(Refused("The hub has no websockets"), page);
+    }
     match worker.hub.call(Request::from_parts(parts, body)).await {
         Some(response) => response.map(ProxyBody::hub),
         None => answers::hub_failed(page),
@@ -122,7 +135,7 @@ fn without_port(host: &str) -> &str {
 
 /// Whether the request may know of the route. The credential is a hub token, sent as the Hub's
 /// clients do in `X-HF-Authorization`, or in `Authorization`.
-fn may_reach(worker: &Worker, site: &Site, parts: &Parts) -> bool {
+fn may_reach(worker: &Worker, site: &Site, headers: &HeaderMap) -> bool {
     let members = match &site.route.access {
         Access::Public => return true,
         Access::Members(members) => members,
@@ -130,22 +143,29 @@ fn may_reach(worker: &Worker, site: &Site, parts: &Parts) -> bool {
     let table = worker.table();
     [X_HF_AUTHORIZATION, AUTHORIZATION]
         .iter()
-        .filter_map(|name| bearer(&parts.headers, name))
-        .filter_map(|token| account(&table, token))
+        .flat_map(|name| headers.get_all(name))
+        .filter_map(|value| account(&table, value))
         .any(|account| members.contains(&account))
 }
 
 /// Keeps the hub's tokens from the app. An app's own `Authorization` is the app's business.
-fn strip_credentials(worker: &Worker, parts: &mut Parts) {
-    if parts.headers.contains_key(AUTHORIZATION)
-        && bearer(&parts.headers, &AUTHORIZATION).is_some_and(|token| account(&worker.table(), token).is_some())
-    {
-        parts.headers.remove(AUTHORIZATION);
+fn strip_credentials(worker: &Worker, headers: &mut HeaderMap) {
+    if !headers.contains_key(AUTHORIZATION) {
+        return;
+    }
+    let table = worker.table();
+    let values = headers.get_all(AUTHORIZATION).iter();
+    let own: Vec<HeaderValue> = values.filter(|value| account(&table, value).is_none()).cloned().collect();
+    headers.remove(AUTHORIZATION);
+    for value in own {
+        headers.append(AUTHORIZATION, value);
     }
 }
 
-fn account(table: &RouteTable, token: &str) -> Option<spaceport_core::AccountId> {
+/// The account a header's value speaks for, if it is a token of the hub.
+fn account(table: &RouteTable, value: &HeaderValue) -> Option<AccountId> {
     use std::fmt::Write;
+    let token = headers::token(value)?;
     let mut hex = String::with_capacity(64);
     for byte in Sha256::digest(token.as_bytes()) {
         let _ = write!(hex, "{byte:02x}");

@@ -1,11 +1,15 @@
 //! Which headers cross the proxy: hop-by-hop fields end here (RFC 9110 §7.6.1), credentials of the
 //! hub never reach an app, and the forwarding fields are ours.
 
+use base64::Engine;
+use base64::alphabet;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use bytes::{BufMut, BytesMut};
 use http::header::{
-    CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, Entry, HOST, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHENTICATE,
-    PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE,
+    AUTHORIZATION, CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, Entry, HOST, HeaderMap, HeaderName, HeaderValue,
+    PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE,
 };
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::net::IpAddr;
 
@@ -19,8 +23,7 @@ const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
 
-/// What a peer that is not a trusted forwarder may not claim. Servers that turn `-` into `_` (CGI,
-/// WSGI) cannot tell `X_Forwarded_For` from `X-Forwarded-For`, so the former is dropped always.
+/// What a peer that is not a trusted forwarder may not claim.
 const CLAIMS: [&str; 12] = [
     "x-forwarded-for",
     "x-forwarded-host",
@@ -35,6 +38,20 @@ const CLAIMS: [&str; 12] = [
     "x-hf-authorization",
     "forwarded",
 ];
+
+/// What has a meaning here. Servers that turn `-` into `_` (CGI, WSGI) cannot tell `X_Forwarded_For`
+/// from `X-Forwarded-For`, so the former is always dropped.
+fn has_meaning(name: &str) -> bool {
+    CLAIMS.contains(&name) || matches!(name, "content-length" | "transfer-encoding" | "host")
+}
+
+/// A credential is recognised also where the padding is missing.
+const PASSWORD: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::STANDARD,
+    GeneralPurposeConfig::new()
+        .with_decode_padding_mode(DecodePaddingMode::Indifferent)
+        .with_decode_allow_trailing_bits(true),
+);
 
 /// Fields that a `Connection` header may not remove, since the request would mean something else.
 const KEPT: [HeaderName; 3] = [HOST, CONTENT_LENGTH, COOKIE];
@@ -75,7 +92,7 @@ pub(crate) fn to_upstream(headers: &mut HeaderMap, origin: &Origin, id: HeaderVa
         remove_hop_by_hop(headers);
     }
     if seen.underscore {
-        remove_underscored_claims(headers);
+        remove_disguised(headers);
     }
     if seen.claim {
         headers.remove(X_HF_AUTHORIZATION);
@@ -97,7 +114,7 @@ pub(crate) fn to_upstream(headers: &mut HeaderMap, origin: &Origin, id: HeaderVa
 /// Prepares the headers of a request for the hub, which is in this process and needs its own
 /// connection headers for upgrades.
 pub(crate) fn to_hub(headers: &mut HeaderMap, origin: &Origin, id: HeaderValue) {
-    remove_underscored_claims(headers);
+    remove_disguised(headers);
     forwarding(headers, origin, id, true);
 }
 
@@ -226,10 +243,10 @@ fn remove_hop_by_hop(headers: &mut HeaderMap) {
     }
 }
 
-fn remove_underscored_claims(headers: &mut HeaderMap) {
+fn remove_disguised(headers: &mut HeaderMap) {
     let named: Vec<HeaderName> = headers
         .keys()
-        .filter(|name| name.as_str().contains('_') && CLAIMS.contains(&name.as_str().replace('_', "-").as_str()))
+        .filter(|name| name.as_str().contains('_') && has_meaning(&name.as_str().replace('_', "-")))
         .cloned()
         .collect();
     for name in named {
@@ -281,11 +298,33 @@ fn forwarding(headers: &mut HeaderMap, origin: &Origin, id: HeaderValue, claims:
     headers.insert(X_REQUEST_ID, id);
 }
 
-/// The bearer token of a header.
-pub(crate) fn bearer<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
-    let (scheme, token) = headers.get(name)?.to_str().ok()?.split_once(' ')?;
-    let token = token.trim();
-    (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)
+/// The token of a credential: `Bearer TOKEN`, or `Basic` with the token as password, as git and
+/// curl send it. Whose token it is, is another question.
+pub(crate) fn token(value: &HeaderValue) -> Option<Cow<'_, str>> {
+    let (scheme, rest) = value.to_str().ok()?.trim().split_once(' ')?;
+    let rest = rest.trim();
+    let token = if scheme.eq_ignore_ascii_case("bearer") {
+        Cow::Borrowed(rest)
+    } else if scheme.eq_ignore_ascii_case("basic") {
+        let pair = String::from_utf8(PASSWORD.decode(rest).ok()?).ok()?;
+        Cow::Owned(pair.split_once(':')?.1.to_owned())
+    } else {
+        return None;
+    };
+    (!token.is_empty()).then_some(token)
+}
+
+/// Trailers of a request that may go on: servers that merge them with the headers must not find
+/// what a header of that name would not have brought.
+pub(crate) fn trailers_to_upstream(trailers: &mut HeaderMap) {
+    let named: Vec<HeaderName> = trailers
+        .keys()
+        .filter(|name| [AUTHORIZATION, COOKIE].contains(name) || has_meaning(&name.as_str().replace('_', "-")))
+        .cloned()
+        .collect();
+    for name in named {
+        trailers.remove(name);
+    }
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
+use futures::future::{AbortHandle, Abortable};
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
@@ -17,7 +18,7 @@ use tokio::net::TcpStream;
 use tokio::time::sleep;
 
 use crate::body::ProxyBody;
-use crate::connection::{Client, Command};
+use crate::connection::{Client, Command, STREAM};
 use crate::handle::handle;
 use crate::worker::Worker;
 
@@ -38,19 +39,22 @@ pub(crate) async fn serve_client(worker: Rc<Worker>, stream: TcpStream, peer: So
         // Too slow, or the proxy stops before it said anything.
         () = client.told() => return,
     };
-    let io = TokioIo::new(client.socket(stream));
     let service = Service { worker: worker.clone(), client: client.clone() };
     let max_head = worker.config.max_head_bytes;
     match http2 {
         Ok(true) => {
             client.is_http2();
+            let io = TokioIo::new(client.socket(stream, max_head));
             let mut builder = http2::Builder::new(Local);
+            // Websockets, which browsers open over a connection they have (RFC 8441).
+            builder.enable_connect_protocol();
             builder.max_concurrent_streams(MAX_STREAMS);
             builder.max_header_list_size(u32::try_from(max_head).unwrap_or(u32::MAX));
             let connection = pin!(builder.serve_connection(io, service));
             drive(&client, connection, http2::Connection::graceful_shutdown).await;
         }
         Ok(false) => {
+            let io = TokioIo::new(client.socket(stream, max_head));
             let mut builder = http1::Builder::new();
             builder.max_header_size(max_head).max_buf_size(max_head.max(MAX_BUFFER));
             let connection = pin!(builder.serve_connection(io, service).with_upgrades());
@@ -135,14 +139,17 @@ impl hyper::service::Service<Request<Incoming>> for Service {
     }
 }
 
-/// Runs the streams of HTTP/2 on this thread.
+/// Runs the streams of HTTP/2 on this thread, each so that it can be ended alone.
 #[derive(Clone, Copy)]
 struct Local;
 
 impl<F: Future + 'static> hyper::rt::Executor<F> for Local {
     fn execute(&self, stream: F) {
-        tokio::task::spawn_local(async move {
-            stream.await;
-        });
+        let (end, ended) = AbortHandle::new_pair();
+        let stream = Abortable::new(stream, ended);
+        tokio::task::spawn_local(STREAM.scope(end, async move {
+            // Dropped, it is reset for the client.
+            let _ = stream.await;
+        }));
     }
 }

@@ -203,7 +203,7 @@ impl Instance {
             .handshake(TokioIo::new(stream))
             .await
             .map_err(ConnectError::Handshake)?;
-        let exchange = Rc::new(Exchange::default());
+        let exchange = Rc::new(Exchange::new(self.ticks.clone()));
         let of_task = exchange.clone();
         let task = tokio::task::spawn_local(async move {
             let _slot = slot;
@@ -229,18 +229,41 @@ impl Instance {
 }
 
 /// The state of a connection and of the request on it.
-#[derive(Default)]
 pub(crate) struct Exchange {
+    ticks: Arc<Ticks>,
     abort: OnceCell<AbortHandle>,
     closed: Cell<bool>,
     /// Whether the request was handed over in full.
     sent: Cell<bool>,
+    /// Since when nothing has been going either way; 0 when the answer has begun.
     waiting_since: Cell<u32>,
     idle_since: Cell<u32>,
     pub(crate) timed_out: Cell<bool>,
+    /// Whether the body of the request could not be read.
+    pub(crate) unreadable: Cell<bool>,
 }
 
 impl Exchange {
+    fn new(ticks: Arc<Ticks>) -> Self {
+        Self {
+            ticks,
+            abort: OnceCell::new(),
+            closed: Cell::new(false),
+            sent: Cell::new(false),
+            waiting_since: Cell::new(0),
+            idle_since: Cell::new(0),
+            timed_out: Cell::new(false),
+            unreadable: Cell::new(false),
+        }
+    }
+
+    /// A piece of the request goes out: the wait for the answer begins anew.
+    fn goes_on(&self) {
+        if self.waiting_since.get() != 0 {
+            self.waiting_since.set(self.ticks.now());
+        }
+    }
+
     fn abort(&self) {
         if let Some(task) = self.abort.get() {
             task.abort();
@@ -257,9 +280,9 @@ pub(crate) struct Connection {
 
 impl Connection {
     /// Begins an exchange.
-    pub(crate) fn begin(&self, ticks: &Ticks, bodyless: bool) {
+    pub(crate) fn begin(&self, bodyless: bool) {
         self.exchange.sent.set(bodyless);
-        self.exchange.waiting_since.set(ticks.now());
+        self.exchange.waiting_since.set(self.exchange.ticks.now());
     }
 
     /// The head of the answer is there.

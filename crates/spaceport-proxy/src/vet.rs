@@ -1,8 +1,9 @@
 //! The border: which requests are let in at all.
 //!
 //! Two parsers that read one message differently are how requests are smuggled, so whatever can be
-//! read in two ways is refused, and what is passed on is framed anew. hyper already refuses bare CR
-//! and LF, control characters, and lengths that disagree; this is the rest.
+//! read in two ways is refused, and what is passed on is framed anew. hyper already refuses bare CR,
+//! control characters, folded lines and lengths that disagree; `framing` sees two framings; this is
+//! the rest.
 
 use std::borrow::Cow;
 use std::net::IpAddr;
@@ -10,20 +11,31 @@ use std::net::IpAddr;
 use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Version};
+use hyper::ext::Protocol;
 
 /// Why a request is refused, in words for whoever sent it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Refused(pub &'static str);
 
+/// What `framing` found.
+pub(crate) const TWO_FRAMINGS: Refused = Refused("The request says in two ways where it ends");
+
 /// Checks a request and normalises it: afterwards exactly one valid `Host` is in its headers.
 /// `None` is a request of HTTP/1.0 without a host, such as a health check of a load balancer.
 pub(crate) fn vet(parts: &mut Parts) -> Result<Option<Box<str>>, Refused> {
-    if parts.method == Method::CONNECT {
-        return Err(Refused("CONNECT is not supported"));
+    if parts.method == Method::CONNECT && !is_websocket(parts) {
+        return Err(Refused("CONNECT is for websockets over HTTP/2 only"));
     }
     check_target(parts)?;
-    check_framing(&parts.headers, parts.version)?;
+    check_framing(&mut parts.headers, parts.version)?;
     check_host(parts)
+}
+
+/// Whether HTTP/2 asks for a websocket (RFC 8441 §4).
+pub(crate) fn is_websocket(parts: &Parts) -> bool {
+    parts.method == Method::CONNECT
+        && parts.version == Version::HTTP_2
+        && parts.extensions.get::<Protocol>().is_some_and(|protocol| protocol.as_str() == "websocket")
 }
 
 /// The host to look up: lower case, without port and trailing dot.
@@ -82,7 +94,7 @@ fn check_target(parts: &Parts) -> Result<(), Refused> {
     Ok(())
 }
 
-fn check_framing(headers: &HeaderMap, version: Version) -> Result<(), Refused> {
+fn check_framing(headers: &mut HeaderMap, version: Version) -> Result<(), Refused> {
     let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
     let length = lengths.next();
     if lengths.next().is_some() {
@@ -99,6 +111,12 @@ fn check_framing(headers: &HeaderMap, version: Version) -> Result<(), Refused> {
         if !encoding.as_bytes().eq_ignore_ascii_case(b"chunked") {
             return Err(Refused("The only Transfer-Encoding that is understood is chunked"));
         }
+    }
+    // Leading zeros are allowed, and read as octal by some.
+    if let Some(zeros) = length.filter(|value| value.len() > 1 && value.as_bytes()[0] == b'0') {
+        let digits = zeros.to_str().unwrap_or_default().trim_start_matches('0');
+        let digits = HeaderValue::from_str(if digits.is_empty() { "0" } else { digits });
+        headers.insert(CONTENT_LENGTH, digits.map_err(|_| Refused("Content-Length is not a number"))?);
     }
     Ok(())
 }

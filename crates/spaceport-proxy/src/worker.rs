@@ -14,7 +14,7 @@ use spaceport_core::route::{ProxyEvent, Route, RouteTable, Target};
 use tokio::sync::{Notify, mpsc, watch};
 
 use crate::config::ProxyConfig;
-use crate::connection::{Clients, Ticks};
+use crate::connection::{Client, Slots, Ticks};
 use crate::drain::{Departure, Note};
 use crate::files::Compressed;
 use crate::headers::RequestIds;
@@ -45,7 +45,7 @@ pub(crate) struct Worker {
     pub(crate) hub: Hub,
     pub(crate) ids: RequestIds,
     pub(crate) ticks: Arc<Ticks>,
-    pub(crate) clients: Clients,
+    pub(crate) clients: Slots<Client>,
     pub(crate) compressed: Compressed,
     /// Told whenever the table changed.
     pub(crate) changed: Notify,
@@ -75,7 +75,7 @@ impl Worker {
             hub,
             ids: RequestIds::new(seed),
             ticks: Arc::default(),
-            clients: Clients::default(),
+            clients: Slots::default(),
             compressed: Compressed::default(),
             changed: Notify::new(),
             held: RefCell::default(),

@@ -102,8 +102,21 @@ fn request_ids_differ_and_insane_ones_are_replaced() {
 }
 
 #[test]
-fn bearer_tokens_are_read_whatever_the_case_of_the_scheme() {
-    let headers = map(&[("authorization", "bearer hf_x")]);
-    assert_eq!(bearer(&headers, &http::header::AUTHORIZATION), Some("hf_x"));
-    assert_eq!(bearer(&map(&[("authorization", "Basic eDp5")]), &http::header::AUTHORIZATION), None);
+fn tokens_come_as_bearers_and_as_passwords() {
+    for (value, expected) in [
+        ("Bearer hf_x", Some("hf_x")),
+        ("bearer  hf_x ", Some("hf_x")),
+        ("Bearer ", None),
+        // x:y, and x:hf_x with and without its padding
+        ("Basic eDp5", Some("y")),
+        ("basic eDpoZl94", Some("hf_x")),
+        ("Basic YTpoZl94eA==", Some("hf_xx")),
+        ("Basic YTpoZl94eA", Some("hf_xx")),
+        ("Basic eA==", None),
+        ("Basic !", None),
+        ("Digest hf_x", None),
+        ("hf_x", None),
+    ] {
+        assert_eq!(token(&HeaderValue::from_static(value)).as_deref(), expected, "{value:?}");
+    }
 }

@@ -10,6 +10,7 @@ use hyper::body::Incoming;
 
 use super::{Connection, Exchange, InFlight};
 use crate::body::BoxError;
+use crate::headers;
 
 /// The body of a request on its way to an app.
 pub(crate) enum RequestBody {
@@ -23,7 +24,17 @@ impl Body for RequestBody {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let Self::Client { body, exchange } = self.get_mut() else { return Poll::Ready(None) };
-        let frame = Pin::new(&mut *body).poll_frame(cx);
+        let mut frame = Pin::new(&mut *body).poll_frame(cx);
+        match &mut frame {
+            Poll::Ready(Some(Ok(frame))) => {
+                exchange.goes_on();
+                if let Some(trailers) = frame.trailers_mut() {
+                    headers::trailers_to_upstream(trailers);
+                }
+            }
+            Poll::Ready(Some(Err(_))) => exchange.unreadable.set(true),
+            Poll::Ready(None) | Poll::Pending => {}
+        }
         if matches!(frame, Poll::Ready(None)) || body.is_end_stream() {
             exchange.sent.set(true);
         }

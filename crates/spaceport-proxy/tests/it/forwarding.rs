@@ -180,3 +180,73 @@ async fn private_spaces_are_unknown_hosts_to_strangers() {
     let both = "X-HF-Authorization: Bearer hf_member\r\nAuthorization: Bearer of-the-app\r\n";
     assert!(proxy.get("/", both).await.body.contains("authorization: Bearer of-the-app"));
 }
+
+#[tokio::test]
+async fn a_token_as_a_password_is_a_credential_of_the_hub() {
+    // alice:hf_member, alice:hf_wrong, :hf_member, and one of the app's own
+    let [member, wrong, bare, other] =
+        ["YWxpY2U6aGZfbWVtYmVy", "YWxpY2U6aGZfd3Jvbmc=", "OmhmX21lbWJlcg==", "YWRtaW46c2VjcmV0"];
+    let proxy = proxy(upstream("a", mirror().await)).await;
+    proxy.publish_private(upstream("a", mirror().await), "hf_member");
+    for token in [member, bare] {
+        let answer = proxy.get("/", &format!("Authorization: Basic {token}\r\n")).await;
+        assert_eq!(answer.status, 200, "{token}");
+        assert!(!answer.body.contains(token) && !answer.body.contains("authorization"), "{}", answer.body);
+    }
+    for token in [wrong, other, "!", ""] {
+        assert_eq!(proxy.get("/", &format!("Authorization: Basic {token}\r\n")).await.status, 404, "{token}");
+    }
+    // Of two fields the one that is the hub's goes, whichever it is.
+    let [ours, own] = [format!("Authorization: basic  {member}\r\n"), format!("Authorization: Basic {other}\r\n")];
+    for both in [format!("{ours}{own}"), format!("{own}{ours}")] {
+        let answer = proxy.get("/", &both).await;
+        assert_eq!(answer.status, 200, "{both}");
+        assert!(answer.body.contains(&format!("authorization: Basic {other}\n")), "{}", answer.body);
+        assert_eq!(answer.body.matches("authorization").count(), 1, "{}", answer.body);
+    }
+    // A public Space gets no token either.
+    proxy.publish_public(upstream("a", mirror().await), "hf_member");
+    let answer = proxy.get("/", &format!("{ours}{own}")).await;
+    assert!(answer.body.contains(other) && !answer.body.contains(member), "{}", answer.body);
+}
+
+#[tokio::test]
+async fn interim_answers_of_an_app_are_dropped() {
+    let address = raw_app(async |_, mut stream| {
+        read_head(&mut stream).await;
+        let answer = b"HTTP/1.1 103 Early Hints\r\nLink: </a.css>; rel=preload\r\n\r\nHTTP/1.1 102 Processing\r\n\r\n\
+                       HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+        stream.write_all(answer).await.unwrap();
+        read_head(&mut stream).await;
+    })
+    .await;
+    let proxy = proxy(upstream("a", address)).await;
+    let answer = proxy.get("/", "").await;
+    assert_eq!((answer.status, answer.body.as_str(), answer.header("link")), (200, "ok", None));
+}
+
+#[tokio::test]
+async fn trailers_cannot_claim_what_headers_may_not() {
+    let (head, heads) = tokio::sync::watch::channel(String::new());
+    let address = raw_app(move |_, mut stream| {
+        let head = head.clone();
+        async move {
+            let mut request = read_head(&mut stream).await;
+            request.push_str(&read_head(&mut stream).await);
+            stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await.unwrap();
+            head.send_replace(request.to_ascii_lowercase());
+        }
+    })
+    .await;
+    let proxy = proxy(upstream("a", address)).await;
+    let names = "X-Sum, X-Forwarded-For, X-HF-Authorization, X-IP-Token, X_Real_IP, Cookie, Host, Content-Length";
+    let trailers: String = names.split(", ").map(|name| format!("{name}: claimed\r\n")).collect();
+    let text = format!(
+        "POST / HTTP/1.1\r\nHost: {HOST}\r\nTrailer: {names}\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n\
+         1\r\na\r\n0\r\n{trailers}\r\n"
+    );
+    assert_eq!(proxy.request(&text).await.status, 200);
+    let seen = heads.borrow().clone();
+    assert!(seen.contains("x-sum: claimed"), "{seen}");
+    assert_eq!(seen.matches("claimed").count(), 1, "{seen}");
+}

@@ -5,6 +5,8 @@
 mod forwarding;
 mod lifecycle;
 mod refusals;
+mod smuggling;
+mod stalls;
 mod static_files;
 mod streaming;
 mod support;

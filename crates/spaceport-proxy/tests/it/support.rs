@@ -132,17 +132,35 @@ impl TestProxy {
 
     /// Publishes a private route at [`HOST`] for the holder of `token`.
     pub fn publish_private(&self, target: Target, token: &str) {
+        self.publish_for(target, token, true);
+    }
+
+    /// Publishes a public route at [`HOST`] on a site where `token` is one of the hub's.
+    pub fn publish_public(&self, target: Target, token: &str) {
+        self.publish_for(target, token, false);
+    }
+
+    fn publish_for(&self, target: Target, token: &str, private: bool) {
         let member = AccountId::new(Timestamp::from_millis(0), 7);
         let stranger = AccountId::new(Timestamp::from_millis(0), 8);
         let hash =
             |token: &str| Sha256::digest(token.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect::<String>();
         let tokens = HashMap::from([(hash(token), member), (hash("of-a-stranger"), stranger)]);
-        let private = Route { access: Access::Members(HashSet::from([member])), ..route(target) };
-        self.publish_with([(HOST, private)], tokens);
+        let access = if private { Access::Members(HashSet::from([member])) } else { Access::Public };
+        self.publish_with([(HOST, Route { access, ..route(target) })], tokens);
     }
 
-    fn publish_with<const N: usize>(&self, routes: [(&str, Route); N], tokens: HashMap<String, AccountId>) {
-        let hosts = routes.into_iter().map(|(host, route)| (host.to_owned(), Arc::new(route))).collect();
+    /// Publishes routes at hosts of their own.
+    pub fn publish_all(&self, routes: Vec<(String, Route)>) {
+        self.publish_with(routes, HashMap::new());
+    }
+
+    fn publish_with(
+        &self,
+        routes: impl IntoIterator<Item = (impl Into<String>, Route)>,
+        tokens: HashMap<String, AccountId>,
+    ) {
+        let hosts = routes.into_iter().map(|(host, route)| (host.into(), Arc::new(route))).collect();
         self.table.send_modify(|table| {
             let version = table.version + 1;
             *table = Arc::new(RouteTable { version, hosts, tokens: Arc::new(tokens) });
