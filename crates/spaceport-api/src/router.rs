@@ -120,6 +120,7 @@ fn documented() -> (Router<ApiState>, utoipa::openapi::OpenApi) {
         .routes(routes!(repos::auth_check::check_write))
         .routes(routes!(spaces::run::get_runtime))
         .routes(routes!(spaces::run::get_host))
+        .routes(routes!(spaces::agents::get_agents))
         .routes(routes!(spaces::run::pause_space))
         .routes(routes!(spaces::run::stop_space))
         .routes(routes!(spaces::run::restart_space))

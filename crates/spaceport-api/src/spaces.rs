@@ -1,6 +1,7 @@
 //! What an owner does with a Space: each handler records what should be; the reconciler does the
 //! rest.
 
+pub mod agents;
 pub mod builds;
 pub mod hardware;
 pub mod run;

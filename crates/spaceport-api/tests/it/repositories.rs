@@ -234,3 +234,17 @@ async fn an_id_of_one_part_is_a_missing_repository() {
         assert_eq!(app.get(path, Some(&alice.read)).await.header("x-error-code"), "RepoNotFound", "{path}");
     }
 }
+
+#[tokio::test]
+async fn a_space_says_how_programs_use_it() {
+    let app = TestApp::start().await;
+    let (alice, bob) = (app.person("alice").await, app.person("bob").await);
+    app.space(&alice, "demo", "private").await;
+    assert_eq!(app.get("/spaces/alice/demo/agents.md", Some(&bob.read)).await.status, 404);
+    let page = app.get("/spaces/alice/demo/agents.md", Some(&alice.read)).await;
+    assert_eq!(page.status, 200, "{}", page.text);
+    assert!(page.header("content-type").starts_with("text/markdown"));
+    for part in ["/gradio_api/info", "/gradio_api/call/", "Bearer $HF_TOKEN", "alice-demo", "private"] {
+        assert!(page.text.contains(part), "{part}: {}", page.text);
+    }
+}
