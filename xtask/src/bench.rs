@@ -2,9 +2,15 @@
 //! of the same minutes mean anything.
 
 mod deploy;
+mod hub;
 mod proxy;
 
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
 use clap::Subcommand;
+
+use crate::{demo, shell};
 
 /// What to measure.
 #[derive(Subcommand)]
@@ -13,6 +19,8 @@ pub enum Bench {
     Proxy(proxy::Proxy),
     /// From a push to the first correct answer, beside `docker build` and `docker run`.
     Deploy(deploy::Deploy),
+    /// Files through the hub, beside git with git-lfs and nginx.
+    Hub(hub::Hub),
 }
 
 impl Bench {
@@ -21,8 +29,19 @@ impl Bench {
         match self {
             Self::Proxy(proxy) => proxy.run(),
             Self::Deploy(deploy) => deploy.run(),
+            Self::Hub(hub) => hub.run(),
         }
     }
+}
+
+/// The server to measure: the given one, or a release build of this tree.
+fn server(given: Option<&Path>) -> anyhow::Result<PathBuf> {
+    if let Some(given) = given {
+        return Ok(given.to_owned());
+    }
+    shell::say("Building Spaceport");
+    shell::run(Command::new("cargo").args(["build", "--release", "--package", "spaceport"]))?;
+    Ok(demo::target_dir().join("release/spaceport"))
 }
 
 /// The middle value; of an even number, halfway between the two in the middle.

@@ -72,7 +72,7 @@ fn test_command() -> Command {
 }
 
 /// A Python with the real clients.
-fn python() -> Result<PathBuf> {
+pub(crate) fn python() -> Result<PathBuf> {
     ensure("python3", &["python3", "python3-venv"], "the tests drive the real Python clients")?;
     let venv = demo::target_dir().join("e2e-venv");
     let python = venv.join("bin/python");

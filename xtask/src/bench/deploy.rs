@@ -17,9 +17,9 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use clap::{Args, ValueEnum};
 
-use crate::demo::{copy, target_dir};
+use crate::demo::copy;
 use crate::docker;
-use crate::shell::{self, ensure, say};
+use crate::shell::{ensure, say};
 use crate::site::{self, Site};
 use hand::{Hand, Installer};
 use ours::Ours;
@@ -71,10 +71,7 @@ impl Deploy {
     pub(super) fn run(self) -> Result<()> {
         ensure("git", &["git", "ca-certificates"], "apps are pushed with git")?;
         let engine = docker::ensure()?;
-        let server = match &self.server {
-            Some(server) => server.clone(),
-            None => build()?,
-        };
+        let server = super::server(self.server.as_deref())?;
         let folder = PathBuf::from("target/bench/deploy");
         if folder.exists() {
             // What a measurement left that was ended on its way.
@@ -191,12 +188,6 @@ impl App {
 }
 
 /// A release build, as people run it.
-fn build() -> Result<PathBuf> {
-    say("Building Spaceport");
-    shell::run(std::process::Command::new("cargo").args(["build", "--release", "--package", "spaceport"]))?;
-    Ok(target_dir().join("release/spaceport"))
-}
-
 fn load_average() -> String {
     let text = fs::read_to_string("/proc/loadavg").unwrap_or_default();
     text.split(' ').take(3).collect::<Vec<_>>().join(" ")
