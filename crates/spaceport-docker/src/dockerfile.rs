@@ -4,6 +4,11 @@
 //! since the engine's BuildKit takes no such limits (they would need a builder of its own). The
 //! site's certificates cannot be put under somebody else's `FROM`; a step that needs them mounts
 //! them: `RUN --mount=type=secret,id=spaceport-ca,target=/etc/spaceport-ca.pem …`.
+//!
+//! BuildKit has one cache for everybody. A step's key knows neither the secrets it was given nor what it
+//! downloaded, so a stranger with the same Dockerfile would get both. Each build therefore has a
+//! scope: a name in every step's `/etc/hosts`, which is part of the key, and the namespace of
+//! its cache mounts. Layers without a step (`FROM`, `COPY`) are found by content, which is harmless.
 
 use std::collections::HashMap;
 
@@ -22,6 +27,9 @@ use crate::{DockerRuntime, archive, images, labels, session};
 
 /// The secret that holds the site's certificates.
 const CA_SECRET: &str = "spaceport-ca";
+/// A build argument of BuildKit's own: a prefix of the names of cache mounts.
+/// <https://docs.docker.com/reference/dockerfile/#buildkit-built-in-build-args>
+const CACHE_NAMESPACE: &str = "BUILDKIT_CACHE_MOUNT_NS";
 
 pub(crate) async fn build(
     runtime: &DockerRuntime,
@@ -58,11 +66,16 @@ async fn run(
     };
     let mut all_labels: HashMap<String, String> = build.labels.into_iter().collect();
     all_labels.insert(labels::INSTALLATION.to_owned(), shared.config.installation.clone());
+    let mut args: HashMap<String, String> = build.args.into_iter().collect();
+    // Last, since a Space's variable may have this name.
+    args.insert(CACHE_NAMESPACE.to_owned(), build.cache_scope.clone());
     let options = BuildImageOptions {
         dockerfile: "Dockerfile".to_owned(),
         t: Some(build.tag.clone()),
         nocache: build.no_cache,
-        buildargs: Some(build.args.into_iter().collect()),
+        buildargs: Some(args),
+        // `.invalid` is nobody's: RFC 2606.
+        extrahosts: Some(format!("cache-{}.invalid:127.0.0.1", build.cache_scope)),
         labels: Some(all_labels),
         version: BuilderVersion::BuilderBuildKit,
         session: Some(session),

@@ -288,6 +288,9 @@ pub struct DockerfileBuild {
     pub context: PathBuf,
     /// `--build-arg`.
     pub args: BTreeMap<String, String>,
+    /// Builds with the same scope share cached results and cache mounts, and no others do. Lower-case
+    /// letters and digits; who can guess another's can use what that one cached.
+    pub cache_scope: String,
     /// `--mount=type=secret,id=NAME`; the values are in no layer and no log.
     pub secrets: BTreeMap<String, Vec<u8>>,
     /// Labels of the result.

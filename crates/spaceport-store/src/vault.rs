@@ -1,7 +1,8 @@
 //! Secrets at rest: sealed with XChaCha20-Poly1305 under a key that lies beside the database.
 //!
 //! Each value is bound to its Space and name, so a sealed value copied to another row does not
-//! open. Values are opened only to hand them to a container or a build.
+//! open. Values are opened only to hand them to a container or a build. A second key, derived from
+//! the first, makes names that nobody else can compute.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
@@ -10,6 +11,8 @@ use chacha20poly1305::{XChaCha20Poly1305, XNonce};
 use spaceport_core::SpaceId;
 
 const NONCE_LEN: usize = 24;
+/// Says what the derived key is for, as `blake3::derive_key` wants it.
+const NAMES: &str = "spaceport 2026-11-23 names that cannot be guessed";
 
 /// The key is wrong, or the value was tampered with.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -22,6 +25,7 @@ pub struct CannotOpen {
 #[derive(Clone)]
 pub struct Vault {
     cipher: XChaCha20Poly1305,
+    names: [u8; 32],
 }
 
 impl std::fmt::Debug for Vault {
@@ -34,7 +38,20 @@ impl Vault {
     /// With this key.
     #[must_use]
     pub fn new(key: &[u8; 32]) -> Self {
-        Self { cipher: XChaCha20Poly1305::new(key.into()) }
+        Self { cipher: XChaCha20Poly1305::new(key.into()), names: blake3::derive_key(NAMES, key) }
+    }
+
+    /// A name (64 hexadecimal digits) for these texts: the same ones have the same name, and only
+    /// this installation can compute it. For what others could use if they guessed its name.
+    #[must_use]
+    pub fn name(&self, parts: &[&str]) -> String {
+        let mut hasher = blake3::Hasher::new_keyed(&self.names);
+        for part in parts {
+            // With its length before it, so that no two lists collide.
+            hasher.update(&(part.len() as u64).to_le_bytes());
+            hasher.update(part.as_bytes());
+        }
+        hasher.finalize().to_hex().to_string()
     }
 
     /// Seals a value for one Space and name.
@@ -83,5 +100,14 @@ mod tests {
         assert!(vault.open(a, "OTHER", &sealed).is_err());
         assert!(Vault::new(&[8; 32]).open(a, "KEY", &sealed).is_err());
         assert!(vault.open(a, "KEY", "AAAA").is_err());
+    }
+
+    #[test]
+    fn names_are_of_their_texts_and_of_the_key() {
+        let vault = Vault::new(&[7; 32]);
+        assert_eq!(vault.name(&["a", "b"]), vault.name(&["a", "b"]));
+        assert_eq!(vault.name(&["a"]).len(), 64);
+        assert_ne!(vault.name(&["ab", "c"]), vault.name(&["a", "bc"]));
+        assert_ne!(vault.name(&["a"]), Vault::new(&[8; 32]).name(&["a"]));
     }
 }

@@ -28,6 +28,7 @@ pub(super) async fn build(builds: &Builds, context: &Context) -> Result<Artifact
     let build = DockerfileBuild {
         context: archive,
         args: variables.into_iter().map(|(name, variable)| (name, variable.value)).collect(),
+        cache_scope: parts.vault.name(&["builder cache", &context.space.owner.to_string()])[..32].to_owned(),
         secrets,
         labels: labels(context, "release"),
         tag: tag(context),

@@ -1,6 +1,7 @@
 //! Environment images: everything an app is made of but its code.
 //!
-//! One hash of the inputs is one image. When no image has the hash, but one of the same *family*
+//! One keyed hash of the inputs is one image: nobody else can compute its name and build `FROM` what
+//! another owner's installation left. When no image has the hash, but one of the same *family*
 //! exists (all inputs the same but the packages that are asked for), it is where the installation
 //! starts: `uv` resolves anew, installs what is missing and removes what is too much. The result
 //! has the same files as one made from scratch (checked file by file) and takes two seconds
@@ -16,7 +17,7 @@ use spaceport_core::{ImageDigest, Reason};
 use spaceport_runtime::{ImageSettings, Keep, OwnImage};
 
 use super::context::{Context, step};
-use super::python::{APP, BUILDER_VERSION, CACHE, HOME, cache_volume, hash};
+use super::python::{APP, BUILDER_VERSION, CACHE, HOME, cache_volume};
 use super::requirements::sources_if_plain;
 use super::{Builds, Stop, scripts};
 
@@ -68,7 +69,12 @@ pub(super) async fn image(
         return Ok(environment);
     }
     let endpoint = &builds.parts.config.builder.preload_endpoint;
-    let key = hash(&[environment.as_str(), &format!("{:?}", config.preload_from_hub), endpoint]);
+    let key = builds.parts.vault.name(&[
+        "preload",
+        environment.as_str(),
+        &format!("{:?}", config.preload_from_hub),
+        endpoint,
+    ]);
     making.found_or_made(&key, async |name| making.preload(name, &environment).await).await
 }
 
@@ -79,6 +85,7 @@ impl Making<'_> {
         let site = &self.builds.parts.config.builder;
         let text = |file: &Option<String>| file.clone().unwrap_or_default();
         let parts = [
+            "environment".to_owned(),
             BUILDER_VERSION.to_string(),
             self.context.space.owner.to_string(),
             platform.to_string(),
@@ -90,7 +97,7 @@ impl Making<'_> {
             text(requirements),
             if *local { self.context.build.sha.to_string() } else { String::new() },
         ];
-        hash(&parts.iter().map(String::as_str).collect::<Vec<_>>())
+        self.builds.parts.vault.name(&parts.iter().map(String::as_str).collect::<Vec<_>>())
     }
 
     /// The hash of what must be the same in an environment to start from; `None` when this one is
@@ -103,7 +110,8 @@ impl Making<'_> {
         }
         let sources = sources_if_plain(requirements.as_deref().unwrap_or_default())?;
         let site = &self.builds.parts.config.builder;
-        Some(hash(&[
+        Some(self.builds.parts.vault.name(&[
+            "family",
             &BUILDER_VERSION.to_string(),
             &self.context.space.owner.to_string(),
             platform.as_str(),

@@ -156,7 +156,8 @@ pub(super) async fn platform_image(
     python: bool,
 ) -> Result<ImageDigest, Stop> {
     let packages: &[String] = if python { &builds.parts.config.builder.apt_packages } else { &[] };
-    let key = hash(&[&BUILDER_VERSION.to_string(), base.as_str(), &packages.join(" "), &python.to_string()]);
+    let inputs = ["platform", &BUILDER_VERSION.to_string(), base.as_str(), &packages.join(" "), &python.to_string()];
+    let key = builds.parts.vault.name(&inputs);
     let name = format!("spaceport/platform:{}", &key[..32]);
     let runtime = &builds.parts.engine.runtime;
     let lock = builds.making(&name);
@@ -198,25 +199,4 @@ pub(super) async fn platform_image(
 /// The download cache of one owner.
 pub(super) fn cache_volume(context: &Context) -> String {
     format!("spaceport-cache-{}", context.space.owner)
-}
-
-/// One hash of several texts; each is preceded by its length, so that no two lists collide.
-pub(super) fn hash(parts: &[&str]) -> String {
-    let mut hasher = blake3::Hasher::new();
-    for part in parts {
-        hasher.update(&(part.len() as u64).to_le_bytes());
-        hasher.update(part.as_bytes());
-    }
-    hasher.finalize().to_hex().to_string()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn different_inputs_have_different_hashes() {
-        assert_ne!(hash(&["ab", "c"]), hash(&["a", "bc"]));
-        assert_eq!(hash(&["a"]), hash(&["a"]));
-    }
 }

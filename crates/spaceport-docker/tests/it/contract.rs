@@ -131,6 +131,7 @@ pub fn dockerfile(world: &World, text: &str) -> DockerfileBuild {
     DockerfileBuild {
         context: world.tar(&[("Dockerfile", text), ("file", "content\n")]),
         args: [("CARE".to_owned(), "care".to_owned())].into(),
+        cache_scope: world.scope(),
         secrets: Default::default(),
         labels: [("spaceport.test".to_owned(), "dockerfile".to_owned())].into(),
         tag: world.settings().tag,

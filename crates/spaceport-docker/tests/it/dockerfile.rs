@@ -48,6 +48,41 @@ async fn steps_are_cached_unless_told_otherwise() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_one_scope_cached_no_other_finds() {
+    on_docker(async |world: &World| {
+        let mark = world.name("mark");
+        let text = format!(
+            "FROM {BASE}\nRUN echo {mark} > /mark\nARG TURN\n\
+             RUN --mount=type=cache,target=/c echo \"{mark} found $(cat /c/{mark})\"; echo mine > /c/{mark}\n"
+        );
+        let (mine, theirs) = (world.scope(), format!("{}0", world.scope()));
+        // Whose turn it is, whether the step is known, and what the mount holds when it runs.
+        let turns =
+            [(&mine, false, ""), (&mine, true, ""), (&theirs, false, ""), (&mine, true, ""), (&mine, true, "mine")];
+        for (turn, (scope, cached, found)) in turns.into_iter().enumerate() {
+            let mut build = dockerfile(world, &text);
+            (build.no_cache, build.cache_scope) = (false, scope.clone());
+            // The last one's second step runs again, with the mount that the first one left.
+            build.args.insert("TURN".to_owned(), (turn / 4).to_string());
+            // A Space's own variable does not choose the scope.
+            build.args.insert("BUILDKIT_CACHE_MOUNT_NS".to_owned(), mine.clone());
+            let (log, lines) = sink();
+            let outcome = within(world.runtime.build_dockerfile(build, log, CancellationToken::new())).await.unwrap();
+            let lines = lines.lock().unwrap().clone();
+            assert!(matches!(outcome, DockerfileOutcome::Done(_)), "{outcome:?} {lines:#?}");
+            let step = lines.iter().find(|line| line.contains(&format!("echo {mark} >"))).expect("the step is named");
+            let number = step.split(' ').next().unwrap_or_default();
+            assert_eq!(lines.contains(&format!("{number} CACHED")), cached, "{scope}: {lines:#?}");
+            let printed = lines.iter().find_map(|line| line.split_once(&format!(" {mark} found ")));
+            // The name of the step has these words too, in quotes.
+            let printed = printed.map(|(_, rest)| rest).filter(|rest| !rest.starts_with('$'));
+            assert_eq!(printed.unwrap_or_default(), found, "{scope}: {lines:#?}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_mistake_in_a_dockerfile_is_named() {
     on_docker(async |world: &World| {
         for (text, named) in [

@@ -64,6 +64,11 @@ impl World {
         format!("{what}-{:x}-{}", self.nonce, self.counter.fetch_add(1, Ordering::Relaxed))
     }
 
+    /// The cache of this world's Dockerfiles.
+    pub fn scope(&self) -> String {
+        format!("{:x}", self.nonce)
+    }
+
     fn random(&self) -> u128 {
         (self.nonce << 16) + u128::from(self.counter.fetch_add(1, Ordering::Relaxed))
     }
