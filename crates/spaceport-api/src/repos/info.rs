@@ -54,7 +54,7 @@ pub async fn get_revision(
 ) -> Result<Json<Value>, ApiError> {
     let revision = path.get("revision").map_or("", String::as_str);
     let sha = state.repositories.resolve(read.repo.id, revision).await.map_err(ApiError::from)?;
-    let sha = sha.ok_or_else(|| ApiError::no_revision(revision))?;
+    let sha = sha.ok_or_else(|| ApiError::no_revision(revision))?.commit;
     answer(&state, &read, Some(sha), &params).await.map(Json)
 }
 
