@@ -209,7 +209,7 @@ impl Spaces {
             new.since = old.since;
         }
         if plan.stage != space.stage || diagnosis != space.diagnosis {
-            self.parts.store.space_set_stage(space.id, plan.stage, diagnosis.as_ref()).await?;
+            self.parts.store.space_set_stage(space.id, plan.stage, diagnosis.as_ref(), now).await?;
             if plan.stage != space.stage {
                 tracing::info!(
                     space.id = %space.id, space.name = %space.name, space.stage = %plan.stage,

@@ -109,6 +109,28 @@ impl Rights {
     }
 }
 
+/// What an account may read of a repository, whatever token it uses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reads {
+    /// See that it exists; of a Space, its runtime and its app.
+    pub see: bool,
+    /// Read its files.
+    pub code: bool,
+}
+
+impl Reads {
+    /// The decision; `orgs` are the organizations of the account.
+    #[must_use]
+    pub fn of(subject: Subject, account: &Account, orgs: &[(AccountId, OrgRole)]) -> Self {
+        let member = account.id == subject.owner || orgs.iter().any(|(org, _)| *org == subject.owner);
+        let inside = member || account.is_admin;
+        Self {
+            see: inside || subject.visibility != Visibility::Private,
+            code: inside || subject.visibility == Visibility::Public,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -177,6 +199,19 @@ mod tests {
         let writer = with(3, OrgRole::Write);
         assert!(writer.write && !writer.own);
         assert!(with(3, OrgRole::Admin).own);
+    }
+
+    #[test]
+    fn an_account_reads_what_its_widest_token_reads() {
+        for visibility in [Visibility::Public, Visibility::Protected, Visibility::Private] {
+            for (number, orgs) in [(3, vec![]), (3, vec![(account(9), OrgRole::Read)]), (9, vec![])] {
+                let mut viewer = viewer(number, TokenRole::Write);
+                viewer.orgs = orgs;
+                let rights = Rights::of(subject(visibility), Some(&viewer));
+                let reads = Reads::of(subject(visibility), &viewer.account, &viewer.orgs);
+                assert_eq!(reads, Reads { see: rights.see, code: rights.code }, "{visibility} as {number}");
+            }
+        }
     }
 
     #[test]

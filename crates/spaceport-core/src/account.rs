@@ -93,6 +93,8 @@ macro_rules! names {
     };
 }
 
+pub(crate) use names;
+
 names!(
     /// What an account is; both share one namespace.
     AccountKind, UnknownAccountKind, "kind of account", {

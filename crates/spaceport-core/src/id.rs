@@ -121,6 +121,27 @@ ulid_id!(
     InstanceId
 );
 
+ulid_id!(
+    /// A discussion or a pull request.
+    DiscussionId
+);
+ulid_id!(
+    /// Something that happened in a discussion; a comment for one.
+    DiscussionEventId
+);
+ulid_id!(
+    /// A webhook.
+    WebhookId
+);
+ulid_id!(
+    /// Something that webhooks are told of.
+    HookEventId
+);
+ulid_id!(
+    /// One event on its way to one webhook.
+    DeliveryId
+);
+
 macro_rules! checked_text {
     ($(#[$doc:meta])* $name:ident, $what:literal, $valid:expr) => {
         $(#[$doc])*

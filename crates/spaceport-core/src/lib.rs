@@ -7,10 +7,12 @@
 
 pub mod access;
 pub mod account;
+pub mod address;
 pub mod card;
 pub mod config;
 pub mod diagnose;
 pub mod diagnosis;
+pub mod discussion;
 pub mod front_matter;
 pub mod hardware;
 pub mod id;
@@ -24,10 +26,15 @@ pub mod space;
 pub mod stage;
 pub mod time;
 pub mod volume;
+pub mod webhook;
 
 pub use diagnosis::{Diagnosis, Reason};
+pub use discussion::{Discussion, DiscussionStatus};
 pub use hardware::{FlavorName, HardwareFlavor};
-pub use id::{AccountId, BuildId, CommitSha, Generation, ImageDigest, InstanceId, ReleaseId, RepoId, SpaceId, TokenId};
+pub use id::{
+    AccountId, BuildId, CommitSha, DeliveryId, DiscussionEventId, DiscussionId, Generation, HookEventId, ImageDigest,
+    InstanceId, ReleaseId, RepoId, SpaceId, TokenId, WebhookId,
+};
 pub use name::{RepoName, Subdomain};
 pub use repo::{Repo, RepoKind};
 pub use sdk::Sdk;

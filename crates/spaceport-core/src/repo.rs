@@ -119,6 +119,8 @@ pub struct Repo {
     pub card: Option<serde_json::Value>,
     /// How many accounts like it.
     pub likes: i64,
+    /// Of these, the likes of the last days.
+    pub trending: i64,
     /// How often a file of it was downloaded.
     pub downloads: i64,
 }

@@ -8,8 +8,9 @@ use sqlx::FromRow;
 use spaceport_core::space::{Artifact, Build, BuildState};
 use spaceport_core::{BuildId, CommitSha, Diagnosis, SpaceId, Timestamp};
 
+use crate::hook_events::tell_build;
 use crate::rows::{json, json_opt, text, to_json};
-use crate::{Store, StoreError, run};
+use crate::{Store, StoreError, Tx, run, run_tx};
 
 /// How a build ended.
 #[derive(Debug, Clone)]
@@ -27,7 +28,7 @@ pub struct BuildEnd {
 }
 
 #[derive(FromRow)]
-struct BuildRow {
+pub(crate) struct BuildRow {
     id: String,
     space_id: String,
     number: i64,
@@ -45,7 +46,7 @@ struct BuildRow {
 }
 
 impl BuildRow {
-    fn into_build(self) -> Result<Build, StoreError> {
+    pub(crate) fn into_build(self) -> Result<Build, StoreError> {
         Ok(Build {
             id: text("builds.id", &self.id)?,
             space: text("builds.space_id", &self.space_id)?,
@@ -89,7 +90,7 @@ const BUILDS_REQUEUE: &str = "UPDATE builds SET lease = NULL, started_at = NULL,
      state = CASE WHEN cancel_requested THEN 'canceled' ELSE 'queued' END, \
      diagnosis = CASE WHEN cancel_requested THEN diagnosis ELSE NULL END, \
      finished_at = CASE WHEN cancel_requested THEN CAST($1 AS BIGINT) ELSE NULL END \
-     WHERE state = 'running' AND lease <> $2 RETURNING space_id";
+     WHERE state = 'running' AND lease <> $2 RETURNING id, space_id";
 const BUILD_REQUEUE: &str = "UPDATE builds SET lease = NULL, started_at = NULL, \
      state = CASE WHEN cancel_requested THEN 'canceled' ELSE 'queued' END, \
      diagnosis = CASE WHEN cancel_requested THEN diagnosis ELSE NULL END, \
@@ -113,14 +114,16 @@ impl Store {
         no_cache: bool,
         at: Timestamp,
     ) -> Result<(), StoreError> {
-        run!(self, "build_add", db => sqlx::query(BUILD_ADD)
+        let mut tx = self.begin().await?;
+        let rows = run_tx!(&mut tx, "build_add", db => sqlx::query(BUILD_ADD)
             .bind(id.to_string())
             .bind(space.to_string())
             .bind(sha.as_str())
             .bind(rebuild)
             .bind(no_cache)
             .bind(at.as_millis())
-            .execute(db).map_ok(crate::unit))
+            .execute(db).map_ok(crate::Rows::rows))?;
+        changed(tx, id, rows, at).await.map(|_| ())
     }
 
     /// By id.
@@ -195,9 +198,10 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn build_claim(&self, id: BuildId, lease: &str, at: Timestamp) -> Result<bool, StoreError> {
-        run!(self, "build_claim", db => sqlx::query(BUILD_CLAIM)
-            .bind(lease).bind(at.as_millis()).bind(id.to_string()).execute(db).map_ok(crate::Rows::rows))
-        .map(|rows| rows == 1)
+        let mut tx = self.begin().await?;
+        let rows = run_tx!(&mut tx, "build_claim", db => sqlx::query(BUILD_CLAIM)
+            .bind(lease).bind(at.as_millis()).bind(id.to_string()).execute(db).map_ok(crate::Rows::rows))?;
+        changed(tx, id, rows, at).await
     }
 
     /// Says what a running build is doing; `false` when the lease is lost or the build shall end.
@@ -215,7 +219,8 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn build_finish(&self, id: BuildId, lease: &str, end: &BuildEnd) -> Result<bool, StoreError> {
-        run!(self, "build_finish", db => sqlx::query(BUILD_FINISH)
+        let mut tx = self.begin().await?;
+        let rows = run_tx!(&mut tx, "build_finish", db => sqlx::query(BUILD_FINISH)
             .bind(end.state.as_str())
             .bind(end.at.as_millis())
             .bind(end.diagnosis.as_ref().map(to_json))
@@ -223,8 +228,8 @@ impl Store {
             .bind(to_json(&end.phases))
             .bind(id.to_string())
             .bind(lease)
-            .execute(db).map_ok(crate::Rows::rows))
-        .map(|rows| rows == 1)
+            .execute(db).map_ok(crate::Rows::rows))?;
+        changed(tx, id, rows, end.at).await
     }
 
     /// Asks a build to end. A waiting one ends here and now with `why`; a running one is ended by
@@ -233,8 +238,10 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn build_cancel(&self, id: BuildId, why: &Diagnosis, at: Timestamp) -> Result<(), StoreError> {
-        run!(self, "build_cancel_queued", db => sqlx::query(BUILD_CANCEL_QUEUED)
-            .bind(at.as_millis()).bind(to_json(why)).bind(id.to_string()).execute(db).map_ok(crate::unit))?;
+        let mut tx = self.begin().await?;
+        let rows = run_tx!(&mut tx, "build_cancel_queued", db => sqlx::query(BUILD_CANCEL_QUEUED)
+            .bind(at.as_millis()).bind(to_json(why)).bind(id.to_string()).execute(db).map_ok(crate::Rows::rows))?;
+        changed(tx, id, rows, at).await?;
         run!(self, "build_cancel_request", db => sqlx::query(BUILD_CANCEL_REQUEST)
             .bind(to_json(why)).bind(id.to_string()).execute(db).map_ok(crate::unit))
     }
@@ -244,8 +251,10 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn build_repeat(&self, id: BuildId, at: Timestamp) -> Result<(), StoreError> {
-        run!(self, "build_repeat", db => sqlx::query(BUILD_REPEAT)
-            .bind(at.as_millis()).bind(id.to_string()).execute(db).map_ok(crate::unit))
+        let mut tx = self.begin().await?;
+        let rows = run_tx!(&mut tx, "build_repeat", db => sqlx::query(BUILD_REPEAT)
+            .bind(at.as_millis()).bind(id.to_string()).execute(db).map_ok(crate::Rows::rows))?;
+        changed(tx, id, rows, at).await.map(|_| ())
     }
 
     /// Puts builds back into the queue whose worker is gone: every running one with another lease.
@@ -254,11 +263,16 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn builds_requeue(&self, own_lease: &str, at: Timestamp) -> Result<Vec<SpaceId>, StoreError> {
-        run!(self, "builds_requeue", db => sqlx::query_as::<_, (String,)>(BUILDS_REQUEUE)
-            .bind(at.as_millis()).bind(own_lease).fetch_all(db))?
-        .iter()
-        .map(|(space,)| text("builds.space_id", space))
-        .collect()
+        let mut tx = self.begin().await?;
+        let rows = run_tx!(&mut tx, "builds_requeue", db => sqlx::query_as::<_, (String, String)>(BUILDS_REQUEUE)
+            .bind(at.as_millis()).bind(own_lease).fetch_all(db))?;
+        let mut spaces = Vec::with_capacity(rows.len());
+        for (id, space) in rows {
+            tell_build(&mut tx, text("builds.id", &id)?, at).await?;
+            spaces.push(text("builds.space_id", &space)?);
+        }
+        tx.commit().await?;
+        Ok(spaces)
     }
 
     /// Puts one's own build back into the queue; one that shall end is canceled.
@@ -266,7 +280,19 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn build_requeue(&self, id: BuildId, lease: &str, at: Timestamp) -> Result<(), StoreError> {
-        run!(self, "build_requeue", db => sqlx::query(BUILD_REQUEUE)
-            .bind(at.as_millis()).bind(id.to_string()).bind(lease).execute(db).map_ok(crate::unit))
+        let mut tx = self.begin().await?;
+        let rows = run_tx!(&mut tx, "build_requeue", db => sqlx::query(BUILD_REQUEUE)
+            .bind(at.as_millis()).bind(id.to_string()).bind(lease).execute(db).map_ok(crate::Rows::rows))?;
+        changed(tx, id, rows, at).await.map(|_| ())
     }
+}
+
+/// Ends a transaction that may have changed the state of a build: webhooks are told of it. Gives whether
+/// it changed.
+async fn changed(mut tx: Tx, id: BuildId, rows: u64, at: Timestamp) -> Result<bool, StoreError> {
+    if rows == 1 {
+        tell_build(&mut tx, id, at).await?;
+    }
+    tx.commit().await?;
+    Ok(rows == 1)
 }

@@ -8,6 +8,10 @@
 mod accounts;
 mod audit;
 mod builds;
+mod community;
+mod deliveries;
+mod discussions;
+mod hook_events;
 mod instances;
 mod members;
 mod releases;
@@ -16,10 +20,14 @@ mod rows;
 mod settings;
 mod spaces;
 pub mod vault;
+mod webhooks;
 
 pub use accounts::NewToken;
 pub use audit::AuditEntry;
 pub use builds::BuildEnd;
+pub use community::{After, Counts};
+pub use deliveries::AttemptEnd;
+pub use discussions::{CommentChange, DiscussionFilter, MAX_DISCUSSION_BYTES, NewDiscussion};
 pub use repos::{NewRepo, RepoFilter, RepoSort};
 pub use settings::{Secret, Variable};
 pub use spaces::NewSpace;

@@ -3,9 +3,12 @@
 use futures::TryFutureExt;
 use sqlx::{AssertSqlSafe, FromRow};
 
+use spaceport_core::discussion::MAIN;
 use spaceport_core::space::Visibility;
+use spaceport_core::webhook::{Change, MovedRef};
 use spaceport_core::{AccountId, CommitSha, Repo, RepoId, RepoKind, RepoName, Timestamp};
 
+use crate::hook_events::tell;
 use crate::rows::{json_opt, like, text, to_json};
 use crate::{Store, StoreError, Tx, exists, run, run_tx};
 
@@ -125,7 +128,7 @@ impl RepoFilter {
 }
 
 #[derive(FromRow)]
-struct RepoRow {
+pub(crate) struct RepoRow {
     id: String,
     kind: String,
     owner_id: String,
@@ -137,11 +140,12 @@ struct RepoRow {
     head: Option<String>,
     card: Option<String>,
     likes: i64,
+    trending: i64,
     downloads: i64,
 }
 
 impl RepoRow {
-    fn into_repo(self) -> Result<Repo, StoreError> {
+    pub(crate) fn into_repo(self) -> Result<Repo, StoreError> {
         Ok(Repo {
             id: text("repos.id", &self.id)?,
             kind: text("repos.kind", &self.kind)?,
@@ -154,6 +158,7 @@ impl RepoRow {
             head: self.head.map(|sha| text("repos.head", &sha)).transpose()?,
             card: json_opt("repos.card", self.card.as_ref())?,
             likes: self.likes,
+            trending: self.trending,
             downloads: self.downloads,
         })
     }
@@ -176,6 +181,7 @@ const REPO_IDS: &str = "SELECT id FROM repos ORDER BY id";
 const REPO_BY_KEY: &str = "SELECT * FROM repos WHERE name_key = $1";
 const REPO_MOVED: &str = "SELECT r.* FROM redirects d JOIN repos r ON r.id = d.repo_id \
      WHERE d.name_key = $1 AND r.name_key NOT LIKE '!%'";
+const REPO_HEAD: &str = "SELECT head FROM repos WHERE id = $1";
 const REPO_SET_HEAD: &str =
     "UPDATE repos SET head = $1, updated_at = $2 WHERE id = $3 AND (head IS NULL OR head <> $1)";
 const REPO_SET_VISIBILITY: &str = "UPDATE repos SET visibility = $1, updated_at = $2 WHERE id = $3";
@@ -212,9 +218,17 @@ pub(crate) async fn create(tx: &mut Tx, new: &NewRepo) -> Result<(), StoreError>
 }
 
 pub(crate) async fn set_head(tx: &mut Tx, id: RepoId, head: &CommitSha, at: Timestamp) -> Result<bool, StoreError> {
-    run_tx!(tx, "repo_set_head", db => sqlx::query(REPO_SET_HEAD)
-        .bind(head.as_str()).bind(at.as_millis()).bind(id.to_string()).execute(db).map_ok(crate::Rows::rows))
-    .map(|rows| rows == 1)
+    let before = run_tx!(tx, "repo_head", db => sqlx::query_as::<_, (Option<String>,)>(REPO_HEAD)
+        .bind(id.to_string()).fetch_optional(db))?;
+    let rows = run_tx!(tx, "repo_set_head", db => sqlx::query(REPO_SET_HEAD)
+        .bind(head.as_str()).bind(at.as_millis()).bind(id.to_string()).execute(db).map_ok(crate::Rows::rows))?;
+    if rows != 1 {
+        return Ok(false);
+    }
+    let old = before.and_then(|(head,)| head).map(|sha| text("repos.head", &sha)).transpose()?;
+    let moved = MovedRef { name: MAIN.to_owned(), old, new: Some(head.clone()) };
+    tell(tx, id, at, &Change::RefsMoved { refs: vec![moved] }).await?;
+    Ok(true)
 }
 
 impl Store {
@@ -225,6 +239,7 @@ impl Store {
     pub async fn repo_create(&self, new: &NewRepo) -> Result<(), StoreError> {
         let mut tx = self.begin().await?;
         create(&mut tx, new).await?;
+        tell(&mut tx, new.id, new.at, &Change::RepoCreated).await?;
         tx.commit().await
     }
 
@@ -334,6 +349,7 @@ impl Store {
             .bind(to.as_str()).bind(at.as_millis()).bind(id.to_string()).execute(db).map_ok(crate::unit))?;
         run_tx!(&mut tx, "space_touched", db => sqlx::query(SPACE_TOUCHED)
             .bind(id.to_string()).execute(db).map_ok(crate::unit))?;
+        tell(&mut tx, id, at, &Change::RepoVisibility { to }).await?;
         tx.commit().await
     }
 
@@ -398,9 +414,13 @@ impl Store {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn repo_delete(&self, id: RepoId) -> Result<bool, StoreError> {
-        run!(self, "repo_delete", db => sqlx::query(REPO_DELETE).bind(id.to_string()).execute(db).map_ok(crate::Rows::rows))
-            .map(|rows| rows == 1)
+    pub async fn repo_delete(&self, id: RepoId, at: Timestamp) -> Result<bool, StoreError> {
+        let mut tx = self.begin().await?;
+        tell(&mut tx, id, at, &Change::RepoDeleted).await?;
+        let rows = run_tx!(&mut tx, "repo_delete", db => sqlx::query(REPO_DELETE)
+            .bind(id.to_string()).execute(db).map_ok(crate::Rows::rows))?;
+        tx.commit().await?;
+        Ok(rows == 1)
     }
 
     /// Gives a repository another name; what asks for the old one is led to it.
@@ -416,6 +436,7 @@ impl Store {
     ) -> Result<(), StoreError> {
         let (old, new) = (repo.kind.key(&repo.name), repo.kind.key(to));
         let mut tx = self.begin().await?;
+        tell(&mut tx, repo.id, at, &Change::RepoMoved { to: to.clone(), owner }).await?;
         run_tx!(&mut tx, "repo_move", db => sqlx::query(REPO_MOVE)
             .bind(to.to_string())
             .bind(&new)

@@ -42,6 +42,13 @@ pub(crate) fn like(text: &str) -> String {
     escaped
 }
 
+/// 128 random bits, for the id of a row that only this crate names.
+pub(crate) fn random() -> u128 {
+    let mut bytes = [0u8; 16];
+    getrandom::fill(&mut bytes).expect("the operating system has random numbers");
+    u128::from_le_bytes(bytes)
+}
+
 fn corrupt(what: &'static str, column: &str) -> StoreError {
     StoreError::Corrupt { what, text: column.chars().take(60).collect() }
 }

@@ -4,11 +4,13 @@ use futures::TryFutureExt;
 use sqlx::FromRow;
 
 use spaceport_core::space::{Desired, DesiredRun, Inspection, Space, Visibility};
+use spaceport_core::webhook::Change;
 use spaceport_core::{
     AccountId, CommitSha, Diagnosis, FlavorName, Generation, RepoKind, RepoName, Sdk, SpaceId, SpaceStage, Subdomain,
     Timestamp, Volume,
 };
 
+use crate::hook_events::tell;
 use crate::repos::{self, NewRepo};
 use crate::rows::{json, json_opt, text, to_json};
 use crate::{Secret, Store, StoreError, Variable, exists, run, run_tx};
@@ -124,6 +126,7 @@ const SPACE_BY_SUBDOMAIN: &str = space_where!("s.subdomain = $1");
 const SPACE_IDS: &str = "SELECT id FROM spaces ORDER BY id";
 const SPACE_SET_DESIRED: &str = "UPDATE spaces SET run = $1, rebuild = $2, no_cache = $3, restart = $4, \
      hardware = $5, sleep_after_s = $6, generation = generation + 1 WHERE id = $7 AND generation = $8";
+const SPACE_STAGE: &str = "SELECT stage FROM spaces WHERE id = $1";
 const SPACE_SET_STAGE: &str = "UPDATE spaces SET stage = $1, diagnosis = $2 WHERE id = $3";
 const SPACE_DOOM: &str = "UPDATE spaces SET run = 'deleting', stage = 'DELETING', diagnosis = NULL, \
      subdomain = id, generation = generation + 1 WHERE id = $1 AND run <> 'deleting'";
@@ -191,6 +194,7 @@ impl Store {
                 .bind(secret.updated_at.as_millis())
                 .execute(db).map_ok(crate::unit))?;
         }
+        tell(&mut tx, repo.id, new.at, &Change::RepoCreated).await?;
         tx.commit().await?;
         Ok(subdomain)
     }
@@ -310,12 +314,21 @@ impl Store {
         id: SpaceId,
         stage: SpaceStage,
         diagnosis: Option<&Diagnosis>,
+        at: Timestamp,
     ) -> Result<(), StoreError> {
-        run!(self, "space_set_stage", db => sqlx::query(SPACE_SET_STAGE)
+        let mut tx = self.begin().await?;
+        let before = run_tx!(&mut tx, "space_stage", db => sqlx::query_as::<_, (String,)>(SPACE_STAGE)
+            .bind(id.to_string()).fetch_optional(db))?;
+        run_tx!(&mut tx, "space_set_stage", db => sqlx::query(SPACE_SET_STAGE)
             .bind(stage.as_str())
             .bind(diagnosis.map(to_json))
             .bind(id.to_string())
-            .execute(db).map_ok(crate::unit))
+            .execute(db).map_ok(crate::unit))?;
+        if before.is_some_and(|(before,)| before != stage.as_str()) {
+            let change = Change::Stage { stage, diagnosis: diagnosis.cloned() };
+            tell(&mut tx, id.into(), at, &change).await?;
+        }
+        tx.commit().await
     }
 
     /// Marks a Space for deletion and frees its name and host label at once, so that both can be
@@ -330,6 +343,7 @@ impl Store {
         if rows != 1 {
             return Ok(false);
         }
+        tell(&mut tx, id.into(), at, &Change::RepoDeleted).await?;
         run_tx!(&mut tx, "repo_doom", db => sqlx::query(REPO_DOOM)
             .bind(at.as_millis()).bind(id.to_string()).execute(db).map_ok(crate::unit))?;
         run_tx!(&mut tx, "redirects_forget", db => sqlx::query(REDIRECTS_FORGET)

@@ -63,7 +63,7 @@ async fn delete(state: &ApiState, WriteRepo { repo, user, .. }: &WriteRepo) -> R
         state.control.activate_routes();
     } else {
         // The row goes first: a folder without a row is found and removed by the garbage collection.
-        state.store.repo_delete(repo.id).await?;
+        state.store.repo_delete(repo.id, state.control.clock().now()).await?;
         if let Err(error) = state.repositories.delete(repo.id).await {
             tracing::warn!(repo.id = %repo.id, %error, "the folder of a deleted repository stays until it is collected");
         }

@@ -210,7 +210,7 @@ async fn evidence_is_for_those_who_may_change_the_space() {
         deadline: None,
     };
     let error = spaceport_core::SpaceStage::RuntimeError;
-    stage.app.store.space_set_stage(stage.space.id, error, Some(&diagnosis)).await.unwrap();
+    stage.app.store.space_set_stage(stage.space.id, error, Some(&diagnosis), stage.app.clock.now()).await.unwrap();
     let path = "/api/spaces/alice/demo/runtime";
     let others = stage.app.get(path, None).await.json;
     assert_eq!((&others["stage"], &others["spaceport"]["reason"]), (&json!("RUNTIME_ERROR"), &json!("wrong_port")));

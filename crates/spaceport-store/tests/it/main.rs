@@ -188,8 +188,8 @@ async fn repositories_of_other_kinds() {
         let heir = model(store, &alice, "tiny", 4, 31).await;
         assert!(store.repo_moved_from(RepoKind::Model, &old).await.unwrap().is_none());
         assert_eq!(store.repo_by_name(RepoKind::Model, &old).await.unwrap().unwrap().id, heir.id);
-        assert!(store.repo_delete(heir.id).await.unwrap());
-        assert!(!store.repo_delete(heir.id).await.unwrap());
+        assert!(store.repo_delete(heir.id, at(99)).await.unwrap());
+        assert!(!store.repo_delete(heir.id, at(99)).await.unwrap());
         assert_eq!(store.repos_of(alice.id).await.unwrap().len(), 3);
 
         // What is going away is found by nobody.
@@ -258,7 +258,7 @@ async fn spaces_and_their_settings() {
         settings(store, &demo).await;
         let doomed = store.space_change(demo.id, at(40), |desired| desired.restart += 1).await.unwrap().unwrap();
         assert!(!store.space_set_desired(demo.id, &doomed.desired, demo.desired.generation, at(41)).await.unwrap());
-        store.space_set_stage(demo.id, SpaceStage::RuntimeError, Some(&diagnosis())).await.unwrap();
+        store.space_set_stage(demo.id, SpaceStage::RuntimeError, Some(&diagnosis()), at(99)).await.unwrap();
         let staged = store.space_by_id(demo.id).await.unwrap().unwrap();
         assert_eq!(
             (staged.stage, staged.diagnosis, staged.desired.restart),
