@@ -9,11 +9,12 @@ use std::io::{self, BufRead as _, BufReader, Read, Write};
 use std::os::unix::fs::{OpenOptionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::Arc;
 
 use spaceport_core::{CommitSha, RepoId};
 
 use crate::command::{LONG_TIMEOUT, Running, with_args};
-use crate::lfs::{MAX_POINTER_BYTES, is_lfs_pointer};
+use crate::lfs::{LfsObject, MAX_POINTER_BYTES, is_lfs_pointer};
 use crate::tree::{check_link, check_path};
 use crate::{EntryKind, GitError, MAX_FILES, Repositories, SourceProblem, TreeEntry};
 
@@ -76,6 +77,15 @@ impl Default for ArchiveOptions {
     }
 }
 
+/// Where the content of LFS pointers is.
+pub trait LargeFiles: Send + Sync {
+    /// The content of an object; `None` when it is not here, and the pointer stays.
+    ///
+    /// # Errors
+    /// When it is here and cannot be read.
+    fn open(&self, object: &LfsObject) -> io::Result<Option<Box<dyn Read + '_>>>;
+}
+
 /// What was taken out.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SourceSummary {
@@ -104,6 +114,7 @@ impl Repositories {
         sha: &CommitSha,
         dest: &Path,
         options: &ArchiveOptions,
+        large: Option<Arc<dyn LargeFiles>>,
     ) -> Result<SourceSummary, GitError> {
         let mut entries = self.checked_files(repo, sha, options.limits).await?;
         if let Some(below) = &options.below {
@@ -113,8 +124,9 @@ impl Repositories {
         let result = self
             .with_blobs(repo, move |blobs| {
                 let file = fs::File::create(&target).map_err(GitError::io("create the archive"))?;
+                let limits = options.limits;
                 let mut sink = TarSink::new(io::BufWriter::with_capacity(1 << 20, file), options);
-                let summary = copy_all(&entries, blobs, &mut sink)?;
+                let summary = copy_all(&entries, blobs, &mut sink, large.as_deref(), limits)?;
                 sink.finish().map_err(GitError::io("write the archive"))?;
                 Ok(summary)
             })
@@ -136,6 +148,7 @@ impl Repositories {
         sha: &CommitSha,
         dest: &Path,
         limits: SourceLimits,
+        large: Option<Arc<dyn LargeFiles>>,
     ) -> Result<SourceSummary, GitError> {
         if tokio::fs::try_exists(dest).await.map_err(GitError::io("look at the folder"))? {
             let source = io::ErrorKind::AlreadyExists.into();
@@ -147,7 +160,7 @@ impl Repositories {
         let result = self
             .with_blobs(repo, move |blobs| {
                 fs::create_dir_all(&root).map_err(GitError::io("create the folder"))?;
-                copy_all(&entries, blobs, &mut FolderSink { root })
+                copy_all(&entries, blobs, &mut FolderSink { root }, large.as_deref(), limits)
             })
             .await;
         let result = match result {
@@ -267,13 +280,40 @@ fn blob_size(head: &str) -> Option<u64> {
     if kind == "blob" { size.parse().ok() } else { None }
 }
 
+/// As many bytes as were promised: a tar entry of another length would shift all that follow.
+struct Exact<'a> {
+    content: &'a mut dyn Read,
+    left: u64,
+}
+
+impl Read for Exact<'_> {
+    fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
+        let most = usize::try_from(self.left).unwrap_or(usize::MAX).min(to.len());
+        let read = self.content.read(&mut to[..most])?;
+        self.left -= u64::try_from(read).unwrap_or(0);
+        Ok(read)
+    }
+}
+
+impl Exact<'_> {
+    fn finish(self) -> io::Result<()> {
+        if self.left == 0 { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
+    }
+}
+
 trait Sink {
-    fn file(&mut self, entry: &TreeEntry, executable: bool, content: &mut dyn Read) -> io::Result<()>;
+    fn file(&mut self, path: &str, executable: bool, bytes: u64, content: &mut dyn Read) -> io::Result<()>;
     fn link(&mut self, path: &str, target: &str) -> io::Result<()>;
     fn folder(&mut self, path: &str) -> io::Result<()>;
 }
 
-fn copy_all(entries: &[TreeEntry], blobs: &mut Blobs, sink: &mut impl Sink) -> Result<SourceSummary, GitError> {
+fn copy_all(
+    entries: &[TreeEntry],
+    blobs: &mut Blobs,
+    sink: &mut impl Sink,
+    large: Option<&dyn LargeFiles>,
+    limits: SourceLimits,
+) -> Result<SourceSummary, GitError> {
     let error = GitError::io;
     let mut targets = Vec::new();
     for entry in entries.iter().filter(|entry| entry.kind == EntryKind::Link) {
@@ -299,16 +339,27 @@ fn copy_all(entries: &[TreeEntry], blobs: &mut Blobs, sink: &mut impl Sink) -> R
             EntryKind::File { executable } if entry.bytes < MAX_POINTER_BYTES => {
                 let mut small = Vec::new();
                 blobs.read(entry, |content| content.read_to_end(&mut small)).map_err(error("read a file"))?;
+                let path = &entry.path;
+                if let (Some(object), Some(large)) = (LfsObject::from_pointer(&small), large)
+                    && let Some(mut content) = large.open(&object).map_err(error("open a large file"))?
+                {
+                    limits.check_file(path, object.size)?;
+                    summary.bytes = summary.bytes.saturating_add(object.size);
+                    limits.check_total(entries.len(), summary.bytes)?;
+                    sink.file(path, executable, object.size, &mut content).map_err(error("copy a large file"))?;
+                    continue;
+                }
                 if is_lfs_pointer(&small) {
                     summary.lfs_pointers += 1;
                     if summary.lfs_paths.len() < POINTERS_NAMED {
-                        summary.lfs_paths.push(entry.path.clone());
+                        summary.lfs_paths.push(path.clone());
                     }
                 }
-                sink.file(entry, executable, &mut small.as_slice()).map_err(error("write a file"))?;
+                sink.file(path, executable, entry.bytes, &mut small.as_slice()).map_err(error("write a file"))?;
             }
             EntryKind::File { executable } => {
-                blobs.read(entry, |content| sink.file(entry, executable, content)).map_err(error("copy a file"))?;
+                let copy = |content: &mut dyn Read| sink.file(&entry.path, executable, entry.bytes, content);
+                blobs.read(entry, copy).map_err(error("copy a file"))?;
             }
         }
     }
@@ -365,11 +416,13 @@ impl<W: Write> TarSink<W> {
 }
 
 impl<W: Write> Sink for TarSink<W> {
-    fn file(&mut self, entry: &TreeEntry, executable: bool, content: &mut dyn Read) -> io::Result<()> {
+    fn file(&mut self, path: &str, executable: bool, bytes: u64, content: &mut dyn Read) -> io::Result<()> {
         let mode = if executable { 0o755 } else { 0o644 };
-        self.parents(&entry.path)?;
-        let mut header = self.header(tar::EntryType::Regular, mode, entry.bytes);
-        self.tar.append_data(&mut header, self.name(&entry.path), content)
+        self.parents(path)?;
+        let mut header = self.header(tar::EntryType::Regular, mode, bytes);
+        let mut content = Exact { content, left: bytes };
+        self.tar.append_data(&mut header, self.name(path), &mut content)?;
+        content.finish()
     }
 
     fn link(&mut self, path: &str, target: &str) -> io::Result<()> {
@@ -398,11 +451,13 @@ impl FolderSink {
 }
 
 impl Sink for FolderSink {
-    fn file(&mut self, entry: &TreeEntry, executable: bool, content: &mut dyn Read) -> io::Result<()> {
+    fn file(&mut self, path: &str, executable: bool, bytes: u64, content: &mut dyn Read) -> io::Result<()> {
         let mode = if executable { 0o755 } else { 0o644 };
-        let place = self.place(&entry.path)?;
+        let place = self.place(path)?;
         let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(place)?;
-        io::copy(content, &mut file).map(|_| ())
+        let mut content = Exact { content, left: bytes };
+        io::copy(&mut content, &mut file)?;
+        content.finish()
     }
 
     fn link(&mut self, path: &str, target: &str) -> io::Result<()> {

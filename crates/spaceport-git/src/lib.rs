@@ -43,7 +43,7 @@ pub use commit::{CommitOutcome, CommitSpec, Operation};
 pub use compare::{ChangeStatus, ChangedFile, Comparison};
 pub use content::{Blob, Content};
 pub use error::{GitError, SourceProblem};
-pub use export::{ArchiveOptions, SourceLimits, SourceSummary};
+pub use export::{ArchiveOptions, LargeFiles, SourceLimits, SourceSummary};
 pub use files::MAX_FILES;
 pub use gate::{LfsCheck, PushAccess, PushPolicy};
 pub use gzip::BodyEncoding;

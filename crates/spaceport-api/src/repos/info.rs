@@ -147,7 +147,7 @@ async fn siblings(
     let sibling = |file: spaceport_git::TreeEntry| Sibling {
         rfilename: file.path,
         size: blobs.then_some(file.bytes),
-        blob_id: blobs.then(|| file.oid.as_str().to_owned()),
+        blob_id: blobs.then(|| file.oid.to_string()),
     };
     Ok(files.into_iter().map(sibling).collect())
 }

@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Builds, Stop};
 use crate::logs::{LogId, LogWriter};
+use crate::source;
 use crate::spaces::Parts;
 
 /// Lines of output a diagnosis may use.
@@ -203,7 +204,7 @@ impl Context {
     pub(crate) async fn archive(&self, uid: u64) -> Result<(PathBuf, SourceSummary), Stop> {
         let to = self.folder.join(format!("source-{uid}.tar"));
         let options = ArchiveOptions { uid, gid: uid, limits: self.source_limits(), ..ArchiveOptions::default() };
-        let result = self.parts.repositories.archive(self.space.id.into(), &self.build.sha, &to, &options).await;
+        let result = source::archive(&self.parts, self.space.id.into(), &self.build.sha, &to, &options).await;
         let summary = result.map_err(|error| self.source_error(error))?;
         self.warn(&summary);
         Ok((to, summary))
@@ -211,8 +212,8 @@ impl Context {
 
     /// Puts the files of the commit into a new folder.
     pub(crate) async fn extract(&self, to: &Path) -> Result<(), Stop> {
-        let result =
-            self.parts.repositories.extract(self.space.id.into(), &self.build.sha, to, self.source_limits()).await;
+        let limits = self.source_limits();
+        let result = source::extract(&self.parts, self.space.id.into(), &self.build.sha, to, limits).await;
         let summary = result.map_err(|error| self.source_error(error))?;
         self.warn(&summary);
         Ok(())

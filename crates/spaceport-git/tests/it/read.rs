@@ -100,8 +100,8 @@ async fn archives_are_complete_owned_by_the_user_and_always_the_same() {
     let sha = hub.main().await;
     let options = ArchiveOptions { prefix: "app/".to_owned(), ..ArchiveOptions::default() };
     let (one, two) = (hub.folder.path().join("1.tar"), hub.folder.path().join("2.tar"));
-    let summary = hub.repositories.archive(hub.repo, &sha, &one, &options).await.unwrap();
-    hub.repositories.archive(hub.repo, &sha, &two, &options).await.unwrap();
+    let summary = hub.repositories.archive(hub.repo, &sha, &one, &options, None).await.unwrap();
+    hub.repositories.archive(hub.repo, &sha, &two, &options, None).await.unwrap();
     let bytes = std::fs::read(&one).unwrap();
     assert_eq!(bytes, std::fs::read(&two).unwrap());
     assert_eq!((summary.files, summary.lfs_pointers, summary.lfs_paths), (8, 1, vec!["model.bin".to_owned()]));
@@ -127,8 +127,8 @@ async fn links_out_of_the_repository_are_refused_by_name() {
         hub.ok(&work, &["push", "-q", "--force", "origin", "main"]).await;
         let sha = hub.main().await;
         let dest = hub.folder.path().join("out");
-        let archive = hub.repositories.archive(hub.repo, &sha, &dest, &ArchiveOptions::default()).await;
-        let extract = hub.repositories.extract(hub.repo, &sha, &dest, SourceLimits::default()).await;
+        let archive = hub.repositories.archive(hub.repo, &sha, &dest, &ArchiveOptions::default(), None).await;
+        let extract = hub.repositories.extract(hub.repo, &sha, &dest, SourceLimits::default(), None).await;
         for result in [archive, extract] {
             let Err(GitError::Source(problem)) = result else { panic!("{target}: {result:?}") };
             assert_eq!(problem.reason(), Reason::SourceUnsafe);
@@ -151,12 +151,12 @@ async fn ten_thousand_files_are_no_problem_and_a_limit_is() {
     let sha = hub.commit_all(&work).await;
     hub.ok(&work, &["push", "-q", "origin", "main"]).await;
     let dest = hub.folder.path().join("site");
-    let summary = hub.repositories.extract(hub.repo, &sha, &dest, SourceLimits::default()).await.unwrap();
+    let summary = hub.repositories.extract(hub.repo, &sha, &dest, SourceLimits::default(), None).await.unwrap();
     assert_eq!(summary.files, 10_002);
     assert_eq!(std::fs::read_to_string(dest.join("data/42/9942.txt")).unwrap(), "9942");
     let limits = SourceLimits { max_files: 9_999, ..SourceLimits::default() };
     let other = hub.folder.path().join("other");
-    let refused = hub.repositories.extract(hub.repo, &sha, &other, limits).await.unwrap_err();
+    let refused = hub.repositories.extract(hub.repo, &sha, &other, limits, None).await.unwrap_err();
     let GitError::Source(problem) = refused else { panic!("{refused}") };
     assert_eq!(
         (problem.reason(), problem.to_string().as_str()),
@@ -166,7 +166,7 @@ async fn ten_thousand_files_are_no_problem_and_a_limit_is() {
         SourceLimits { max_file_bytes: 3, ..SourceLimits::default() },
         SourceLimits { max_total_bytes: 1000, ..SourceLimits::default() },
     ] {
-        let refused = hub.repositories.extract(hub.repo, &sha, &other, limits).await;
+        let refused = hub.repositories.extract(hub.repo, &sha, &other, limits, None).await;
         assert!(matches!(refused, Err(GitError::Source(_))), "{refused:?}");
     }
 }
@@ -186,11 +186,49 @@ async fn the_output_of_a_build_is_kept_on_a_hidden_ref() {
     let sha = write("refs/convert/build").await.unwrap();
     assert_eq!(write("refs/convert/build").await.unwrap(), sha);
     let dest = hub.folder.path().join("release/1");
-    hub.repositories.extract(hub.repo, &sha, &dest, SourceLimits::default()).await.unwrap();
+    hub.repositories.extract(hub.repo, &sha, &dest, SourceLimits::default(), None).await.unwrap();
     assert_eq!(std::fs::read(dest.join("assets/ü \"x\".js")).unwrap(), [0, 255, 10]);
     assert_eq!(std::fs::read_to_string(dest.join("start.html")).unwrap(), "<h1>");
     assert!(!hub.ok(hub.folder.path(), &["ls-remote", &hub.url]).await.contains("convert"));
     assert!(matches!(write("refs/heads/main").await, Err(GitError::Request(_))));
     symlink("../secret", built.join("bad")).unwrap();
     assert!(matches!(write("refs/convert/build").await, Err(GitError::Source(_))));
+}
+
+/// Knows one object.
+struct OneObject(Vec<u8>);
+
+impl LargeFiles for OneObject {
+    fn open(&self, object: &LfsObject) -> std::io::Result<Option<Box<dyn std::io::Read + '_>>> {
+        let known = object.sha256 == "ab".repeat(32);
+        Ok(known.then(|| Box::new(self.0.as_slice()) as Box<dyn std::io::Read>))
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn large_files_stand_in_place_of_their_pointers() {
+    let hub = Hub::start().await;
+    let work = hub.clone("work").await;
+    let pointer = |sha: &str, size| LfsObject { sha256: sha.repeat(32), size }.pointer();
+    std::fs::write(work.join("known.bin"), pointer("ab", 5)).unwrap();
+    std::fs::write(work.join("gone.bin"), pointer("cd", 5)).unwrap();
+    let sha = hub.commit_all(&work).await;
+    hub.ok(&work, &["push", "-q", "origin", "main"]).await;
+    let folder = &hub.folder;
+    let known = || Some(std::sync::Arc::new(OneObject(b"large".to_vec())) as std::sync::Arc<dyn LargeFiles>);
+    let dest = folder.path().join("files");
+    let summary = hub.repositories.extract(hub.repo, &sha, &dest, SourceLimits::default(), known()).await.unwrap();
+    assert_eq!(std::fs::read(dest.join("known.bin")).unwrap(), b"large");
+    assert_eq!(std::fs::read_to_string(dest.join("gone.bin")).unwrap(), pointer("cd", 5));
+    assert_eq!((summary.lfs_pointers, summary.lfs_paths), (1, vec!["gone.bin".to_owned()]));
+    let tar = folder.path().join("files.tar");
+    hub.repositories.archive(hub.repo, &sha, &tar, &ArchiveOptions::default(), known()).await.unwrap();
+    let mut archive = tar::Archive::new(std::fs::File::open(&tar).unwrap());
+    let sizes: Vec<u64> = archive.entries().unwrap().map(|entry| entry.unwrap().size()).collect();
+    assert!(sizes.contains(&5), "{sizes:?}");
+    // One that is not as long as its pointer says is no file at all.
+    let short = Some(std::sync::Arc::new(OneObject(b"lar".to_vec())) as std::sync::Arc<dyn LargeFiles>);
+    let other = folder.path().join("other");
+    assert!(hub.repositories.extract(hub.repo, &sha, &other, SourceLimits::default(), short).await.is_err());
+    assert!(!other.exists());
 }
