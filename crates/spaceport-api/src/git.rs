@@ -14,7 +14,7 @@ use bytes::Bytes;
 use futures::{Stream, StreamExt};
 
 use spaceport_core::{Repo, RepoKind};
-use spaceport_git::{BodyEncoding, GitError, PushMessages, PushReport, Request as GitRequest, Service};
+use spaceport_git::{BodyEncoding, GitError, PushMessages, PushPolicy, PushReport, Request as GitRequest, Service};
 
 use crate::access::{ReadFiles, find_repo};
 use crate::caller::{Caller, User};
@@ -112,8 +112,8 @@ pub async fn receive_pack(State(state): State<ApiState>, request: Request) -> Re
     let service = Service::ReceivePack;
     let (target, request) = target(&state, request, service).await?;
     let Target { repo, user: Some(user) } = target else { return Err(ApiError::sign_in().into()) };
-    let messages = messages(&state, &repo).await?;
-    let push = state.repositories.receive_pack(repo.id, git_request(request)?, &messages)?;
+    let policy = PushPolicy { messages: messages(&state, &repo).await?, ..PushPolicy::default() };
+    let push = state.repositories.receive_pack(repo.id, git_request(request)?, policy)?;
     // A task of its own: the push counts even when the client leaves after its last byte.
     let recorded = state.lifetime.detach({
         let state = state.clone();

@@ -14,7 +14,6 @@ use spaceport_core::{CommitSha, RepoId};
 
 use crate::command::{LONG_TIMEOUT, Running, with_args};
 use crate::lfs::{MAX_POINTER_BYTES, is_lfs_pointer};
-use crate::read::blob_size;
 use crate::tree::{check_link, check_path};
 use crate::{EntryKind, GitError, MAX_FILES, Repositories, SourceProblem, TreeEntry};
 
@@ -259,6 +258,13 @@ impl Blobs {
         self.answers.read_exact(&mut end)?;
         Ok(value)
     }
+}
+
+/// The size in the answer `<oid> blob <size>`.
+fn blob_size(head: &str) -> Option<u64> {
+    let mut words = head.trim_end().rsplit(' ');
+    let (size, kind) = (words.next()?, words.next()?);
+    if kind == "blob" { size.parse().ok() } else { None }
 }
 
 trait Sink {

@@ -1,9 +1,9 @@
-//! The policy of a push, as git hooks.
+//! The hooks of a push: where git asks what it may do and tells what it did.
 //!
-//! Hooks run at the only moment that matters: after the objects are there and before a ref moves,
-//! inside git's own transaction. Checking in Rust would need a parser of the pack protocol, or would
-//! come after the fact. They are shell, with git as their only tool, and written when the server
-//! starts, so that they fit its version.
+//! A hook runs at the only moment that matters: after the objects are there and before a ref moves, inside git's
+//! own transaction. `pre-receive` decides nothing itself. It hands the list of refs to the server, which waits for it,
+//! and passes the answer on; see [`crate::gate`]. Hooks are written when the server starts, so that they fit its
+//! version.
 
 use std::fs;
 use std::io::Write as _;
@@ -12,8 +12,8 @@ use std::path::Path;
 
 use crate::GitError;
 
-/// The largest file in bytes.
-pub(crate) const MAX_FILE_BYTES: &str = "SPACEPORT_MAX_FILE_BYTES";
+/// The folder through which the hook asks.
+pub(crate) const GATE: &str = "SPACEPORT_GATE";
 /// What to print after `main` moved.
 pub(crate) const ON_MAIN: &str = "SPACEPORT_ON_MAIN";
 /// What to print after other refs moved only.
@@ -21,43 +21,27 @@ pub(crate) const ON_OTHER: &str = "SPACEPORT_ON_OTHER";
 /// The file to which moved refs are written.
 pub(crate) const REPORT: &str = "SPACEPORT_REPORT";
 
+/// In the folder of the gate: what is pushed.
+pub(crate) const PUSHED: &str = "pushed";
+/// A pipe: the question.
+pub(crate) const ASK: &str = "ask";
+/// A pipe: the answer.
+pub(crate) const ANSWER: &str = "answer";
+/// What the user is told.
+pub(crate) const MESSAGES: &str = "messages";
+/// The answer that lets a push through.
+pub(crate) const ACCEPTED: &str = "accepted";
+
 const PRE_RECEIVE: &str = r#"#!/bin/sh
-# Decides whether a push is accepted. Standard error reaches the user.
-zero=0000000000000000000000000000000000000000
-refused=
-new_ids=
-while read -r old new ref; do
-    case "$ref" in
-    refs/heads/main)
-        if [ "$new" = "$zero" ]; then
-            echo "The branch main cannot be deleted: it is what the Space is made from." >&2
-            refused=1
-        fi ;;
-    refs/heads/* | refs/tags/*) ;;
-    *)
-        echo "The ref $ref cannot be pushed: only branches (refs/heads/) and tags (refs/tags/) can." >&2
-        refused=1 ;;
-    esac
-    [ "$new" = "$zero" ] || new_ids="$new_ids $new"
-done
-[ -z "$refused" ] || exit 1
-[ -n "$new_ids" ] || exit 0
-large=$(
-    printf '%s\n' $new_ids |
-    git rev-list --objects --stdin --not --all |
-    git cat-file --batch-check='%(objecttype) %(objectsize) %(rest)' |
-    while read -r type size path; do
-        if [ "$type" = blob ] && [ "$size" -gt "$SPACEPORT_MAX_FILE_BYTES" ]; then
-            echo "The file $path has $size bytes; at most $SPACEPORT_MAX_FILE_BYTES are allowed."
-        fi
-    done
-)
-if [ -n "$large" ]; then
-    printf '%s\n' "$large" | head -n 20 >&2
-    echo "Remove large files from the pushed commits (git commit --amend, git filter-repo) and push again." >&2
-    exit 1
-fi
-exit 0
+# Asks the server whether a push is accepted. Standard error reaches the user.
+gate=$SPACEPORT_GATE
+{ printf '%s\n' "$GIT_QUARANTINE_PATH" && cat; } >"$gate/pushed" || exit 1
+# Should the server die at this moment, nobody answers.
+limit=
+command -v timeout >/dev/null && limit="timeout 1200"
+answer=$($limit sh -c 'echo asked >"$1/ask" && read -r answer <"$1/answer" && echo "$answer"' ask "$gate")
+[ ! -s "$gate/messages" ] || cat "$gate/messages" >&2
+[ "$answer" = accepted ]
 "#;
 
 const POST_RECEIVE: &str = r#"#!/bin/sh
@@ -77,18 +61,19 @@ exit 0
 pub(crate) fn install(folder: &Path) -> Result<(), GitError> {
     fs::create_dir_all(folder).map_err(GitError::io("create the folder of the hooks"))?;
     for (name, text) in [("pre-receive", PRE_RECEIVE), ("post-receive", POST_RECEIVE)] {
-        // A new file and a rename: another server may be running the hook at this moment, and a
-        // file that is open for writing cannot be executed.
-        let temporary = folder.join(format!(".{name}.{}", std::process::id()));
-        let write = || {
-            let mut file =
-                fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o755).open(&temporary)?;
-            file.write_all(text.as_bytes())?;
-            file.set_permissions(fs::Permissions::from_mode(0o755))?;
-            drop(file);
-            fs::rename(&temporary, folder.join(name))
-        };
-        write().map_err(GitError::io("write the hooks"))?;
+        place(&folder.join(name), text, 0o755).map_err(GitError::io("write the hooks"))?;
     }
     Ok(())
+}
+
+/// Writes a file in one step. A new file and a rename: another server may be running the hook at this moment, and a
+/// file that is open for writing cannot be executed.
+pub(crate) fn place(path: &Path, text: &str, mode: u32) -> std::io::Result<()> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let temporary = path.with_file_name(format!(".{name}.{}", std::process::id()));
+    let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(&temporary)?;
+    file.write_all(text.as_bytes())?;
+    file.set_permissions(fs::Permissions::from_mode(mode))?;
+    drop(file);
+    fs::rename(&temporary, path)
 }

@@ -113,7 +113,7 @@ fn header(reference: &str, author: &Author, message: &str, at: Timestamp) -> Vec
 }
 
 /// What may stand in the line of an author.
-fn identity(text: &str) -> String {
+pub(crate) fn identity(text: &str) -> String {
     let plain: String = text.chars().filter(|c| !c.is_control() && !matches!(c, '<' | '>')).collect();
     let plain = plain.trim();
     if plain.is_empty() { "unknown".to_owned() } else { plain.to_owned() }

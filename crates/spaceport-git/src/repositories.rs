@@ -1,12 +1,15 @@
 //! Where repositories are, and how they come and go.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use spaceport_core::{CommitSha, RepoId};
 use tokio::process::Command;
 
 use crate::command::{LONG_TIMEOUT, SHORT_TIMEOUT, git, run, with_args};
+use crate::opened::SETTINGS;
+use crate::turns::Turns;
 use crate::{GitError, InitialCommit, hooks, import};
 
 /// Limits on what clients send.
@@ -14,7 +17,7 @@ use crate::{GitError, InitialCommit, hooks, import};
 pub struct Limits {
     /// The largest pack of one push, in bytes.
     pub max_pack_bytes: u64,
-    /// The largest file in a pushed commit, in bytes.
+    /// The largest file of a commit that is not in Git LFS, in bytes. Hub: 10 MiB.
     pub max_file_bytes: u64,
     /// The largest body of a fetch (wants and haves), in bytes after decoding.
     pub max_fetch_request_bytes: u64,
@@ -22,7 +25,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { max_pack_bytes: 5 << 30, max_file_bytes: 512 << 20, max_fetch_request_bytes: 64 << 20 }
+        Self { max_pack_bytes: 5 << 30, max_file_bytes: 10 << 20, max_fetch_request_bytes: 64 << 20 }
     }
 }
 
@@ -31,6 +34,7 @@ impl Default for Limits {
 pub struct Repositories {
     root: PathBuf,
     pub(crate) limits: Limits,
+    pub(crate) turns: Arc<Turns>,
 }
 
 /// Makes the names of temporary folders differ within this process.
@@ -46,7 +50,14 @@ impl Repositories {
         // Hooks are named by an absolute path: git runs elsewhere.
         let root = root.canonicalize().map_err(GitError::io("find the folder of the repositories"))?;
         hooks::install(&root.join("hooks"))?;
-        Ok(Self { root, limits })
+        let made = Self { root, limits, turns: Arc::default() };
+        hooks::place(&made.settings(), SETTINGS, 0o644).map_err(GitError::io("write the settings"))?;
+        Ok(made)
+    }
+
+    /// The file with settings of repositories that are opened for writing.
+    pub(crate) fn settings(&self) -> PathBuf {
+        self.root.join("hooks/settings")
     }
 
     /// The folder of a repository, whether it exists or not.
@@ -71,28 +82,43 @@ impl Repositories {
         }
         let temporary = self.temporary(repo);
         let made = self.make(&temporary, initial).await;
+        self.place(repo, &temporary, made).await
+    }
+
+    /// Moves a new repository to where it is found, or removes what there is of it.
+    pub(crate) async fn place<T>(
+        &self,
+        repo: RepoId,
+        temporary: &Path,
+        made: Result<T, GitError>,
+    ) -> Result<T, GitError> {
         let placed = match made {
             // Fails when somebody else made it in the meantime: the target is not an empty folder.
-            Ok(commit) => match tokio::fs::rename(&temporary, self.path(repo)).await {
-                Ok(()) => Ok(commit),
+            Ok(value) => match tokio::fs::rename(temporary, self.path(repo)).await {
+                Ok(()) => Ok(value),
                 Err(_) if self.exists(repo) => Err(GitError::AlreadyExists(repo)),
                 Err(source) => Err(GitError::Io { operation: "put the repository in its place", source }),
             },
             Err(error) => Err(error),
         };
         if placed.is_err() {
-            remove(&temporary).await;
+            remove(temporary).await;
         }
         placed
     }
 
     async fn make(&self, folder: &Path, initial: &InitialCommit) -> Result<CommitSha, GitError> {
-        let init = ["init", "--quiet", "--bare", "--initial-branch=main", "--object-format=sha1", "--template="];
-        run(with_args(git(&self.root, folder), init), "init", b"", 4096, SHORT_TIMEOUT).await?;
+        self.init(folder).await?;
         import::initial(git(&self.root, folder), initial).await?;
         let head = with_args(git(&self.root, folder), ["rev-parse", "--verify", "refs/heads/main"]);
         let text = run(head, "rev-parse", b"", 4096, SHORT_TIMEOUT).await?;
         import::commit_sha(&text)
+    }
+
+    /// Makes an empty repository in a folder.
+    pub(crate) async fn init(&self, folder: &Path) -> Result<(), GitError> {
+        let init = ["init", "--quiet", "--bare", "--initial-branch=main", "--object-format=sha1", "--template="];
+        run(with_args(git(&self.root, folder), init), "init", b"", 4096, SHORT_TIMEOUT).await.map(drop)
     }
 
     /// Deletes a repository. Deleting what is not there succeeds.

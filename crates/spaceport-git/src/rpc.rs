@@ -130,6 +130,28 @@ where
     }
 }
 
+/// What a command prints, as it prints it. Dropping the stream ends the command.
+pub(crate) fn stream_of(
+    mut command: Command,
+    operation: &'static str,
+) -> Result<impl Stream<Item = Result<Bytes, GitError>> + Send + 'static, GitError> {
+    command.stderr(std::process::Stdio::null());
+    let mut running = Running::start(command)?;
+    let Some(stdout) = running.child.stdout.take() else {
+        return Err(GitError::Failed { operation, message: "no pipes".to_owned() });
+    };
+    Ok(futures::stream::try_unfold((running, stdout), move |(mut running, mut stdout)| async move {
+        let mut buffer = bytes::BytesMut::with_capacity(CHUNK_BYTES);
+        let read = tokio::time::timeout(IDLE_TIMEOUT, stdout.read_buf(&mut buffer)).await;
+        let count = read.map_err(|_| GitError::Timeout(operation))?.map_err(GitError::io("read from git"))?;
+        if count > 0 {
+            return Ok(Some((buffer.freeze(), (running, stdout))));
+        }
+        let status = running.wait(IDLE_TIMEOUT, operation).await?;
+        if status.success() { Ok(None) } else { Err(failed(operation, status, String::new())) }
+    }))
+}
+
 /// Copies the request to git, decoded. When git closes its end early, the rest is read and dropped:
 /// a client that is still sending would not see the answer otherwise.
 async fn feed<S, E>(request: Request<S>, stdin: ChildStdin, limit: BodyLimit) -> Result<(), GitError>

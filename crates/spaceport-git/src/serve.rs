@@ -1,5 +1,6 @@
 //! Git smart HTTP. Specification: gitprotocol-http(5), gitprotocol-v2(5).
 
+use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
 
@@ -8,8 +9,9 @@ use futures::{FutureExt as _, Stream, StreamExt as _};
 use spaceport_core::{CommitSha, RepoId};
 
 use crate::command::{LONG_TIMEOUT, run, with_args};
+use crate::gate::Gate;
 use crate::rpc::{BodyLimit, Listener, Sender, channel, exchange};
-use crate::{BodyEncoding, GitError, Output, Repositories, hooks};
+use crate::{BodyEncoding, GitError, Output, PushPolicy, Repositories, hooks};
 
 /// The largest advertisement of refs.
 const MAX_ADVERTISEMENT: u64 = 64 << 20;
@@ -170,23 +172,20 @@ impl Repositories {
     ///
     /// # Errors
     /// [`GitError::NoRepository`].
-    pub fn receive_pack<S, E>(
-        &self,
-        repo: RepoId,
-        request: Request<S>,
-        messages: &PushMessages,
-    ) -> Result<Push, GitError>
+    pub fn receive_pack<S, E>(&self, repo: RepoId, request: Request<S>, policy: PushPolicy) -> Result<Push, GitError>
     where
         S: Stream<Item = Result<Bytes, E>> + Send + Unpin + 'static,
         E: Send + 'static,
     {
         let service = Service::ReceivePack;
+        let PushPolicy { messages, access, lfs } = policy;
         let limits = self.limits;
         let report = self.temporary(repo);
         let mut command = self.git(repo)?;
+        let gate = Gate::open(self.temporary(repo))?;
         command.arg("-c").arg(format!("receive.maxInputSize={}", limits.max_pack_bytes));
         command.args([service.command(), "--stateless-rpc"]).arg(self.path(repo));
-        command.env(hooks::MAX_FILE_BYTES, limits.max_file_bytes.to_string());
+        command.env(hooks::GATE, gate.folder());
         command.env(hooks::ON_MAIN, lines(&messages.main));
         command.env(hooks::ON_OTHER, lines(&messages.other));
         command.env(hooks::REPORT, &report);
@@ -195,10 +194,22 @@ impl Repositories {
         // client to see them.
         let bytes = limits.max_pack_bytes.saturating_mul(2).saturating_add(PUSH_OVERHEAD);
         let (sender, received) = channel();
+        let repositories = self.clone();
         let done = async move {
             let for_errors = sender.clone();
             let operation = service.command();
-            let result = exchange(command, operation, request, BodyLimit { bytes }, Listener::Optional, sender).await;
+            let exchanged = exchange(command, operation, request, BodyLimit { bytes }, Listener::Optional, sender);
+            let attended = async {
+                let _gate = gate.attend(&repositories, repo, &access, lfs).await.map_err(|error| {
+                    tracing::error!(repo.id = %repo, %error, "a push to {repo} was refused: {error}");
+                });
+                std::future::pending::<Infallible>().await
+            };
+            // Git asks once, or never when it refuses the push by itself.
+            let result = tokio::select! {
+                result = exchanged => result,
+                never = attended => match never {},
+            };
             // Read whatever the result: a push that ran out of time may have moved refs before.
             let moved = take_report(&report).await;
             match result {

@@ -1,8 +1,6 @@
 //! The files of a commit as values, and what makes a path or a link safe.
 
-use spaceport_core::CommitSha;
-
-use crate::SourceProblem;
+use crate::{ObjectId, SourceProblem};
 
 /// What an entry of a tree is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,23 +27,7 @@ pub struct TreeEntry {
     /// Its size; 0 for submodules.
     pub bytes: u64,
     /// The id of its content.
-    pub oid: CommitSha,
-}
-
-/// Reads one record of `git ls-tree -l -z`: `mode type oid size<TAB>path`.
-pub(crate) fn parse_entry(record: &[u8]) -> Option<TreeEntry> {
-    let tab = record.iter().position(|byte| *byte == b'\t')?;
-    let meta = std::str::from_utf8(&record[..tab]).ok()?;
-    let path = String::from_utf8_lossy(&record[tab + 1..]).into_owned();
-    let mut words = meta.split_ascii_whitespace();
-    let (mode, _type, oid, size) = (words.next()?, words.next()?, words.next()?, words.next()?);
-    let kind = match mode {
-        "160000" => EntryKind::Submodule,
-        "120000" => EntryKind::Link,
-        "100755" => EntryKind::File { executable: true },
-        _ => EntryKind::File { executable: false },
-    };
-    Some(TreeEntry { path, kind, bytes: size.parse().unwrap_or(0), oid: oid.parse().ok()? })
+    pub oid: ObjectId,
 }
 
 /// Whether a path from a tree may be created below a folder. Pushes are checked by git; this is the
@@ -56,6 +38,51 @@ pub(crate) fn check_path(path: &str) -> Result<(), SourceProblem> {
         return Err(SourceProblem::UnsafePath(path.chars().take(200).collect()));
     }
     Ok(())
+}
+
+/// The longest path of a commit that is made here, its longest part, in bytes, and the most parts.
+const MAX_PATH: usize = 4096;
+const MAX_PART: usize = 255;
+const MAX_PARTS: usize = 128;
+
+/// Why a path cannot be in a commit that is made here. Stricter than what is read: the path must also be
+/// harmless on file systems of other kinds, where `.git` has more names.
+pub(crate) fn check_new_path(path: &str) -> Result<(), &'static str> {
+    if path.is_empty() {
+        return Err("it is empty");
+    }
+    if path.starts_with('/') {
+        return Err("it must be relative to the root of the repository");
+    }
+    if path.len() > MAX_PATH || path.split('/').count() > MAX_PARTS || path.split('/').any(|part| part.len() > MAX_PART)
+    {
+        return Err("it is too long");
+    }
+    if path.contains(|c: char| c.is_control()) {
+        return Err("it has control characters");
+    }
+    if path.contains('\\') {
+        return Err("it has a backslash; folders are separated by `/`");
+    }
+    for part in path.split('/') {
+        match part {
+            "" => return Err("a part of it is empty"),
+            "." | ".." => return Err("`.` and `..` cannot be parts of it"),
+            part if is_git_folder(part) => return Err("`.git` cannot be part of it"),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Whether some file system takes a name for `.git`. git: `is_hfs_dotgit`, `is_ntfs_dotgit`.
+fn is_git_folder(name: &str) -> bool {
+    // HFS+ leaves these out when it compares names.
+    let left_out = |c: &char| matches!(*c, '\u{200c}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{206a}'..='\u{206f}' | '\u{feff}');
+    let plain: String = name.chars().filter(|c| !left_out(c)).collect::<String>().to_ascii_lowercase();
+    // NTFS drops what stands behind `:`, and dots and spaces at the end; `git~1` is the short form.
+    let plain = plain.split(':').next().unwrap_or_default().trim_end_matches(['.', ' ']);
+    matches!(plain, ".git" | "git~1")
 }
 
 /// Whether a symbolic link stays inside the repository, wherever other links lead.
@@ -118,11 +145,36 @@ mod tests {
     }
 
     #[test]
-    fn entries_are_read() {
-        let record = b"100755 blob 0123456789abcdef0123456789abcdef01234567      12\ta\tb";
-        let entry = parse_entry(record).unwrap();
-        assert_eq!((entry.path.as_str(), entry.bytes), ("a\tb", 12));
-        assert_eq!(entry.kind, EntryKind::File { executable: true });
-        assert_eq!(parse_entry(b"garbage"), None);
+    fn paths_of_commits_are_plain() {
+        for path in ["a", "a/b c/ü.txt", ".gitignore", ".github/x", "git~2", "..a", "a..", &"d/".repeat(99)[..197]] {
+            assert_eq!(check_new_path(path), Ok(()), "{path}");
+        }
+        let long = "x".repeat(256);
+        for path in [
+            "",
+            "/a",
+            "a/",
+            "a//b",
+            ".",
+            "a/./b",
+            "../a",
+            "a/..",
+            ".git",
+            "a/.GIT/config",
+            ".git ",
+            ".git.",
+            ".git::$DATA",
+            "GIT~1/x",
+            ".g\u{200c}it/config",
+            "a\\b",
+            "a\0b",
+            "a\nb",
+            "a\u{7f}",
+            &long,
+            &"d/".repeat(3000),
+            &"d/".repeat(200)[..399],
+        ] {
+            assert!(check_new_path(path).is_err(), "{path:?}");
+        }
     }
 }

@@ -198,7 +198,7 @@ pub struct Git {
 
 impl Default for Git {
     fn default() -> Self {
-        Self { max_push_mib: 5 << 10, max_file_mib: 512 }
+        Self { max_push_mib: 5 << 10, max_file_mib: 10 }
     }
 }
 

@@ -54,7 +54,7 @@ pub async fn get_revision(
 ) -> Result<Json<Value>, ApiError> {
     let revision = path.get("revision").map_or("", String::as_str);
     let sha = state.repositories.resolve(read.repo.id, revision).await.map_err(ApiError::from)?;
-    let sha = sha.ok_or_else(|| ApiError::no_revision(revision))?;
+    let sha = sha.ok_or_else(|| ApiError::no_revision(revision))?.commit;
     answer(&state, &read, Some(sha), &params).await.map(Json)
 }
 
@@ -147,7 +147,7 @@ async fn siblings(
     let sibling = |file: spaceport_git::TreeEntry| Sibling {
         rfilename: file.path,
         size: blobs.then_some(file.bytes),
-        blob_id: blobs.then(|| file.oid.as_str().to_owned()),
+        blob_id: blobs.then(|| file.oid.to_string()),
     };
     Ok(files.into_iter().map(sibling).collect())
 }

@@ -41,7 +41,11 @@ fn page(view: &SpaceView, hub: &str, private: bool) -> String {
     let _ = writeln!(text, "- Space: {hub}/spaces/{id}\n- App: {host}\n- SDK: {}\n- Stage: {stage}", view.sdk);
     let _ = writeln!(text, "- State: GET {hub}/api/spaces/{id}/runtime\n");
     text.push_str(&how(&view.sdk, host));
-    let auth = if private { "Auth (needed: this Space is private)" } else { "Auth (for higher limits, or when it is private)" };
+    let auth = if private {
+        "Auth (needed: this Space is private)"
+    } else {
+        "Auth (for higher limits, or when it is private)"
+    };
     let _ = writeln!(text, "\n{auth}: send `Authorization: Bearer $HF_TOKEN`, with a token of {hub}");
     text
 }

@@ -59,7 +59,7 @@ async fn source(parts: &Parts, space: &Space, volume: &Volume) -> Result<VolumeS
     let missing = VolumeSource::Missing { label: label.clone() };
     let Some(repo) = readable(parts, space, kind, &volume.source).await? else { return Ok(missing) };
     match parts.repositories.resolve(repo.id, revision).await? {
-        Some(sha) => Ok(VolumeSource::Files { repo: repo.id, label, sha, path: volume.path.clone() }),
+        Some(found) => Ok(VolumeSource::Files { repo: repo.id, label, sha: found.commit, path: volume.path.clone() }),
         None => Ok(missing),
     }
 }

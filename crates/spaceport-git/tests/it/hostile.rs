@@ -16,7 +16,7 @@ fn request(items: Vec<Item>) -> Request<impl futures::Stream<Item = Item> + Send
 }
 
 async fn push(hub: &Hub, items: Vec<Item>) -> Result<PushReport, GitError> {
-    let push = hub.repositories.receive_pack(hub.repo, request(items), &PushMessages::default()).unwrap();
+    let push = hub.repositories.receive_pack(hub.repo, request(items), PushPolicy::default()).unwrap();
     let output = push.output.for_each(|_| std::future::ready(()));
     let both = async { tokio::join!(push.done, output).0 };
     tokio::time::timeout(Duration::from_secs(30), both).await.expect("an answer")
@@ -75,7 +75,7 @@ async fn a_push_is_reported_when_the_client_leaves_after_its_last_byte() {
     let hub = Hub::start().await;
     let body = real_push(&hub).await;
     let Push { output, done } =
-        hub.repositories.receive_pack(hub.repo, request(vec![Ok(body.into())]), &PushMessages::default()).unwrap();
+        hub.repositories.receive_pack(hub.repo, request(vec![Ok(body.into())]), PushPolicy::default()).unwrap();
     drop(output);
     let report = tokio::time::timeout(Duration::from_secs(30), done).await.expect("an answer").unwrap();
     assert_eq!(report.main(), Some(&hub.main().await));
@@ -140,7 +140,7 @@ async fn a_client_that_falls_silent_is_given_up() {
         let body = start.chain(futures::stream::pending());
         Request { body, encoding: BodyEncoding::Identity, protocol: None }
     };
-    let Push { output, done } = hub.repositories.receive_pack(hub.repo, body(), &PushMessages::default()).unwrap();
+    let Push { output, done } = hub.repositories.receive_pack(hub.repo, body(), PushPolicy::default()).unwrap();
     // The clock now jumps to the next deadline whenever nothing else happens.
     tokio::time::pause();
     let (pushed, ()) = tokio::join!(done, output.for_each(|_| std::future::ready(())));

@@ -75,7 +75,7 @@ async fn long_negotiations_arrive_compressed() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn large_pushes_do_not_fill_memory() {
-    let hub = Hub::start().await;
+    let hub = Hub::with(Limits { max_file_bytes: 200 << 20, ..Limits::default() }).await;
     let work = hub.clone("work").await;
     hub.ok(&work, &["config", "core.compression", "0"]).await;
     write_noise(&work.join("model.dat"), 120);
@@ -148,6 +148,7 @@ async fn files_and_packs_over_the_limit_are_refused_in_words() {
     hub.commit(&work, "data/big file.txt", &vec![b'x'; 100_001]).await;
     let said = hub.fails(&work, &["push", "origin", "main"]).await;
     assert!(said.contains("remote: The file data/big file.txt has 100001 bytes; at most 100000"), "{said}");
+    assert!(said.contains("git lfs migrate import --above=100000b"), "{said}");
     // Removed in a later commit, but still in the history.
     hub.ok(&work, &["rm", "-q", "data/big file.txt"]).await;
     hub.commit_all(&work).await;

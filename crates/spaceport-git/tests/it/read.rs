@@ -32,7 +32,7 @@ async fn revisions_are_found_as_on_the_hub() {
     let new = hub.commit(&work, "app.py", b"print(1)").await;
     hub.ok(&work, &["tag", "-a", "v1", "-m", "one"]).await;
     hub.ok(&work, &["push", "-q", "origin", "HEAD:feature/x", "v1"]).await;
-    let resolve = async |text: &str| hub.repositories.resolve(hub.repo, text).await.unwrap();
+    let resolve = async |text: &str| hub.repositories.resolve(hub.repo, text).await.unwrap().map(|found| found.commit);
     assert_eq!(resolve("main").await, Some(hub.first.clone()));
     for name in ["feature/x", "v1", "refs/heads/feature/x", new.as_str(), &new.as_str()[..7]] {
         assert_eq!(resolve(name).await, Some(new.clone()), "{name}");

@@ -21,12 +21,14 @@ pub struct Hub {
     pub url: String,
     pub folder: tempfile::TempDir,
     pub reports: Arc<Mutex<Vec<Result<PushReport, String>>>>,
+    policy: Arc<Mutex<Option<PushPolicy>>>,
 }
 
 #[derive(Clone)]
 struct Shared {
     repositories: Repositories,
     reports: Arc<Mutex<Vec<Result<PushReport, String>>>>,
+    policy: Arc<Mutex<Option<PushPolicy>>>,
 }
 
 pub fn repo_id(number: u128) -> RepoId {
@@ -54,7 +56,9 @@ impl Hub {
         let repo = repo_id(7);
         let first = repositories.create(repo, &initial()).await.unwrap();
         let reports = Arc::default();
-        let shared = Shared { repositories: repositories.clone(), reports: Arc::clone(&reports) };
+        let policy = Arc::default();
+        let shared =
+            Shared { repositories: repositories.clone(), reports: Arc::clone(&reports), policy: Arc::clone(&policy) };
         let router = Router::new()
             .route("/{repo}/info/refs", get(advertise))
             .route("/{repo}/{service}", post(serve))
@@ -63,7 +67,12 @@ impl Hub {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/{repo}", listener.local_addr().unwrap());
         background(async move { axum::serve(listener, router).await.unwrap() });
-        Self { repositories, repo, first, url, folder, reports }
+        Self { repositories, repo, first, url, folder, reports, policy }
+    }
+
+    /// What the next push may do.
+    pub fn next_push(&self, policy: PushPolicy) {
+        *self.policy.lock().unwrap() = Some(policy);
     }
 
     /// Runs git as a user's machine would.
@@ -187,7 +196,9 @@ async fn serve(
                 main: vec!["Space: http://alice-demo.localhost:8080".to_owned(), "Build: see the logs".to_owned()],
                 other: vec!["Only main is built.".to_owned()],
             };
-            let push = shared.repositories.receive_pack(repo, request, &messages).unwrap();
+            let policy = shared.policy.lock().unwrap().take().unwrap_or_default();
+            let policy = PushPolicy { messages, ..policy };
+            let push = shared.repositories.receive_pack(repo, request, policy).unwrap();
             let reports = shared.reports;
             background(async move {
                 let result = push.done.await.map_err(|error| error.to_string());
