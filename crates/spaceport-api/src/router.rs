@@ -121,6 +121,7 @@ fn documented() -> (Router<ApiState>, utoipa::openapi::OpenApi) {
         .routes(routes!(spaces::run::get_runtime))
         .routes(routes!(spaces::run::get_host))
         .routes(routes!(spaces::agents::get_agents))
+        .routes(routes!(spaces::jwt::get_jwt))
         .routes(routes!(spaces::run::pause_space))
         .routes(routes!(spaces::run::stop_space))
         .routes(routes!(spaces::run::restart_space))

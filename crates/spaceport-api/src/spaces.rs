@@ -4,6 +4,7 @@
 pub mod agents;
 pub mod builds;
 pub mod hardware;
+pub mod jwt;
 pub mod run;
 pub mod secrets;
 mod setting;

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use spaceport_control::ControlHandle;
+use spaceport_core::ticket::TicketKey;
 use spaceport_core::{FlavorName, HardwareFlavor};
 use spaceport_git::Repositories;
 use spaceport_store::Store;
@@ -29,6 +30,8 @@ pub struct ApiState {
     pub repositories: Repositories,
     /// Seals secrets.
     pub vault: Vault,
+    /// Signs tickets for private Spaces; the proxy has the same in its route table.
+    pub tickets: TicketKey,
     /// What the site is.
     pub site: Arc<Site>,
     /// How the parts of the process are.

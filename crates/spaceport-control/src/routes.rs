@@ -4,16 +4,17 @@
 //! is written behind it (temporary file, then rename), so that a restart serves before the
 //! database or the engine is up.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use spaceport_core::route::{Access, Route, RouteTable, Standing, Target};
+use spaceport_core::SpaceId;
+use spaceport_core::route::{Access, People, Route, RouteTable, Standing, Target, TokenHolder};
 use spaceport_core::space::{Space, Visibility};
-use spaceport_core::{AccountId, SpaceId};
-use spaceport_store::Store;
-use tokio::sync::watch;
+use spaceport_core::ticket::TicketKey;
+use spaceport_store::{Store, StoreError};
+use tokio::sync::{Mutex, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::ControlConfig;
@@ -30,23 +31,22 @@ const TOKENS_AFTER: Duration = Duration::from_secs(30);
 pub struct Routes {
     file: PathBuf,
     table: watch::Sender<Arc<RouteTable>>,
-    people: Mutex<People>,
-}
-
-/// Who may see what is private.
-#[derive(Debug, Default)]
-struct People {
-    admins: HashSet<AccountId>,
-    members: HashMap<AccountId, Vec<AccountId>>,
+    /// The version that is on disk.
+    saved: Mutex<u64>,
 }
 
 impl Routes {
     /// Starts with the table a former process left; an unreadable one is an empty one, since the
-    /// reconcilers make it anew.
+    /// reconcilers make it anew. `key` signs the tickets that the proxy opens.
     #[must_use]
-    pub fn load(file: PathBuf) -> Self {
-        let table = read(&file);
-        Self { file, table: watch::Sender::new(Arc::new(table)), people: Mutex::default() }
+    pub fn load(file: PathBuf, key: TicketKey) -> Self {
+        let mut table = read(&file);
+        let saved = table.version;
+        if table.key.as_ref() != Some(&key) {
+            table.key = Some(key);
+            table.version += 1;
+        }
+        Self { file, table: watch::Sender::new(Arc::new(table)), saved: Mutex::new(saved) }
     }
 
     /// For the proxy.
@@ -93,46 +93,26 @@ impl Routes {
         });
     }
 
-    fn set_tokens(&self, tokens: HashMap<String, AccountId>) {
+    fn set_callers(&self, tokens: HashMap<String, TokenHolder>, people: People) {
         self.table.send_if_modified(|table| {
-            if *table.tokens == tokens {
+            if *table.tokens == tokens && *table.people == people {
                 return false;
             }
             let mut next = RouteTable::clone(table);
             next.version += 1;
             next.tokens = Arc::new(tokens);
+            next.people = Arc::new(people);
             *table = Arc::new(next);
             true
         });
     }
 
-    /// Who may reach a Space's app.
-    pub(crate) fn access(&self, space: &Space) -> Access {
-        match space.visibility {
-            Visibility::Public | Visibility::Protected => Access::Public,
-            Visibility::Private => {
-                let people = self.people.lock().unwrap_or_else(PoisonError::into_inner);
-                let mut members = people.admins.clone();
-                members.insert(space.owner);
-                members.extend(people.members.get(&space.owner).into_iter().flatten());
-                Access::Members(members)
-            }
-        }
-    }
-
-    /// Reads the tokens once: the proxy must know its callers before the first request.
+    /// Reads who is who once: the proxy must know its callers before the first request.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn refresh(&self, store: &Store) -> Result<(), spaceport_store::StoreError> {
-        let admins: HashSet<_> =
-            store.accounts().await?.into_iter().filter(|account| account.is_admin).map(|account| account.id).collect();
-        let mut members: HashMap<AccountId, Vec<AccountId>> = HashMap::new();
-        for (org, user) in store.member_ids().await? {
-            members.entry(org).or_default().push(user);
-        }
-        *self.people.lock().unwrap_or_else(PoisonError::into_inner) = People { admins, members };
-        self.set_tokens(store.token_hashes().await?);
+    pub async fn refresh(&self, store: &Store) -> Result<(), StoreError> {
+        self.set_callers(store.token_holders().await?, people(store).await?);
         Ok(())
     }
 
@@ -150,11 +130,11 @@ impl Routes {
                     if changed.is_err() { break }
                     tokio::time::sleep(WRITE_AFTER).await;
                     changes.mark_unchanged();
-                    self.write().await;
+                    self.save().await;
                 }
             }
         }
-        self.write().await;
+        self.save().await;
     }
 
     async fn refresh_reported(&self, store: &Store, control: &ControlHandle) {
@@ -169,14 +149,45 @@ impl Routes {
         control.report("routes", TaskStatus { ok: result.is_ok(), message, at, duration_ms });
     }
 
-    async fn write(&self) {
+    /// Writes the current table, unless it is on disk already. To be called before anything is
+    /// ended that a former table names: after a crash the proxy serves by the one on disk, and the
+    /// address of a container that is gone may be that of another Space's.
+    pub(crate) async fn save(&self) {
+        let mut saved = self.saved.lock().await;
         let table = self.current();
-        let file = self.file.clone();
-        let written = tokio::task::spawn_blocking(move || write(&file, &table)).await;
-        if let Ok(Err(error)) = written {
-            tracing::error!(error = %error, "the route table could not be written: {error}");
+        if *saved == table.version {
+            return;
+        }
+        let (file, version) = (self.file.clone(), table.version);
+        match tokio::task::spawn_blocking(move || write(&file, &table)).await {
+            Ok(Ok(())) => *saved = version,
+            // A full disk must not keep anything from being stopped.
+            Ok(Err(error)) => tracing::error!(error = %error, "the route table could not be written: {error}"),
+            Err(error) => tracing::error!(error = %error, "the route table was not written: {error}"),
         }
     }
+}
+
+/// Who may reach a Space's app.
+pub(crate) fn access(space: &Space) -> Access {
+    match space.visibility {
+        Visibility::Public | Visibility::Protected => Access::Public,
+        Visibility::Private => Access::Private { owner: space.owner },
+    }
+}
+
+async fn people(store: &Store) -> Result<People, StoreError> {
+    let mut people = People::default();
+    for account in store.accounts().await? {
+        people.accounts.insert(account.id);
+        if account.is_admin {
+            people.admins.insert(account.id);
+        }
+    }
+    for (org, user) in store.member_ids().await? {
+        people.members.entry(org).or_default().insert(user);
+    }
+    Ok(people)
 }
 
 fn read(file: &Path) -> RouteTable {
@@ -192,7 +203,7 @@ fn read(file: &Path) -> RouteTable {
 fn write(file: &Path, table: &RouteTable) -> std::io::Result<()> {
     use std::os::unix::fs::OpenOptionsExt;
     let temporary = file.with_extension("json.new");
-    // It names private Spaces and holds hashes of tokens: for the owner's eyes only.
+    // It names private Spaces and holds the key of the tickets: for the owner's eyes only.
     let mut to = std::fs::OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&temporary)?;
     std::io::Write::write_all(&mut to, &serde_json::to_vec(table)?)?;
     to.sync_all()?;

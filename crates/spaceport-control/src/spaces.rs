@@ -262,7 +262,7 @@ impl Spaces {
             None if matches!(plan.stage, SpaceStage::AppStarting) => (None, Target::Hold(standing())),
             None => (None, Target::Page(standing())),
         };
-        let access = self.parts.routes.access(space);
+        let access = routes::access(space);
         self.parts.routes.set(&host, routes::route(&self.parts.config, space, release, access, target));
         Ok(())
     }

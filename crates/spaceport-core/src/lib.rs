@@ -24,6 +24,7 @@ pub mod route;
 pub mod sdk;
 pub mod space;
 pub mod stage;
+pub mod ticket;
 pub mod time;
 pub mod volume;
 pub mod webhook;

@@ -1,7 +1,8 @@
 //! The route table: what the proxy serves, as one immutable value.
 //!
 //! Control makes it, the proxy reads it, and a copy lies on disk so that a restart serves before
-//! the database or the engine is up. It holds hashes of tokens, never tokens.
+//! the database or the engine is up. It holds hashes of tokens, never tokens; the key of the tickets
+//! makes it a secret all the same.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::SocketAddr;
@@ -10,6 +11,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::account::{Permission, Scopes};
+use crate::ticket::TicketKey;
 use crate::{AccountId, Diagnosis, RepoName, SpaceId, SpaceStage, Timestamp};
 
 /// All routes of one moment. A newer table has a higher version; an older one never replaces it.
@@ -19,8 +22,69 @@ pub struct RouteTable {
     pub version: u64,
     /// By host name in lower case, without port.
     pub hosts: HashMap<String, Arc<Route>>,
-    /// SHA-256 of every valid token, in lower-case hex, with the account it speaks for.
-    pub tokens: Arc<HashMap<String, AccountId>>,
+    /// Every valid token, by its SHA-256 in lower-case hex.
+    pub tokens: Arc<HashMap<String, TokenHolder>>,
+    /// Who may see what is private. Apart from the routes, so that whoever loses a right loses it
+    /// everywhere with the next table.
+    pub people: Arc<People>,
+    /// What tickets are signed with; without it there are none.
+    pub key: Option<TicketKey>,
+}
+
+impl RouteTable {
+    /// Whether the holder of a token may reach a route.
+    #[must_use]
+    pub fn lets_in(&self, route: &Route, token: &TokenHolder) -> bool {
+        match route.access {
+            Access::Public => true,
+            Access::Private { owner } => {
+                let scopes = token.scopes.as_ref();
+                scopes.is_none_or(|scopes| scopes.allow(Permission::ReadContent, owner, Some(route.space.into())))
+                    && self.people.may_see(owner, token.account)
+            }
+        }
+    }
+
+    /// Whether an account may reach a route.
+    #[must_use]
+    pub fn lets_in_account(&self, route: &Route, account: AccountId) -> bool {
+        match route.access {
+            Access::Public => true,
+            Access::Private { owner } => self.people.may_see(owner, account),
+        }
+    }
+}
+
+/// Whom a token speaks for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TokenHolder {
+    /// The account.
+    pub account: AccountId,
+    /// What a fine-grained token is limited to; `None` sees what the account sees.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scopes: Option<Scopes>,
+}
+
+/// Who may see what is private.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct People {
+    /// Every account that is not disabled.
+    pub accounts: HashSet<AccountId>,
+    /// Site admins.
+    pub admins: HashSet<AccountId>,
+    /// The members of each organization.
+    pub members: HashMap<AccountId, HashSet<AccountId>>,
+}
+
+impl People {
+    /// Whether an account may see what is private to an owner.
+    #[must_use]
+    pub fn may_see(&self, owner: AccountId, account: AccountId) -> bool {
+        let related = account == owner
+            || self.admins.contains(&account)
+            || self.members.get(&owner).is_some_and(|members| members.contains(&account));
+        related && self.accounts.contains(&account)
+    }
 }
 
 /// Where requests for one host go.
@@ -47,8 +111,11 @@ pub struct Route {
 pub enum Access {
     /// Anyone.
     Public,
-    /// Holders of a token of one of these accounts.
-    Members(HashSet<AccountId>),
+    /// Those who may see what is private to this owner: see [`People`].
+    Private {
+        /// The account the Space belongs to.
+        owner: AccountId,
+    },
 }
 
 /// What answers requests of a route.
@@ -113,4 +180,65 @@ pub enum ProxyEvent {
         /// The `instance` of the target that left.
         instance: String,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::account::Scope;
+
+    fn account(number: u128) -> AccountId {
+        AccountId::new(Timestamp::from_millis(0), number)
+    }
+
+    #[test]
+    fn what_is_private_is_seen_by_its_owner_members_and_admins() {
+        let [owner, org, member, admin, stranger, gone] = [1, 2, 3, 4, 5, 6].map(account);
+        let people = People {
+            accounts: HashSet::from([owner, org, member, admin, stranger]),
+            admins: HashSet::from([admin]),
+            members: HashMap::from([(org, HashSet::from([member, gone]))]),
+        };
+        for (of, who, may) in [
+            (owner, owner, true),
+            (owner, admin, true),
+            (owner, member, false),
+            (org, member, true),
+            (org, admin, true),
+            (org, owner, false),
+            (org, stranger, false),
+            (org, gone, false),
+            (gone, gone, false),
+        ] {
+            assert_eq!(people.may_see(of, who), may, "{who} sees what is {of}'s");
+        }
+    }
+
+    #[test]
+    fn a_fine_grained_token_sees_what_it_names() {
+        let (owner, other) = (account(1), account(2));
+        let space = SpaceId::new(Timestamp::from_millis(0), 9);
+        let table = RouteTable {
+            people: Arc::new(People { accounts: HashSet::from([owner, other]), ..People::default() }),
+            ..RouteTable::default()
+        };
+        let standing = Standing { stage: SpaceStage::Paused, since: Timestamp::from_millis(0), diagnosis: None };
+        let mut route = Route {
+            space,
+            name: "alice/demo".parse().unwrap(),
+            title: String::new(),
+            hub_page: String::new(),
+            access: Access::Private { owner },
+            target: Target::Page(standing),
+            response_headers: Vec::new(),
+        };
+        let token = |account, scoped| TokenHolder { account, scopes: Some(Scopes { global: Vec::new(), scoped }) };
+        let named = vec![Scope::repo(space.into(), vec![Permission::ReadContent])];
+        assert!(table.lets_in(&route, &TokenHolder { account: owner, scopes: None }));
+        assert!(table.lets_in(&route, &token(owner, named.clone())));
+        assert!(!table.lets_in(&route, &token(owner, Vec::new())));
+        assert!(!table.lets_in(&route, &token(other, named)), "a scope adds no right");
+        route.access = Access::Public;
+        assert!(table.lets_in(&route, &token(other, Vec::new())));
+    }
 }

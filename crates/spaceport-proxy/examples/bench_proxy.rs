@@ -29,7 +29,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         response_headers: Vec::new(),
     };
     let hosts = HashMap::from([(host.clone(), Arc::new(route))]);
-    let (_table, routes) = watch::channel(Arc::new(RouteTable { version: 1, hosts, tokens: Arc::default() }));
+    let (_table, routes) = watch::channel(Arc::new(RouteTable { version: 1, hosts, ..RouteTable::default() }));
     let (events, mut events_in) = mpsc::channel(16);
     let hub = Hub::new(tokio::runtime::Handle::current(), async |_| http::Response::new(Empty::<bytes::Bytes>::new()));
     let config = ProxyConfig { listen: listen.parse()?, threads: threads.parse()?, ..ProxyConfig::default() };

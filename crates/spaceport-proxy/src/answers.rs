@@ -1,7 +1,9 @@
 //! Answers the proxy gives itself: a page for a person, JSON in the hub's error format for a
 //! program.
 
-use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, RETRY_AFTER, VARY};
+use http::header::{
+    ACCEPT, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, LOCATION, RETRY_AFTER, SET_COOKIE, VARY,
+};
 use http::request::Parts;
 use http::{HeaderName, HeaderValue, Method, Response, StatusCode};
 use spaceport_core::route::{Route, Standing};
@@ -40,6 +42,17 @@ pub(crate) fn not_found(of_spaces: bool, page: bool) -> Response<ProxyBody> {
     let message = if of_spaces { "Space not found" } else { "Host not found" };
     Failure { status: StatusCode::NOT_FOUND, code: "RepoNotFound", message, space: None, retry: None }
         .answer(page, &plain(Mood::Calm, PRODUCT, heading, text))
+}
+
+/// The same page again, for a browser that now has a cookie.
+pub(crate) fn entered(address: HeaderValue, cookie: HeaderValue) -> Response<ProxyBody> {
+    let mut response = Response::new(ProxyBody::empty());
+    *response.status_mut() = StatusCode::FOUND;
+    let headers = response.headers_mut();
+    headers.insert(LOCATION, address);
+    headers.insert(SET_COOKIE, cookie);
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
 }
 
 /// The hub did not answer: its handler failed.

@@ -5,19 +5,19 @@
 
 use std::rc::Rc;
 
-use http::header::{AUTHORIZATION, CONNECTION};
+use http::header::CONNECTION;
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, Version};
+use http::{HeaderValue, Method, Request, Response, Version};
 use hyper::body::Incoming;
-use sha2::{Digest, Sha256};
 use spaceport_core::AccountId;
-use spaceport_core::route::{Access, RouteTable, Target};
+use spaceport_core::route::Target;
 
 use crate::body::ProxyBody;
 use crate::connection::Client;
-use crate::headers::{self, X_HF_AUTHORIZATION, X_REQUEST_ID};
+use crate::headers::{self, X_REQUEST_ID};
 use crate::hub::ClientAddr;
 use crate::vet::{self, Refused};
+use crate::visitor::{self, Entry, Visitor};
 use crate::worker::{Site, Worker};
 use crate::{answers, files, forward, hold};
 
@@ -68,19 +68,28 @@ async fn by_host(
     if site.is_none() && is_hub(worker, host) {
         return to_hub(worker, client, request).await;
     }
+    let visitor = Visitor::take_from(&mut request.parts);
     let mut wait = hold::Hold::new();
     loop {
-        let Some(found) = site.filter(|site| may_reach(worker, site, &request.parts.headers)) else {
+        // Looked at again after a wait: whoever has lost the right meanwhile has lost it.
+        let headers = &request.parts.headers;
+        let come_in = |site: Rc<Site>| Some((visitor.entry(worker, &site, host, headers)?, site));
+        let Some((entry, found)) = site.and_then(come_in) else {
             return answers::not_found(
                 is_below(host, &worker.config.spaces_domain),
                 answers::wants_page(&request.parts),
             );
         };
+        if let Entry::Ticket(account) = entry
+            && answers::wants_page(&request.parts)
+        {
+            return enter(worker, client, host, account, &request.parts);
+        }
         worker.used(&found);
         match &found.route.target {
             Target::Upstream { .. } => {
                 drop(wait);
-                strip_credentials(worker, &mut request.parts.headers);
+                visitor::strip_tokens(worker, &mut request.parts.headers);
                 return forward::forward(worker, client, host, found, request).await;
             }
             Target::Files { root, index, variables } => {
@@ -101,6 +110,16 @@ async fn by_host(
             }
         }
         site = worker.site(host);
+    }
+}
+
+/// Exchanges a ticket for a session: the page loads again, without the ticket in its address.
+fn enter(worker: &Rc<Worker>, client: &Client, host: &str, account: AccountId, parts: &Parts) -> Response<ProxyBody> {
+    let https = client.origin.is_https(&parts.headers);
+    let cookie = visitor::session_cookie(worker, host, account, https);
+    match visitor::own_address(parts).zip(cookie) {
+        Some((address, cookie)) => answers::entered(address, cookie),
+        None => answers::not_found(true, true),
     }
 }
 
@@ -131,46 +150,6 @@ fn without_port(host: &str) -> &str {
         Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) && !name.ends_with(':') => name,
         _ => host,
     }
-}
-
-/// Whether the request may know of the route. The credential is a hub token, sent as the Hub's
-/// clients do in `X-HF-Authorization`, or in `Authorization`.
-fn may_reach(worker: &Worker, site: &Site, headers: &HeaderMap) -> bool {
-    let members = match &site.route.access {
-        Access::Public => return true,
-        Access::Members(members) => members,
-    };
-    let table = worker.table();
-    [X_HF_AUTHORIZATION, AUTHORIZATION]
-        .iter()
-        .flat_map(|name| headers.get_all(name))
-        .filter_map(|value| account(&table, value))
-        .any(|account| members.contains(&account))
-}
-
-/// Keeps the hub's tokens from the app. An app's own `Authorization` is the app's business.
-fn strip_credentials(worker: &Worker, headers: &mut HeaderMap) {
-    if !headers.contains_key(AUTHORIZATION) {
-        return;
-    }
-    let table = worker.table();
-    let values = headers.get_all(AUTHORIZATION).iter();
-    let own: Vec<HeaderValue> = values.filter(|value| account(&table, value).is_none()).cloned().collect();
-    headers.remove(AUTHORIZATION);
-    for value in own {
-        headers.append(AUTHORIZATION, value);
-    }
-}
-
-/// The account a header's value speaks for, if it is a token of the hub.
-fn account(table: &RouteTable, value: &HeaderValue) -> Option<AccountId> {
-    use std::fmt::Write;
-    let token = headers::token(value)?;
-    let mut hex = String::with_capacity(64);
-    for byte in Sha256::digest(token.as_bytes()) {
-        let _ = write!(hex, "{byte:02x}");
-    }
-    table.tokens.get(&hex).copied()
 }
 
 #[cfg(test)]

@@ -77,6 +77,15 @@ impl Origin {
     }
 }
 
+impl Origin {
+    /// Whether the user sees https.
+    pub(crate) fn is_https(&self, headers: &HeaderMap) -> bool {
+        let told = headers.get(X_FORWARDED_PROTO).filter(|_| self.trusted);
+        let proto = told.unwrap_or(&self.proto).to_str().unwrap_or_default();
+        proto.split(',').next().unwrap_or_default().trim().eq_ignore_ascii_case("https")
+    }
+}
+
 /// The protocol a request wants to switch to. `h2c` is not one: it would open a way past the proxy.
 pub(crate) fn wanted_upgrade(headers: &HeaderMap) -> Option<HeaderValue> {
     let upgrade = headers.get(UPGRADE)?;

@@ -28,6 +28,7 @@ mod socket;
 mod tunnel;
 mod upstream;
 mod vet;
+mod visitor;
 mod worker;
 
 pub use body::{BoxError, HubBody};

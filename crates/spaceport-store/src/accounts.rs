@@ -5,7 +5,8 @@ use std::collections::HashMap;
 use sha2::{Digest, Sha256};
 use sqlx::FromRow;
 
-use spaceport_core::account::{Account, Permission, Scopes, Token, TokenRole};
+use spaceport_core::account::{Account, Scopes, Token, TokenRole};
+use spaceport_core::route::TokenHolder;
 use spaceport_core::{AccountId, Timestamp, TokenId};
 
 use futures::TryFutureExt;
@@ -95,7 +96,7 @@ const TOKEN_CREATE: &str = "INSERT INTO tokens (id, account_id, name, role, scop
      VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
 const TOKEN_BY_HASH: &str = "SELECT * FROM tokens WHERE hash = $1";
 const TOKENS_OF: &str = "SELECT * FROM tokens WHERE account_id = $1 ORDER BY created_at, id";
-const TOKEN_HASHES: &str = "SELECT * FROM tokens \
+const TOKEN_HOLDERS: &str = "SELECT * FROM tokens \
      WHERE account_id IN (SELECT id FROM accounts WHERE disabled_at IS NULL)";
 const TOKEN_DELETE: &str = "DELETE FROM tokens WHERE account_id = $1 AND name = $2";
 
@@ -211,23 +212,21 @@ impl Store {
         .collect()
     }
 
-    /// Hash and account of every token that may read all its account may: what the proxy needs to know
-    /// a caller.
+    /// Every token by its hash, with whom it speaks for: what the proxy needs to know a caller, and
+    /// to keep every token of the hub from the apps.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn token_hashes(&self) -> Result<HashMap<String, AccountId>, StoreError> {
-        let rows = run!(self, "token_hashes", db => sqlx::query_as::<_, TokenRow>(TOKEN_HASHES).fetch_all(db))?;
-        let mut hashes = HashMap::with_capacity(rows.len());
+    pub async fn token_holders(&self) -> Result<HashMap<String, TokenHolder>, StoreError> {
+        let rows = run!(self, "token_holders", db => sqlx::query_as::<_, TokenRow>(TOKEN_HOLDERS).fetch_all(db))?;
+        let mut holders = HashMap::with_capacity(rows.len());
         for mut row in rows {
             let hash = std::mem::take(&mut row.hash);
             let token = row.into_token()?;
-            let reads = [Permission::ReadContent, Permission::Write];
-            if token.role != TokenRole::FineGrained || reads.iter().any(|read| token.scopes.global.contains(read)) {
-                hashes.insert(hash, token.account);
-            }
+            let scopes = (token.role == TokenRole::FineGrained).then_some(token.scopes);
+            holders.insert(hash, TokenHolder { account: token.account, scopes });
         }
-        Ok(hashes)
+        Ok(holders)
     }
 
     /// Deletes a token; `false` when there is none of this name.

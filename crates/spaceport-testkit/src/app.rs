@@ -13,6 +13,7 @@ use spaceport_api::{ApiState, Health, HealthPart, HealthProbe, Lifetime, Site, r
 use spaceport_control::{ControlHandle, LogStore};
 use spaceport_core::account::{Account, AccountKind, Scopes, TokenRole};
 use spaceport_core::space::Space;
+use spaceport_core::ticket::TicketKey;
 use spaceport_core::{HardwareFlavor, RepoName};
 use spaceport_git::{Limits, Repositories};
 use spaceport_store::vault::Vault;
@@ -43,6 +44,9 @@ pub struct TestApp {
     client: reqwest::Client,
     _database: TestDatabase,
 }
+
+/// What its tickets are signed with.
+pub const TICKETS: TicketKey = TicketKey::new([9; 32]);
 
 /// A user with a token of each role.
 #[derive(Debug, Clone)]
@@ -103,6 +107,7 @@ impl TestApp {
             control: control.clone(),
             repositories: repositories.clone(),
             vault: vault.clone(),
+            tickets: TICKETS,
             site: Arc::new(Site {
                 hub_url: url.clone(),
                 spaces_domain: "localhost:8080".to_owned(),

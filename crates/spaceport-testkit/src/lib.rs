@@ -7,7 +7,7 @@ mod app;
 mod clock;
 mod database;
 
-pub use app::{Answer, Events, Person, TestApp};
+pub use app::{Answer, Events, Person, TICKETS, TestApp};
 pub use clock::ManualClock;
 pub use database::{TestDatabase, databases};
 

@@ -60,7 +60,8 @@ async fn serve(mut config: Config) -> anyhow::Result<()> {
     let data = DataDir::open(&config.data_dir)?;
     config.data_dir.clone_from(&data.path);
     let clock = Clock::system();
-    let routes = Arc::new(Routes::load(data.path.join("routes.json")));
+    let tickets = data.tickets()?;
+    let routes = Arc::new(Routes::load(data.path.join("routes.json"), tickets.clone()));
     let (soft, hard) = (CancellationToken::new(), CancellationToken::new());
     let tasks = TaskTracker::new();
     watch_signals(soft.clone(), hard.clone())?;
@@ -107,6 +108,7 @@ async fn serve(mut config: Config) -> anyhow::Result<()> {
         control: control.clone(),
         repositories: parts.repositories.clone(),
         vault: parts.vault.clone(),
+        tickets,
         site: Arc::new(site(&control_config)),
         health: health(&parts),
         lifetime,

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use spaceport_control::Clock;
 use spaceport_core::account::{Account, AccountKind, Scopes, TokenRole};
+use spaceport_core::ticket::TicketKey;
 use spaceport_store::vault::Vault;
 use spaceport_store::{NewToken, Store, StoreError};
 
@@ -53,16 +54,23 @@ impl DataDir {
 
     /// The key secrets are sealed with, made on first start.
     pub fn vault(&self) -> anyhow::Result<Vault> {
-        let file = self.path.join("keys").join("secrets.key");
+        Ok(Vault::new(&self.key("secrets.key", "restore it from a backup")?))
+    }
+
+    /// The key tickets for private Spaces are signed with, made on first start. Another one ends
+    /// the sessions of browsers, and nothing else.
+    pub fn tickets(&self) -> anyhow::Result<TicketKey> {
+        Ok(TicketKey::new(self.key("tickets.key", "remove it, and another one is made")?))
+    }
+
+    fn key(&self, name: &str, remedy: &str) -> anyhow::Result<[u8; 32]> {
+        let file = self.path.join("keys").join(name);
         let key = read_or_make(&file, || {
             let mut key = vec![0u8; 32];
             getrandom::fill(&mut key)?;
             Ok(key)
         })?;
-        let key: [u8; 32] = key
-            .try_into()
-            .map_err(|_| anyhow::anyhow!("{} does not hold 32 bytes; restore it from a backup", file.display()))?;
-        Ok(Vault::new(&key))
+        key.try_into().map_err(|_| anyhow::anyhow!("{} does not hold 32 bytes; {remedy}", file.display()))
     }
 
     /// The name by which this installation knows its containers.

@@ -138,6 +138,17 @@ async fn a_private_space_does_not_exist_for_others() {
         assert_eq!(answer.status(), StatusCode::OK, "{header}");
         assert_eq!(answer.text().await.unwrap(), "for my eyes");
     }
+    // A browser comes with a ticket and stays with a cookie.
+    let ticket = site.ask(Method::GET, &space.api("/jwt"), None).await["token"].as_str().unwrap().to_owned();
+    let page = |path: &str| space.request(Method::GET, path).header("accept", "text/html");
+    let entered = page(&format!("/?__sign={ticket}")).send().await.unwrap();
+    assert_eq!(entered.status(), StatusCode::FOUND);
+    assert_eq!(entered.headers()["location"], "/");
+    let cookie = entered.headers()["set-cookie"].to_str().unwrap().split(';').next().unwrap().to_owned();
+    let shown = page("/").header("cookie", &cookie).send().await.unwrap();
+    assert_eq!(shown.text().await.unwrap(), "for my eyes");
+    let (status, _) = site.call_as(Some(&stranger), Method::GET, &space.api("/jwt"), None).await;
+    assert_eq!(status, StatusCode::NOT_FOUND, "a ticket for a stranger");
     let (status, _) = site
         .call_as(Some(&stranger), Method::POST, &space.api("/variables"), Some(&json!({"key": "A", "value": "1"})))
         .await;

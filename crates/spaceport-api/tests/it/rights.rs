@@ -1,7 +1,8 @@
 //! Who may do what: every endpoint with every kind of caller.
 
 use serde_json::{Value, json};
-use spaceport_testkit::TestApp;
+use spaceport_core::ticket::{Audience, LINK_LIFETIME};
+use spaceport_testkit::{TICKETS, TestApp};
 
 /// Statuses for: anonymous, another user, the owner reading, the owner writing, a site admin.
 type Row = (&'static str, &'static str, Value, [u16; 5]);
@@ -23,6 +24,7 @@ fn rows(space: &str) -> Vec<Row> {
         row("GET", "/auth-check/write", &none, OWNER_WRITES),
         row("GET", "/runtime", &none, OWNER_READS),
         row("GET", "/host", &none, OWNER_READS),
+        row("GET", "/jwt", &none, OWNER_READS),
         row("GET", "/builds", &none, OWNER_READS),
         row("GET", "/releases", &none, OWNER_READS),
         row("GET", "/instances", &none, OWNER_READS),
@@ -95,6 +97,8 @@ async fn a_public_space_is_read_by_all_and_changed_by_its_owner() {
     app.space(&alice, "demo", "public").await;
     for (method, path, body, private) in rows("alice/demo") {
         let expected = match private {
+            // A ticket says who comes.
+            OWNER_READS if path.ends_with("/jwt") => [401, 200, 200, 200, 200],
             OWNER_READS => [200; 5],
             OWNER_WRITES => [401, 403, 403, 200, 200],
             [_, _, 404, ..] => [404; 5],
@@ -170,4 +174,24 @@ async fn only_site_admins_administer() {
         }
     }
     assert_eq!(app.get("/api/admin/tasks", Some(&root.write)).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_ticket_is_for_one_space_and_whoever_asked() {
+    let app = TestApp::start().await;
+    let (alice, bob) = (app.person("alice").await, app.person("bob").await);
+    let (open, hidden) = (app.space(&alice, "open", "public").await, app.space(&alice, "hidden", "private").await);
+    let ticket = async |space: &str, token: Option<&str>| {
+        let answer = app.get(&format!("/api/spaces/alice/{space}/jwt"), token).await;
+        (answer.status.as_u16(), answer.header("cache-control").to_owned(), answer.json["token"].clone())
+    };
+    let (status, cache, token) = ticket("hidden", Some(&alice.read)).await;
+    assert_eq!((status, cache.as_str()), (200, "no-store"));
+    let of = |space| TICKETS.open(token.as_str().unwrap(), Audience::Space(space), app.control.clock().now());
+    assert_eq!((of(hidden.id), of(open.id)), (Some(alice.account.id), None));
+    app.clock.advance(LINK_LIFETIME);
+    assert_eq!(of(hidden.id), None);
+    // Of a Space that is open it says who comes; who is nobody gets none.
+    assert_eq!(ticket("open", Some(&bob.read)).await.0, 200);
+    assert_eq!(ticket("open", None).await.0, 401);
 }

@@ -351,6 +351,7 @@ impl Spaces {
     }
 
     async fn end_container(&self, container: &ContainerId, id: InstanceId) -> Result<(), WorkError> {
+        self.parts.routes.save().await;
         self.parts.engine.runtime.stop(container, GRACE).await?;
         self.followers.finished(id).await;
         self.parts.engine.runtime.remove(container).await?;
@@ -362,6 +363,7 @@ impl Spaces {
     async fn forget(&self, seen: &Seen) -> Result<(), WorkError> {
         let id = seen.space.id;
         self.parts.routes.retain(|space| space != id);
+        self.parts.routes.save().await;
         self.parts.repositories.delete(id.into()).await?;
         self.parts.control.logs().remove_space(id)?;
         let files = self.parts.config.data_dir.join("static").join(id.to_string());

@@ -1,5 +1,6 @@
 //! The server ends at any step, the engine goes away: nothing is lost, nothing is done twice.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use spaceport_core::SpaceId;
@@ -112,6 +113,38 @@ async fn running_apps_are_in_the_route_table_before_anything_else_is_up() {
             world.visit(space).await.as_deref() == Some("two")
         })
         .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_app_is_stopped_only_when_no_table_names_it_any_more() {
+    let world = World::new().await;
+    let space = world.running("alice/demo", &gradio("0")).await;
+    for round in 1..=5 {
+        let before = world.container(space);
+        world.push(space, &gradio(&round.to_string())).await;
+        world
+            .wait_for("the old app to go", || async {
+                world.clock.skip(Duration::from_millis(200));
+                // The proxy is quick to say so.
+                world.parts().control.drained(before.instance);
+                world.fake.containers().iter().all(|container| container.id != before.id)
+            })
+            .await;
+    }
+    world.delete(space).await;
+    world.wait_gone(space).await;
+    assert_eq!(world.unserved.load(Ordering::Relaxed), 0, "after a crash, strangers might answer for them");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_table_on_disk_is_for_its_owner_only() {
+    use std::os::unix::fs::PermissionsExt;
+    let mut world = World::new().await;
+    world.running("alice/demo", &gradio("one")).await;
+    let file = world.config.data_dir.join("routes.json");
+    world.stop().await;
+    assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+    assert!(std::fs::read_to_string(&file).unwrap().contains("\"key\":["), "the proxy opens tickets after a restart");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

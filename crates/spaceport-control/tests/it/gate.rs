@@ -1,6 +1,7 @@
 //! Ends a server between two steps: after a given number of borders crossed on the way to the
 //! engine and back, nothing passes any more.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
@@ -23,12 +24,29 @@ pub struct Gate {
     fake: FakeRuntime,
     left: AtomicI64,
     closed: Arc<Notify>,
+    table: PathBuf,
+    unserved: Arc<AtomicI64>,
 }
 
 impl Gate {
-    /// Closes after so many steps; `closed` is told.
-    pub fn new(fake: FakeRuntime, steps: Option<u32>, closed: Arc<Notify>) -> Self {
-        Self { fake, left: AtomicI64::new(steps.map_or(i64::MAX, i64::from)), closed }
+    /// Closes after so many steps; `closed` is told. `unserved` counts apps that are stopped while
+    /// the table on disk still sends requests to them.
+    pub fn new(
+        fake: FakeRuntime,
+        steps: Option<u32>,
+        closed: Arc<Notify>,
+        table: PathBuf,
+        unserved: Arc<AtomicI64>,
+    ) -> Self {
+        Self { fake, left: AtomicI64::new(steps.map_or(i64::MAX, i64::from)), closed, table, unserved }
+    }
+
+    fn notice(&self, container: &ContainerId) {
+        let stopped = self.fake.containers().into_iter().find(|other| other.id == *container);
+        let table = std::fs::read_to_string(&self.table).unwrap_or_default();
+        if stopped.is_some_and(|stopped| table.contains(&stopped.instance.to_string())) {
+            self.unserved.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     async fn step(&self) {
@@ -132,6 +150,7 @@ impl Runtime for Gate {
     }
 
     async fn stop(&self, container: &ContainerId, grace: Duration) -> Result<(), RuntimeError> {
+        self.notice(container);
         self.pass(self.fake.stop(container, grace)).await
     }
 

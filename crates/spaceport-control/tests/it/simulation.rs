@@ -12,7 +12,7 @@ use spaceport_core::{CommitSha, SpaceId, SpaceStage};
 use spaceport_runtime::Runtime;
 
 use crate::apps::{File, docker, gradio, gradio_with, readme, site};
-use crate::world::{World, target};
+use crate::world::{TICKETS, World, target};
 
 /// Worlds at the same time.
 const AT_ONCE: usize = 4;
@@ -157,7 +157,9 @@ impl Simulation {
         // The file follows the table in memory by an instant.
         let file = self.world.parts().config.data_dir.join("routes.json");
         self.world
-            .wait_for("the table on disk", || async { Routes::load(file.clone()).current().version == table.version })
+            .wait_for("the table on disk", || async {
+                Routes::load(file.clone(), TICKETS).current().version == table.version
+            })
             .await;
         self.world.restart().await;
         for space in &spaces {

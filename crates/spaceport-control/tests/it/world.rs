@@ -5,6 +5,7 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
+use std::sync::atomic::AtomicI64;
 use std::time::Duration;
 
 use spaceport_control::{
@@ -13,6 +14,7 @@ use spaceport_control::{
 use spaceport_core::account::Account;
 use spaceport_core::route::{RouteTable, Target};
 use spaceport_core::space::{Build, Desired, DesiredRun, Instance, Space, Visibility};
+use spaceport_core::ticket::TicketKey;
 use spaceport_core::{AccountId, CommitSha, FlavorName, HardwareFlavor, InstanceId, Reason, Sdk, SpaceId, SpaceStage};
 use spaceport_git::{Author, InitialCommit, InitialFile, Limits, Repositories};
 use spaceport_runtime::fake::FakeRuntime;
@@ -33,6 +35,9 @@ const DEADLINE: Duration = Duration::from_secs(20);
 /// What an admin configured as the time for requests in flight.
 pub const DRAIN: Duration = Duration::from_secs(30);
 
+/// What tickets are signed with.
+pub const TICKETS: TicketKey = TicketKey::new([9; 32]);
+
 /// See the module.
 pub struct World {
     /// For messages.
@@ -43,6 +48,8 @@ pub struct World {
     pub store: Store,
     pub repositories: Repositories,
     pub vault: Vault,
+    /// How many apps were stopped while the table on disk still named them.
+    pub unserved: Arc<AtomicI64>,
     /// Changed before a start.
     pub config: ControlConfig,
     pub server: Option<Server>,
@@ -96,7 +103,8 @@ impl World {
         let repositories = Repositories::new(dir.path().join("repositories"), Limits::default()).unwrap();
         let config = config(dir.path().to_owned());
         let vault = Vault::new(&[7; 32]);
-        Self { name: String::new(), fake, clock, store, repositories, vault, config, server: None, end, dir }
+        let unserved = Arc::default();
+        Self { name: String::new(), fake, clock, store, repositories, vault, unserved, config, server: None, end, dir }
     }
 
     pub async fn start(&mut self) {
@@ -109,7 +117,8 @@ impl World {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
         let closed = Arc::new(Notify::new());
-        let gate = Gate::new(self.fake.clone(), steps, Arc::clone(&closed));
+        let table = self.config.data_dir.join("routes.json");
+        let gate = Gate::new(self.fake.clone(), steps, Arc::clone(&closed), table, Arc::clone(&self.unserved));
         let (url, clock, vault) = (database(self.dir.path()), self.clock.clock(), self.vault.clone());
         let (config, repositories) = (Arc::new(self.config.clone()), self.repositories.clone());
         let parts = runtime.spawn(async move {
@@ -118,7 +127,7 @@ impl World {
                 store: Store::open(&url).await.unwrap(),
                 repositories,
                 engine: Arc::new(Engine::new(Arc::new(gate))),
-                routes: Arc::new(Routes::load(config.data_dir.join("routes.json"))),
+                routes: Arc::new(Routes::load(config.data_dir.join("routes.json"), TICKETS)),
                 control: ControlHandle::new(clock, logs),
                 vault,
                 config,

@@ -16,7 +16,8 @@ use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use sha2::{Digest, Sha256};
-use spaceport_core::route::{Access, ProxyEvent, Route, RouteTable, Standing, Target};
+use spaceport_core::route::{Access, People, ProxyEvent, Route, RouteTable, Standing, Target, TokenHolder};
+use spaceport_core::ticket::TicketKey;
 use spaceport_core::{AccountId, SpaceId, SpaceStage, Timestamp};
 use spaceport_proxy::{Hub, IpNet, Proxy, ProxyConfig, ProxyError};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -69,6 +70,7 @@ pub async fn proxy_with(config: ProxyConfig, target: Target) -> TestProxy {
     #[expect(clippy::disallowed_methods, reason = "the test waits for it or ends it")]
     let ended = tokio::spawn(proxy.run(soft.clone(), hard.clone()));
     let proxy = TestProxy { address, soft, hard, ended, events, table };
+    proxy.set_members([member()]);
     proxy.publish([(HOST, route(target))]);
     proxy
 }
@@ -108,6 +110,21 @@ pub fn route(target: Target) -> Route {
     }
 }
 
+pub fn owner() -> AccountId {
+    AccountId::new(Timestamp::from_millis(0), 6)
+}
+
+pub fn member() -> AccountId {
+    AccountId::new(Timestamp::from_millis(0), 7)
+}
+
+pub fn stranger() -> AccountId {
+    AccountId::new(Timestamp::from_millis(0), 8)
+}
+
+/// What tickets are signed with.
+pub const KEY: TicketKey = TicketKey::new([9; 32]);
+
 pub fn upstream(instance: &str, address: SocketAddr) -> Target {
     Target::Upstream { instance: instance.to_owned(), address }
 }
@@ -141,13 +158,26 @@ impl TestProxy {
     }
 
     fn publish_for(&self, target: Target, token: &str, private: bool) {
-        let member = AccountId::new(Timestamp::from_millis(0), 7);
-        let stranger = AccountId::new(Timestamp::from_millis(0), 8);
         let hash =
             |token: &str| Sha256::digest(token.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-        let tokens = HashMap::from([(hash(token), member), (hash("of-a-stranger"), stranger)]);
-        let access = if private { Access::Members(HashSet::from([member])) } else { Access::Public };
+        let holder = |account| TokenHolder { account, scopes: None };
+        let tokens = HashMap::from([(hash(token), holder(member())), (hash("of-a-stranger"), holder(stranger()))]);
+        let access = if private { Access::Private { owner: owner() } } else { Access::Public };
         self.publish_with([(HOST, Route { access, ..route(target) })], tokens);
+    }
+
+    /// Publishes who may see what is private to the owner.
+    pub fn set_members<const N: usize>(&self, members: [AccountId; N]) {
+        self.table.send_modify(|table| {
+            let mut next = RouteTable::clone(table);
+            next.version += 1;
+            next.people = Arc::new(People {
+                accounts: HashSet::from([owner(), member(), stranger()]),
+                admins: HashSet::new(),
+                members: HashMap::from([(owner(), HashSet::from(members))]),
+            });
+            *table = Arc::new(next);
+        });
     }
 
     /// Publishes routes at hosts of their own.
@@ -158,12 +188,13 @@ impl TestProxy {
     fn publish_with(
         &self,
         routes: impl IntoIterator<Item = (impl Into<String>, Route)>,
-        tokens: HashMap<String, AccountId>,
+        tokens: HashMap<String, TokenHolder>,
     ) {
         let hosts = routes.into_iter().map(|(host, route)| (host.into(), Arc::new(route))).collect();
         self.table.send_modify(|table| {
             let version = table.version + 1;
-            *table = Arc::new(RouteTable { version, hosts, tokens: Arc::new(tokens) });
+            let (people, key) = (table.people.clone(), Some(KEY));
+            *table = Arc::new(RouteTable { version, hosts, tokens: Arc::new(tokens), people, key });
         });
     }
 
@@ -224,7 +255,9 @@ impl TestProxy {
 #[derive(Debug)]
 pub struct Answer {
     pub status: u16,
+    /// In small letters.
     pub head: String,
+    raw_head: String,
     pub body: String,
 }
 
@@ -232,9 +265,16 @@ impl Answer {
     fn parse(text: &str) -> Self {
         let (head, body) = text.split_once("\r\n\r\n").unwrap_or((text, ""));
         let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0);
-        Self { status, head: head.to_ascii_lowercase(), body: body.to_owned() }
+        Self { status, head: head.to_ascii_lowercase(), raw_head: head.to_owned(), body: body.to_owned() }
     }
 
+    /// A header as it came.
+    pub fn raw_header(&self, name: &str) -> Option<&str> {
+        let named = |line: &&str| line.split(':').next().is_some_and(|named| named.eq_ignore_ascii_case(name));
+        self.raw_head.lines().find(named)?.split_once(": ").map(|(_, value)| value)
+    }
+
+    /// A header in small letters.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.head.lines().skip(1).find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
     }

@@ -103,9 +103,14 @@ async fn accounts_and_tokens() {
         assert_eq!((found.role, found.hint.as_str(), &owner), (TokenRole::Write, "_one", &alice));
         assert!(store.token_account("hf_ONE").await.unwrap().is_none());
         assert_eq!(store.tokens_of(alice.id).await.unwrap().len(), 1);
-        let hashes = store.token_hashes().await.unwrap();
-        assert_eq!(hashes.values().collect::<Vec<_>>(), [&alice.id]);
-        assert!(hashes.keys().all(|hash| hash.len() == 64));
+        let scoped = NewToken { role: TokenRole::FineGrained, ..token("scoped", "hf_two") };
+        store.token_create(&scoped).await.unwrap();
+        let holders = store.token_holders().await.unwrap();
+        let scopes: Vec<_> = holders.values().map(|holder| (holder.account, holder.scopes.clone())).collect();
+        assert!(scopes.contains(&(alice.id, None)) && scopes.contains(&(alice.id, Some(Scopes::default()))));
+        assert!(holders.keys().all(|hash| hash.len() == 64));
+        assert_eq!(holders.len(), 2);
+        assert!(store.token_delete(alice.id, "scoped").await.unwrap());
         assert!(store.token_delete(alice.id, "one").await.unwrap());
         assert!(!store.token_delete(alice.id, "one").await.unwrap());
         store.token_create(&token("two", "hf_two")).await.unwrap();
