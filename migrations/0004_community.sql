@@ -104,5 +104,5 @@ CREATE TABLE deliveries (
     error      TEXT,
     replay_of  TEXT
 );
-CREATE INDEX deliveries_due ON deliveries (state, next_at);
+CREATE INDEX deliveries_due ON deliveries (state, webhook_id, next_at);
 CREATE INDEX deliveries_by_webhook ON deliveries (webhook_id, created_at, id);

@@ -10,6 +10,7 @@ use axum::http::Uri;
 use axum::http::request::Parts;
 
 use spaceport_core::access::{Rights, Subject};
+use spaceport_core::account::TokenRole;
 use spaceport_core::space::{DesiredRun, Space};
 use spaceport_core::{Repo, RepoKind, RepoName};
 
@@ -38,6 +39,17 @@ pub struct WriteRepo {
     /// The repository.
     pub repo: Repo,
     /// Who changes it.
+    pub user: User,
+    /// What the caller may do with it.
+    pub rights: Rights,
+}
+
+/// A repository in which the caller may speak.
+#[derive(Debug)]
+pub struct DiscussRepo {
+    /// The repository.
+    pub repo: Repo,
+    /// Who speaks.
     pub user: User,
     /// What the caller may do with it.
     pub rights: Rights,
@@ -117,6 +129,25 @@ impl ReadRepo {
         if self.rights.code { Ok(ReadFiles(self)) } else { Err(ApiError::no_repo(self.caller.is_anonymous())) }
     }
 
+    /// The same, if the caller may open discussions, comment and like.
+    ///
+    /// # Errors
+    /// As if it were not there when its files cannot be read; 401 when anonymous, 403 when the token lacks
+    /// the right.
+    pub(crate) fn into_discuss(self) -> Result<DiscussRepo, ApiError> {
+        let ReadFiles(Self { repo, caller, rights }) = self.into_files()?;
+        let user = caller.into_user()?;
+        if rights.discuss {
+            return Ok(DiscussRepo { repo, user, rights });
+        }
+        Err(match user.viewer.token.role {
+            TokenRole::FineGrained => {
+                ApiError::token_lacks(&format!("the permission 'discussion.write' for {}", repo.name))
+            }
+            TokenRole::Read | TokenRole::Write => ApiError::read_token(),
+        })
+    }
+
     /// The same, if the caller may change it.
     ///
     /// # Errors
@@ -141,7 +172,6 @@ impl ReadRepo {
 }
 
 fn refusal(repo: &Repo, user: &User, rights: Rights, what: &str) -> ApiError {
-    use spaceport_core::account::TokenRole;
     if !rights.token_lacks_write {
         let (owner, name) = (repo.name.owner(), &repo.name);
         return ApiError::forbidden(format!(
@@ -208,6 +238,13 @@ impl FromRequestParts<ApiState> for ReadFiles {
     type Rejection = ApiError;
     async fn from_request_parts(parts: &mut Parts, state: &ApiState) -> Result<Self, ApiError> {
         ReadRepo::from_request_parts(parts, state).await?.into_files()
+    }
+}
+
+impl FromRequestParts<ApiState> for DiscussRepo {
+    type Rejection = ApiError;
+    async fn from_request_parts(parts: &mut Parts, state: &ApiState) -> Result<Self, ApiError> {
+        ReadRepo::from_request_parts(parts, state).await?.into_discuss()
     }
 }
 

@@ -14,10 +14,13 @@ use bytes::Bytes;
 use futures::{Stream, StreamExt};
 
 use spaceport_core::{Repo, RepoKind};
-use spaceport_git::{BodyEncoding, GitError, PushMessages, PushPolicy, PushReport, Request as GitRequest, Service};
+use spaceport_git::{
+    BodyEncoding, GitError, PushAccess, PushMessages, PushPolicy, PushReport, Request as GitRequest, Service,
+};
 
-use crate::access::{ReadFiles, find_repo};
+use crate::access::{DiscussRepo, ReadFiles, ReadRepo, find_repo};
 use crate::caller::{Caller, User};
+use crate::community::{pushable_pulls, refs_moved};
 use crate::error::ApiError;
 use crate::extract::Params;
 use crate::repos::record::record_head;
@@ -56,6 +59,8 @@ struct Target {
     repo: Repo,
     /// For a push.
     user: Option<User>,
+    /// Which refs a push may touch.
+    access: PushAccess,
 }
 
 async fn target(state: &ApiState, request: Request, service: Service) -> Result<(Target, Request), GitRefusal> {
@@ -72,13 +77,25 @@ async fn target(state: &ApiState, request: Request, service: Service) -> Result<
     // What the caller may not see stays unseen, whatever the service.
     let ReadFiles(read) = read.into_files()?;
     let target = match service {
-        Service::UploadPack => Target { repo: read.repo, user: None },
-        Service::ReceivePack => {
-            let to = read.into_write()?;
-            Target { repo: to.repo, user: Some(to.user) }
-        }
+        Service::UploadPack => Target { repo: read.repo, user: None, access: PushAccess::default() },
+        Service::ReceivePack => pusher(state, read).await?,
     };
     Ok((target, Request::from_parts(parts, body)))
+}
+
+/// Who may change the repository pushes everywhere, others to their own pull requests.
+async fn pusher(state: &ApiState, read: ReadRepo) -> Result<Target, ApiError> {
+    let read = if read.rights.discuss && !read.rights.write {
+        let DiscussRepo { repo, user, rights } = read.into_discuss()?;
+        if let Some(access) = pushable_pulls(state, &repo, &user).await? {
+            return Ok(Target { repo, user: Some(user), access });
+        }
+        ReadRepo { repo, caller: user.into(), rights }
+    } else {
+        read
+    };
+    let to = read.into_write()?;
+    Ok(Target { repo: to.repo, user: Some(to.user), access: PushAccess::Write })
 }
 
 /// Models are at the root, the others below the name of their kind. No account has such a name.
@@ -111,8 +128,8 @@ pub async fn upload_pack(State(state): State<ApiState>, request: Request) -> Res
 pub async fn receive_pack(State(state): State<ApiState>, request: Request) -> Result<Response, GitRefusal> {
     let service = Service::ReceivePack;
     let (target, request) = target(&state, request, service).await?;
-    let Target { repo, user: Some(user) } = target else { return Err(ApiError::sign_in().into()) };
-    let policy = PushPolicy { messages: messages(&state, &repo).await?, ..PushPolicy::default() };
+    let Target { repo, user: Some(user), access } = target else { return Err(ApiError::sign_in().into()) };
+    let policy = PushPolicy { messages: messages(&state, &repo).await?, access, ..PushPolicy::default() };
     let push = state.repositories.receive_pack(repo.id, git_request(request)?, policy)?;
     // A task of its own: the push counts even when the client leaves after its last byte.
     let recorded = state.lifetime.detach({
@@ -141,9 +158,13 @@ async fn pushed(state: &ApiState, repo: &Repo, user: &User, report: Result<PushR
             return;
         }
     };
-    let Some(head) = report.main() else { return };
-    match record_head(state, repo, user, head, "repo.push").await {
-        Ok(_) => tracing::info!(repo = %repo.path(), "a push moved main"),
+    let others = refs_moved(state, repo, user, &report.moved).await;
+    let main = match report.main() {
+        Some(head) => record_head(state, repo, user, head, "repo.push").await.map(drop),
+        None => Ok(()),
+    };
+    match others.and(main) {
+        Ok(()) => tracing::info!(repo = %repo.path(), "a push moved {} refs", report.moved.len()),
         Err(error) => {
             tracing::error!(repo = %repo.path(), ?error, "a push could not be recorded; the next push will be");
         }

@@ -24,7 +24,7 @@ use spaceport_core::RepoKind;
 use crate::envelope::{X_REQUEST_ID, envelop};
 use crate::error::{ApiError, X_ERROR_CODE, X_ERROR_MESSAGE};
 use crate::state::ApiState;
-use crate::{account, admin, git, health, repos, spaces, streams, unasked, web};
+use crate::{account, admin, community, git, health, repos, spaces, streams, unasked, web, webhooks};
 
 /// How long a browser keeps the answer to a preflight request.
 const PREFLIGHT_AGE: Duration = Duration::from_secs(24 * 60 * 60);
@@ -40,6 +40,8 @@ const PREFLIGHT_AGE: Duration = Duration::from_secs(24 * 60 * 60);
         (name = "site", description = "The server itself"),
         (name = "account", description = "The caller"),
         (name = "repositories", description = "Models, data sets and Spaces"),
+        (name = "community", description = "Discussions, pull requests, likes and follows"),
+        (name = "webhooks", description = "Who is told what happens"),
         (name = "spaces", description = "How a Space runs"),
         (name = "settings", description = "Variables, secrets and volumes"),
         (name = "builds", description = "Builds, releases and attempts"),
@@ -118,6 +120,34 @@ fn documented() -> (Router<ApiState>, utoipa::openapi::OpenApi) {
         .routes(routes!(repos::settings::update_settings))
         .routes(routes!(repos::auth_check::check_read))
         .routes(routes!(repos::auth_check::check_write))
+        .routes(routes!(community::discussions::list_discussions, community::discussions::create_discussion))
+        .routes(routes!(community::discussions::get_discussion))
+        .routes(routes!(community::comments::comment_discussion))
+        .routes(routes!(community::comments::edit_comment))
+        .routes(routes!(community::comments::hide_comment))
+        .routes(routes!(community::status::rename_discussion))
+        .routes(routes!(community::status::change_status))
+        .routes(routes!(community::status::pin_discussion))
+        .routes(routes!(community::status::lock_discussion))
+        .routes(routes!(community::merge::merge_pull_request))
+        .routes(routes!(community::likes::like_repo, community::likes::unlike_repo))
+        .routes(routes!(community::likes::list_likers))
+        .routes(routes!(community::likes::list_likes))
+        .routes(routes!(community::follows::follow_user, community::follows::unfollow_user))
+        .routes(routes!(community::follows::list_followers))
+        .routes(routes!(community::follows::list_following))
+        .routes(routes!(community::follows::follow_organization, community::follows::unfollow_organization))
+        .routes(routes!(community::follows::list_organization_followers))
+        .routes(routes!(webhooks::settings::list_webhooks, webhooks::settings::create_webhook))
+        .routes(routes!(
+            webhooks::settings::get_webhook,
+            webhooks::settings::update_webhook,
+            webhooks::settings::delete_webhook
+        ))
+        .routes(routes!(webhooks::settings::enable_webhook))
+        .routes(routes!(webhooks::settings::disable_webhook))
+        .routes(routes!(webhooks::deliveries::list_deliveries))
+        .routes(routes!(webhooks::deliveries::replay_delivery))
         .routes(routes!(spaces::run::get_runtime))
         .routes(routes!(spaces::run::get_host))
         .routes(routes!(spaces::agents::get_agents))

@@ -1,10 +1,13 @@
 //! What goes over the wire: core values converted at this border, spelt as the Hub's clients read
 //! them.
 
+pub mod account;
 pub mod build;
+pub mod discussion;
 pub mod repo;
 pub mod runtime;
 pub mod space;
+pub mod webhook;
 
 use utoipa::IntoParams;
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 
-use spaceport_core::{BuildId, InstanceId, ReleaseId, SpaceId, Timestamp, TokenId};
+use spaceport_core::{BuildId, DeliveryId, InstanceId, ReleaseId, SpaceId, Timestamp, TokenId, WebhookId};
 
 /// Tells the time and makes identifiers.
 #[derive(Clone)]
@@ -89,6 +89,18 @@ impl Clock {
     #[must_use]
     pub fn token_id(&self) -> TokenId {
         TokenId::new(self.now(), random())
+    }
+
+    /// A new identifier.
+    #[must_use]
+    pub fn webhook_id(&self) -> WebhookId {
+        WebhookId::new(self.now(), random())
+    }
+
+    /// A new identifier.
+    #[must_use]
+    pub fn delivery_id(&self) -> DeliveryId {
+        DeliveryId::new(self.now(), random())
     }
 
     /// A new identifier of an account.

@@ -38,6 +38,7 @@ struct Inner {
     wake_spaces: Notify,
     wake_builds: Notify,
     wake_routes: Notify,
+    wake_webhooks: Notify,
     usage: Mutex<HashMap<SpaceId, UsageSample>>,
     usage_wanted: Mutex<HashMap<SpaceId, Timestamp>>,
     statuses: Mutex<HashMap<&'static str, TaskStatus>>,
@@ -88,6 +89,7 @@ impl ControlHandle {
                 wake_spaces: Notify::new(),
                 wake_builds: Notify::new(),
                 wake_routes: Notify::new(),
+                wake_webhooks: Notify::new(),
                 usage: Mutex::default(),
                 usage_wanted: Mutex::default(),
                 statuses: Mutex::default(),
@@ -123,6 +125,11 @@ impl ControlHandle {
     /// Says that a build was asked for or canceled.
     pub fn activate_builds(&self) {
         self.inner.wake_builds.notify_one();
+    }
+
+    /// Says that something happened that webhooks may be told of.
+    pub fn activate_webhooks(&self) {
+        self.inner.wake_webhooks.notify_one();
     }
 
     /// Spaces as they change. A receiver that lags must read everything again.
@@ -231,6 +238,10 @@ impl ControlHandle {
 
     pub(crate) async fn builds_woken(&self) {
         self.inner.wake_builds.notified().await;
+    }
+
+    pub(crate) async fn webhooks_woken(&self) {
+        self.inner.wake_webhooks.notified().await;
     }
 
     pub(crate) async fn routes_woken(&self) {

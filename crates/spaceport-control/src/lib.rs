@@ -5,6 +5,7 @@
 
 pub mod build;
 pub mod clock;
+pub mod community;
 pub mod config;
 pub mod engine;
 mod environment;
@@ -18,6 +19,7 @@ pub mod routes;
 mod source;
 pub mod spaces;
 pub mod usage;
+pub mod webhooks;
 
 pub use build::Builds;
 pub use clock::Clock;
@@ -27,3 +29,4 @@ pub use handle::{ControlHandle, TaskStatus, UsageSample};
 pub use logs::{LogId, LogRecord, LogStore, LogWriter};
 pub use routes::Routes;
 pub use spaces::{Parts, Spaces};
+pub use webhooks::{WebhookConfig, Webhooks};

@@ -183,8 +183,9 @@ impl Discussion {
             Act::Merge(merged) => {
                 let to = DiscussionStatus::Merged;
                 let pull = self.pull.as_mut().ok_or(Refusal::NoPull)?;
-                if !self.status.is_live() {
-                    return Err(Refusal::Status { from: self.status, to });
+                // One that was closed at the same moment is merged all the same: its base has moved.
+                if self.status == to {
+                    return Err(Refusal::Status { from: to, to });
                 }
                 pull.merged = Some(merged);
                 self.status = to;

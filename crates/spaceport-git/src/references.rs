@@ -169,6 +169,15 @@ impl Repositories {
         .await
     }
 
+    /// Deletes the ref of a pull request that comes to nothing before it was opened. One that was open keeps
+    /// its ref, so that its commits can still be seen.
+    ///
+    /// # Errors
+    /// When the repository cannot be written.
+    pub async fn delete_pull_ref(&self, repo: RepoId, number: u64) -> Result<RefDeleted, GitError> {
+        self.writing(repo, move |opened| delete(opened, &format!("refs/pr/{number}"))).await
+    }
+
     /// Makes a branch one commit without parents, with the files it has: its history is forgotten. Gives the
     /// new commit; `None` when there is no such branch. A push that comes in between is squashed as well.
     ///

@@ -1,7 +1,9 @@
 //! Likes and follows, and what profiles count.
 
+use std::collections::BTreeSet;
+
 use futures::TryFutureExt;
-use sqlx::FromRow;
+use sqlx::{AssertSqlSafe, FromRow};
 
 use spaceport_core::account::Account;
 use spaceport_core::{AccountId, Repo, RepoId, Timestamp};
@@ -9,6 +11,9 @@ use spaceport_core::{AccountId, Repo, RepoId, Timestamp};
 use crate::accounts::AccountRow;
 use crate::repos::RepoRow;
 use crate::{Store, StoreError, run, run_tx};
+
+/// So many ids are asked for at once: SQLite allows no more than some thousand.
+const MAX_PARAMETERS: usize = 500;
 
 /// Where a page of a list begins: after this time and this id; the newest comes first.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -245,6 +250,31 @@ impl Store {
         limit: i64,
     ) -> Result<Vec<(Account, Timestamp)>, StoreError> {
         self.dated_accounts(FOLLOWING, &account.to_string(), after, limit).await
+    }
+
+    /// Accounts by id; one that was deleted is left out.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn accounts_of(&self, ids: &BTreeSet<AccountId>) -> Result<Vec<Account>, StoreError> {
+        let mut accounts = Vec::with_capacity(ids.len());
+        let ids: Vec<String> = ids.iter().map(ToString::to_string).collect();
+        for some in ids.chunks(MAX_PARAMETERS) {
+            let places: Vec<String> = (1..=some.len()).map(|number| format!("${number}")).collect();
+            // Only placeholders are put together here.
+            let sql = format!("SELECT * FROM accounts WHERE disabled_at IS NULL AND id IN ({})", places.join(", "));
+            let rows = run!(self, "accounts_of", db => {
+                let mut query = sqlx::query_as::<_, AccountRow>(AssertSqlSafe(sql));
+                for id in some {
+                    query = query.bind(id);
+                }
+                query.fetch_all(db)
+            })?;
+            for row in rows {
+                accounts.push(row.into_account()?);
+            }
+        }
+        Ok(accounts)
     }
 
     async fn dated_accounts(

@@ -66,8 +66,10 @@ impl DeliveryRow {
 const DELIVERY_ADD: &str = "INSERT INTO deliveries (id, webhook_id, event_id, repo, domain, body, state, attempts, \
      next_at, created_at, replay_of) SELECT $1, id, $3, $4, $5, $6, $7, $8, $9, $10, $11 FROM webhooks WHERE id = $2";
 const DELIVERY: &str = "SELECT * FROM deliveries WHERE webhook_id = $1 AND id = $2";
-const DELIVERIES_DUE: &str =
-    "SELECT * FROM deliveries WHERE state = 'pending' AND next_at <= $1 ORDER BY next_at, id LIMIT $2";
+const WEBHOOKS_DUE: &str =
+    "SELECT DISTINCT webhook_id FROM deliveries WHERE state = 'pending' AND next_at <= $1 ORDER BY webhook_id";
+const DELIVERY_DUE: &str = "SELECT * FROM deliveries WHERE webhook_id = $1 AND state = 'pending' AND next_at <= $2 \
+     ORDER BY created_at, id LIMIT 1";
 const DELIVERY_NEXT: &str = "SELECT MIN(next_at) FROM deliveries WHERE state = 'pending'";
 const DELIVERY_CLAIM: &str = "UPDATE deliveries SET attempts = attempts + 1, next_at = $1 \
      WHERE id = $2 AND attempts = $3 AND state = 'pending'";
@@ -134,16 +136,27 @@ impl Store {
         .collect()
     }
 
-    /// What is to be tried now, the longest overdue first.
+    /// The webhooks to which something is to be sent now.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn deliveries_due(&self, now: Timestamp, limit: i64) -> Result<Vec<Delivery>, StoreError> {
-        run!(self, "deliveries_due", db => sqlx::query_as::<_, DeliveryRow>(DELIVERIES_DUE)
-            .bind(now.as_millis()).bind(limit).fetch_all(db))?
-        .into_iter()
-        .map(DeliveryRow::into_delivery)
+    pub async fn webhooks_due(&self, now: Timestamp) -> Result<Vec<WebhookId>, StoreError> {
+        run!(self, "webhooks_due", db => sqlx::query_as::<_, (String,)>(WEBHOOKS_DUE)
+            .bind(now.as_millis()).fetch_all(db))?
+        .iter()
+        .map(|(id,)| text("deliveries.webhook_id", id))
         .collect()
+    }
+
+    /// The oldest of what is to be sent to a webhook now.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn delivery_due(&self, webhook: WebhookId, now: Timestamp) -> Result<Option<Delivery>, StoreError> {
+        run!(self, "delivery_due", db => sqlx::query_as::<_, DeliveryRow>(DELIVERY_DUE)
+            .bind(webhook.to_string()).bind(now.as_millis()).fetch_optional(db))?
+        .map(DeliveryRow::into_delivery)
+        .transpose()
     }
 
     /// When something is to be tried next.

@@ -8,7 +8,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 use chacha20poly1305::aead::{Aead, KeyInit, Payload};
 use chacha20poly1305::{XChaCha20Poly1305, XNonce};
-use spaceport_core::SpaceId;
+use spaceport_core::{SpaceId, WebhookId};
 
 const NONCE_LEN: usize = 24;
 /// Says what the derived key is for, as `blake3::derive_key` wants it.
@@ -57,10 +57,19 @@ impl Vault {
     /// Seals a value for one Space and name.
     #[must_use]
     pub fn seal(&self, space: SpaceId, name: &str, value: &str) -> String {
+        self.seal_bound(&binding(space, name), value)
+    }
+
+    /// Seals the secret of a webhook.
+    #[must_use]
+    pub fn seal_webhook(&self, webhook: WebhookId, secret: &str) -> String {
+        self.seal_bound(&webhook_binding(webhook), secret)
+    }
+
+    fn seal_bound(&self, bound: &[u8], value: &str) -> String {
         let mut nonce = [0u8; NONCE_LEN];
         getrandom::fill(&mut nonce).expect("the operating system has random numbers");
-        let bound = binding(space, name);
-        let payload = Payload { msg: value.as_bytes(), aad: &bound };
+        let payload = Payload { msg: value.as_bytes(), aad: bound };
         let sealed = self.cipher.encrypt(&XNonce::from(nonce), payload).expect("a value fits into memory");
         STANDARD_NO_PAD.encode([&nonce[..], &sealed].concat())
     }
@@ -70,12 +79,23 @@ impl Vault {
     /// # Errors
     /// When the key, the Space or the name is another one, or the text is damaged.
     pub fn open(&self, space: SpaceId, name: &str, sealed: &str) -> Result<String, CannotOpen> {
+        self.open_bound(&binding(space, name), name, sealed)
+    }
+
+    /// Opens what [`Vault::seal_webhook`] made for the same webhook.
+    ///
+    /// # Errors
+    /// When the key or the webhook is another one, or the text is damaged.
+    pub fn open_webhook(&self, webhook: WebhookId, sealed: &str) -> Result<String, CannotOpen> {
+        self.open_bound(&webhook_binding(webhook), "of the webhook", sealed)
+    }
+
+    fn open_bound(&self, bound: &[u8], name: &str, sealed: &str) -> Result<String, CannotOpen> {
         let failed = || CannotOpen { name: name.to_owned() };
         let bytes = STANDARD_NO_PAD.decode(sealed).map_err(|_| failed())?;
         let (nonce, sealed) = bytes.split_at_checked(NONCE_LEN).ok_or_else(failed)?;
         let nonce: [u8; NONCE_LEN] = nonce.try_into().map_err(|_| failed())?;
-        let bound = binding(space, name);
-        let opened = self.cipher.decrypt(&XNonce::from(nonce), Payload { msg: sealed, aad: &bound });
+        let opened = self.cipher.decrypt(&XNonce::from(nonce), Payload { msg: sealed, aad: bound });
         opened.ok().and_then(|bytes| String::from_utf8(bytes).ok()).ok_or_else(failed)
     }
 }
@@ -84,10 +104,24 @@ fn binding(space: SpaceId, name: &str) -> Vec<u8> {
     format!("{space}\0{name}").into_bytes()
 }
 
+fn webhook_binding(webhook: WebhookId) -> Vec<u8> {
+    // No Space has such an id.
+    format!("webhook\0{webhook}").into_bytes()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use spaceport_core::Timestamp;
+
+    #[test]
+    fn a_webhooks_secret_opens_for_it_only() {
+        let vault = Vault::new(&[7; 32]);
+        let (a, b) = (WebhookId::new(Timestamp::from_millis(1), 1), WebhookId::new(Timestamp::from_millis(1), 2));
+        let sealed = vault.seal_webhook(a, "hunter2");
+        assert_eq!(vault.open_webhook(a, &sealed).as_deref(), Ok("hunter2"));
+        assert!(vault.open_webhook(b, &sealed).is_err());
+    }
 
     #[test]
     fn opens_only_for_the_same_space_and_name() {

@@ -44,6 +44,8 @@ pub struct Config {
     pub proxy: Proxy,
     /// Repositories.
     pub git: Git,
+    /// Webhooks.
+    pub webhooks: Webhooks,
     /// Logs of the server itself.
     pub log: Log,
 }
@@ -65,6 +67,7 @@ impl Default for Config {
             docker: Docker::default(),
             proxy: Proxy::default(),
             git: Git::default(),
+            webhooks: Webhooks::default(),
             log: Log::default(),
         }
     }
@@ -200,6 +203,15 @@ impl Default for Git {
     fn default() -> Self {
         Self { max_push_mib: 5 << 10, max_file_mib: 10 }
     }
+}
+
+/// `[webhooks]`: who may be told what happens.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Webhooks {
+    /// Also receivers on this machine and in private networks: any user of the hub can then send requests
+    /// there, so only where all users are trusted.
+    pub allow_private: bool,
 }
 
 /// `[log]`: what the server itself prints.

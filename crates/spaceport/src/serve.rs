@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use anyhow::Context;
 use spaceport_api::{ApiState, Health, HealthPart, HealthProbe, Lifetime, Site};
-use spaceport_control::{Builds, Clock, ControlConfig, ControlHandle, Engine, LogStore, Parts, Routes, Spaces};
+use spaceport_control::{
+    Builds, Clock, ControlConfig, ControlHandle, Engine, LogStore, Parts, Routes, Spaces, WebhookConfig, Webhooks,
+};
 use spaceport_core::route::ProxyEvent;
 use spaceport_docker::{DockerConfig, DockerRuntime};
 use spaceport_git::{Limits, Repositories};
@@ -115,6 +117,7 @@ async fn serve(mut config: Config) -> anyhow::Result<()> {
     };
     router.send_replace(Some(spaceport_api::router(state)));
     start_reconcilers(&tasks, &parts, &soft);
+    start_community(&tasks, &parts, &config, &soft)?;
     tracing::info!(
         "Spaceport {} serves {hub_url} (Spaces: http(s)://NAME.{spaces_domain}; database: {}; admin token: {token_place})",
         env!("CARGO_PKG_VERSION"),
@@ -198,6 +201,25 @@ fn start_reconcilers(tasks: &TaskTracker, parts: &Parts, stop: &CancellationToke
     tasks.spawn(async move { routes.run(routes_store, control, token).await });
     tasks.spawn(spaceport_control::usage::run(engine, store, sampling, stopping()));
     tasks.spawn(spaceport_control::garbage::run(parts.clone(), stopping()));
+}
+
+/// What follows the people of the hub.
+fn start_community(
+    tasks: &TaskTracker,
+    parts: &Parts,
+    config: &Config,
+    stop: &CancellationToken,
+) -> anyhow::Result<()> {
+    // A second choice of a TLS library is refused and means the same.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let bundle = config.ca_bundle.as_ref().map(std::fs::read).transpose().context("could not read the ca_bundle")?;
+    let receivers = WebhookConfig { allow_private: config.webhooks.allow_private, ca_bundle: bundle };
+    let Parts { store, control, vault, .. } = parts.clone();
+    let webhooks = Webhooks::new(store.clone(), control.clone(), vault, &parts.config.hub_url, &receivers)?;
+    let token = stop.clone();
+    tasks.spawn(async move { webhooks.run(token).await });
+    tasks.spawn(spaceport_control::community::run(store, control, stop.clone()));
+    Ok(())
 }
 
 fn site(config: &ControlConfig) -> Site {

@@ -37,6 +37,7 @@ pub(crate) async fn record_head(
         // The indexer finds it by the database and tries again.
         tracing::warn!(repo = %repo.path(), %error, "the card of a commit could not be read");
     }
+    state.control.activate_webhooks();
     let detail: Value = json!({"head": head});
     audit::record(state, user, action, &repo.path(), detail).await?;
     if let Some(space) = space {

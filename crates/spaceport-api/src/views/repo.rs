@@ -191,7 +191,7 @@ impl RepoView {
             likes: repo.likes,
             downloads: repo.downloads,
             downloads_all_time: repo.downloads,
-            trending_score: repo.likes,
+            trending_score: repo.trending,
             library_name: one("library_name"),
             pipeline_tag: one("pipeline_tag"),
             tags,
