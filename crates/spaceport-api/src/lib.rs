@@ -12,6 +12,7 @@ mod caller;
 mod envelope;
 mod error;
 mod extract;
+mod files;
 mod git;
 mod health;
 mod repos;
@@ -25,6 +26,8 @@ mod web;
 
 pub use account::tokens::random_token;
 pub use error::ApiError;
+pub use files::commit::spool::Uploads;
+pub use files::downloads::Downloads;
 pub use health::{Health, HealthPart};
 pub use router::{openapi, openapi_json, router};
 pub use state::{ApiState, HealthProbe, Lifetime, Site};

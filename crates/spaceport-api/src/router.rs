@@ -24,7 +24,7 @@ use spaceport_core::RepoKind;
 use crate::envelope::{X_REQUEST_ID, envelop};
 use crate::error::{ApiError, X_ERROR_CODE, X_ERROR_MESSAGE};
 use crate::state::ApiState;
-use crate::{account, admin, git, health, repos, spaces, streams, unasked, web};
+use crate::{account, admin, files, git, health, repos, spaces, streams, unasked, web};
 
 /// How long a browser keeps the answer to a preflight request.
 const PREFLIGHT_AGE: Duration = Duration::from_secs(24 * 60 * 60);
@@ -40,6 +40,7 @@ const PREFLIGHT_AGE: Duration = Duration::from_secs(24 * 60 * 60);
         (name = "site", description = "The server itself"),
         (name = "account", description = "The caller"),
         (name = "repositories", description = "Models, data sets and Spaces"),
+        (name = "files", description = "Files, branches and commits"),
         (name = "spaces", description = "How a Space runs"),
         (name = "settings", description = "Variables, secrets and volumes"),
         (name = "builds", description = "Builds, releases and attempts"),
@@ -62,6 +63,7 @@ pub fn router(state: ApiState) -> Router {
         .route("/api/openapi.json", get(openapi))
         .route("/api/telemetry/{*topic}", any(unasked::ignore_telemetry))
         .merge(git_routes())
+        .merge(file_routes())
         .fallback(elsewhere)
         .method_not_allowed_fallback(|| async { ApiError::method_not_allowed() })
         .layer(cors())
@@ -78,6 +80,19 @@ fn git_routes() -> Router<ApiState> {
             .route(&at("info/refs"), get(git::get_refs))
             .route(&at("git-upload-pack"), post(git::upload_pack))
             .route(&at("git-receive-pack"), post(git::receive_pack));
+    }
+    router
+}
+
+/// Files are below the page of a repository as well. The description of the API has that of models.
+fn file_routes() -> Router<ApiState> {
+    let mut router = Router::new();
+    for kind in RepoKind::ALL {
+        let at = |path: &str| format!("/{}{{owner}}/{{name}}/{path}/{{*rest}}", kind.prefix());
+        router = router.route(&at("raw"), get(files::resolve::raw_file));
+        if kind != RepoKind::Model {
+            router = router.route(&at("resolve"), get(files::resolve::resolve_file));
+        }
     }
     router
 }
@@ -118,6 +133,17 @@ fn documented() -> (Router<ApiState>, utoipa::openapi::OpenApi) {
         .routes(routes!(repos::settings::update_settings))
         .routes(routes!(repos::auth_check::check_read))
         .routes(routes!(repos::auth_check::check_write))
+        .routes(routes!(files::tree::list_tree))
+        .routes(routes!(files::paths_info::get_paths_info))
+        .routes(routes!(files::refs::list_refs))
+        .routes(routes!(files::history::list_commits))
+        .routes(routes!(files::compare::compare))
+        .routes(routes!(files::resolve::resolve_file))
+        .routes(routes!(files::preupload::preupload))
+        .routes(routes!(files::commit::create_commit))
+        .routes(routes!(files::branches::create_branch, files::branches::delete_branch))
+        .routes(routes!(files::branches::create_tag, files::branches::delete_tag))
+        .routes(routes!(files::branches::super_squash))
         .routes(routes!(spaces::run::get_runtime))
         .routes(routes!(spaces::run::get_host))
         .routes(routes!(spaces::agents::get_agents))

@@ -2,6 +2,7 @@
 //! them.
 
 pub mod build;
+pub mod file;
 pub mod repo;
 pub mod runtime;
 pub mod space;

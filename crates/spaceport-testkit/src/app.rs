@@ -9,7 +9,7 @@ use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use spaceport_api::{ApiState, Health, HealthPart, HealthProbe, Lifetime, Site, random_token};
+use spaceport_api::{ApiState, Downloads, Health, HealthPart, HealthProbe, Lifetime, Site, Uploads, random_token};
 use spaceport_control::{ControlHandle, LogStore};
 use spaceport_core::account::{Account, AccountKind, Scopes, TokenRole};
 use spaceport_core::space::Space;
@@ -117,6 +117,8 @@ impl TestApp {
                 }
             }),
             lifetime: lifetime.clone(),
+            downloads: Downloads::default(),
+            uploads: Uploads::open(folder.path().join("uploads")).expect("a folder for uploads"),
         };
         let router = spaceport_api::router(state).into_make_service_with_connect_info::<SocketAddr>();
         let stop = lifetime.stop.clone();

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use spaceport_api::{ApiState, Health, HealthPart, HealthProbe, Lifetime, Site};
+use spaceport_api::{ApiState, Downloads, Health, HealthPart, HealthProbe, Lifetime, Site, Uploads};
 use spaceport_control::{Builds, Clock, ControlConfig, ControlHandle, Engine, LogStore, Parts, Routes, Spaces};
 use spaceport_core::route::ProxyEvent;
 use spaceport_docker::{DockerConfig, DockerRuntime};
@@ -101,6 +101,8 @@ async fn serve(mut config: Config) -> anyhow::Result<()> {
     parts.routes.refresh(&parts.store).await?;
     parts.repositories.sweep().await?;
 
+    let uploads = data.path.join("tmp").join("uploads");
+    let uploads = Uploads::open(uploads).context("could not prepare the folder for uploads")?;
     let lifetime = Lifetime { tasks: tasks.clone(), stop: soft.clone() };
     let state = ApiState {
         store: parts.store.clone(),
@@ -110,6 +112,8 @@ async fn serve(mut config: Config) -> anyhow::Result<()> {
         site: Arc::new(site(&control_config)),
         health: health(&parts),
         lifetime,
+        downloads: Downloads::default(),
+        uploads,
     };
     router.send_replace(Some(spaceport_api::router(state)));
     start_reconcilers(&tasks, &parts, &soft);

@@ -5,10 +5,14 @@
 mod accounts;
 mod bad_input;
 mod builds;
+mod commits;
+mod files;
 mod git;
 mod openapi;
+mod refs;
 mod repositories;
 mod rights;
 mod settings;
 mod site;
 mod streams;
+mod support;
