@@ -18,6 +18,7 @@ use utoipa::ToSchema;
 
 use spaceport_core::CommitSha;
 use spaceport_git::GitError;
+use spaceport_objects::ObjectError;
 use spaceport_store::StoreError;
 
 /// Header with the code a client matches.
@@ -204,6 +205,13 @@ impl ApiError {
         Self { cause: Some(cause.into()), ..error }
     }
 
+    /// The file ends before the range begins.
+    #[must_use]
+    pub fn range(size: u64) -> Self {
+        let message = format!("The range begins behind the end: there are {size} bytes");
+        Self::new(StatusCode::RANGE_NOT_SATISFIABLE, "RangeNotSatisfiable", message)
+    }
+
     /// Adds a field to the body.
     #[must_use]
     pub fn with(mut self, field: &str, value: impl Into<Value>) -> Self {
@@ -239,6 +247,14 @@ impl ApiError {
         let message =
             format!("Content-Encoding {:?} is not read here; send the body plain or with gzip", clip(encoding));
         Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "UnsupportedMediaType", message)
+    }
+
+    /// Logs the cause of a failure that is told in the middle of a body, where the status is out.
+    pub(crate) fn log(&self) {
+        if let Some(cause) = &self.cause {
+            let text = chain(cause.as_ref());
+            tracing::error!(error = text, "a request failed within its answer: {text}");
+        }
     }
 
     /// The text for the caller.
@@ -284,6 +300,24 @@ impl From<GitError> for ApiError {
             | GitError::AlreadyExists(_)
             | GitError::Failed { .. }
             | GitError::Io { .. }) => Self::internal(error),
+        }
+    }
+}
+
+impl From<ObjectError> for ApiError {
+    fn from(error: ObjectError) -> Self {
+        let message = error.to_string();
+        match error {
+            ObjectError::WrongContent { .. }
+            | ObjectError::WrongSize { .. }
+            | ObjectError::Invalid(_)
+            | ObjectError::UnknownXorb(_)
+            | ObjectError::MissingPart(_)
+            | ObjectError::Body(_) => Self::bad_request(message),
+            ObjectError::TooLarge { .. } => Self::new(StatusCode::PAYLOAD_TOO_LARGE, "PayloadTooLarge", message),
+            ObjectError::Busy => Self::conflict(message),
+            ObjectError::Full => Self::new(StatusCode::INSUFFICIENT_STORAGE, "InsufficientStorage", message),
+            error @ (ObjectError::Damaged(_) | ObjectError::Io { .. }) => Self::internal(error),
         }
     }
 }

@@ -20,6 +20,7 @@ use crate::error::ApiError;
 use crate::files::commit::spool::Uploads;
 use crate::files::downloads::Downloads;
 use crate::health::Health;
+use crate::large::LargeFiles;
 
 /// Everything the router needs.
 #[derive(Clone, FromRef)]
@@ -30,6 +31,8 @@ pub struct ApiState {
     pub control: ControlHandle,
     /// The bare repositories.
     pub repositories: Repositories,
+    /// Large files.
+    pub large: LargeFiles,
     /// Seals secrets.
     pub vault: Vault,
     /// What the site is.

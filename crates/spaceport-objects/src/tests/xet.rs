@@ -54,7 +54,8 @@ pub(crate) async fn put_shard(
     block: &FileBlock,
     number: u128,
 ) -> Result<Vec<RegisteredFile>, ObjectError> {
-    store.put_shard(account(number), body(&block.to_bytes(), 100), std::sync::Arc::new(|_, _| ()), now()).await
+    let shard = store.receive_shard(body(&block.to_bytes(), 100)).await?;
+    store.register(account(number), shard, std::sync::Arc::new(|_, _| ()), now()).await
 }
 
 fn chunks(count: u8) -> Vec<Vec<u8>> {
