@@ -6,6 +6,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
+use spaceport_api::ClaimKey;
 use spaceport_control::Clock;
 use spaceport_core::account::{Account, AccountKind, Scopes, TokenRole};
 use spaceport_store::vault::Vault;
@@ -53,16 +54,24 @@ impl DataDir {
 
     /// The key secrets are sealed with, made on first start.
     pub fn vault(&self) -> anyhow::Result<Vault> {
-        let file = self.path.join("keys").join("secrets.key");
+        Ok(Vault::new(&self.key("secrets.key")?))
+    }
+
+    /// The key addresses and tokens of large files are signed with, made on first start.
+    pub fn claim_key(&self) -> anyhow::Result<ClaimKey> {
+        Ok(ClaimKey::new(self.key("claims.key")?))
+    }
+
+    /// A key of 32 bytes.
+    fn key(&self, name: &str) -> anyhow::Result<[u8; 32]> {
+        let file = self.path.join("keys").join(name);
         let key = read_or_make(&file, || {
             let mut key = vec![0u8; 32];
             getrandom::fill(&mut key)?;
             Ok(key)
         })?;
-        let key: [u8; 32] = key
-            .try_into()
-            .map_err(|_| anyhow::anyhow!("{} does not hold 32 bytes; restore it from a backup", file.display()))?;
-        Ok(Vault::new(&key))
+        key.try_into()
+            .map_err(|_| anyhow::anyhow!("{} does not hold 32 bytes; restore it from a backup", file.display()))
     }
 
     /// The name by which this installation knows its containers.

@@ -8,6 +8,7 @@ mod builds;
 mod commits;
 mod files;
 mod git;
+mod large_files;
 mod openapi;
 mod refs;
 mod repositories;
