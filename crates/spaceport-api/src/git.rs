@@ -16,10 +16,11 @@ use futures::{Stream, StreamExt};
 use spaceport_core::{Repo, RepoKind};
 use spaceport_git::{BodyEncoding, GitError, PushMessages, PushPolicy, PushReport, Request as GitRequest, Service};
 
-use crate::access::{ReadFiles, find_repo};
+use crate::access::{ReadFiles, ReadRepo, find_repo, rights};
 use crate::caller::{Caller, User};
 use crate::error::ApiError;
 use crate::extract::Params;
+use crate::large::holdings::push_check;
 use crate::repos::record::record_head;
 use crate::state::ApiState;
 
@@ -112,7 +113,10 @@ pub async fn receive_pack(State(state): State<ApiState>, request: Request) -> Re
     let service = Service::ReceivePack;
     let (target, request) = target(&state, request, service).await?;
     let Target { repo, user: Some(user) } = target else { return Err(ApiError::sign_in().into()) };
-    let policy = PushPolicy { messages: messages(&state, &repo).await?, ..PushPolicy::default() };
+    let pushing =
+        ReadRepo { rights: rights(&repo, &user.clone().into()), repo: repo.clone(), caller: user.clone().into() };
+    let lfs = Some(push_check(&state, pushing));
+    let policy = PushPolicy { messages: messages(&state, &repo).await?, lfs, ..PushPolicy::default() };
     let push = state.repositories.receive_pack(repo.id, git_request(request)?, policy)?;
     // A task of its own: the push counts even when the client leaves after its last byte.
     let recorded = state.lifetime.detach({

@@ -31,7 +31,7 @@ pub use config::ObjectsConfig;
 pub use error::ObjectError;
 pub use hash::XetHash;
 pub use multipart::Multipart;
-pub use read::{ByteStream, Object};
+pub use read::{ByteStream, Object, ObjectReader};
 pub use spaceport_core::{InvalidHash, Sha256};
 pub use store::{ObjectInfo, ObjectStore};
 pub use sweep::Swept;

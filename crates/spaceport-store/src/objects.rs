@@ -88,6 +88,7 @@ const OBJECTS_PAGE: &str = "SELECT * FROM repo_objects WHERE repo_id = $1 AND co
      ORDER BY sha256 LIMIT $3";
 const OBJECT_REMOVE: &str = "DELETE FROM repo_objects WHERE repo_id = $1 AND sha256 = $2";
 const UPLOADS_FORGET: &str = "DELETE FROM repo_objects WHERE committed_at IS NULL AND pushed_at < $1";
+const OBJECT_NAMES: &str = "SELECT sha256 FROM repo_objects WHERE repo_id = $1 AND committed_at IS NOT NULL";
 const OBJECTS_LIVE: &str = "SELECT DISTINCT sha256 FROM repo_objects";
 const REPO_STORAGE: &str = "SELECT CAST(COALESCE(SUM(size), 0) AS BIGINT) FROM repo_objects \
      WHERE repo_id = $1 AND committed_at IS NOT NULL";
@@ -193,6 +194,18 @@ impl Store {
             .fetch_all(db))?
         .into_iter()
         .map(ObjectRow::into_object)
+        .collect()
+    }
+
+    /// The names of the committed files of a repository.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn repo_object_names(&self, repo: RepoId) -> Result<HashSet<Sha256>, StoreError> {
+        run!(self, "repo_object_names", db => sqlx::query_as::<_, (String,)>(OBJECT_NAMES)
+            .bind(repo.to_string()).fetch_all(db))?
+        .iter()
+        .map(|(name,)| text("repo_objects.sha256", name))
         .collect()
     }
 

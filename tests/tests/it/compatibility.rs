@@ -120,7 +120,9 @@ fn concrete(address: &str) -> String {
 /// Whether the answer says that nothing is there to answer.
 fn is_unknown(status: StatusCode, answer: &Value) -> bool {
     let error = answer["error"].as_str().unwrap_or("");
-    status == StatusCode::METHOD_NOT_ALLOWED || error.contains("nothing at this path") || error == "Repository not found"
+    status == StatusCode::METHOD_NOT_ALLOWED
+        || error.contains("nothing at this path")
+        || error == "Repository not found"
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 
 use spaceport_core::{Repo, Sha256};
+use spaceport_git::{LfsCheck, LfsObject};
 use spaceport_store::{NewObject, RepoObject};
 
 use crate::access::{ReadRepo, rights};
@@ -98,6 +99,26 @@ pub(crate) async fn hold(state: &ApiState, read: &ReadRepo, named: &[Named]) -> 
     let committed: Vec<_> = named.iter().map(|named| (named.sha256, named.path.clone())).collect();
     state.store.objects_committed(read.repo.id, &committed, now).await?;
     Ok(missing)
+}
+
+/// Holds the files of a push, for git to ask about while refs wait.
+pub(crate) fn push_check(state: &ApiState, read: ReadRepo) -> LfsCheck {
+    let state = state.clone();
+    let named = |object: &LfsObject| {
+        let LfsObject { sha256, size } = object;
+        Some(Named { sha256: sha256.parse().ok()?, size: Some(*size), path: None })
+    };
+    Box::new(move |objects| {
+        Box::pin(async move {
+            let named: Vec<Named> = objects.iter().filter_map(named).collect();
+            let missing = hold(&state, &read, &named).await.map_err(|error| {
+                error.log();
+                error.message().to_owned()
+            })?;
+            let is_missing = |object: &LfsObject| missing.iter().any(|named| named.sha256.to_string() == object.sha256);
+            Ok(objects.into_iter().filter(is_missing).collect())
+        })
+    })
 }
 
 /// The row of a file that the caller may read in a repository.

@@ -242,6 +242,8 @@ async fn large_files_of_repositories() {
         let page = store.repo_objects_page(tiny.id, Some(name("a")), 10).await.unwrap();
         assert_eq!(page.iter().map(|object| object.sha256).collect::<Vec<_>>(), [name("b")]);
         assert_eq!(store.repo_storage(tiny.id).await.unwrap(), 14_000_000_000);
+        assert_eq!(store.repo_object_names(tiny.id).await.unwrap(), [name("a"), name("b")].into());
+        assert!(store.repo_object_names(other.id).await.unwrap().is_empty());
         let repos = store.object_repos(name("a"), 10).await.unwrap();
         assert_eq!(repos.iter().map(|repo| repo.id).collect::<Vec<_>>(), [tiny.id]);
         // Only uploads that no commit followed are forgotten.
@@ -250,7 +252,7 @@ async fn large_files_of_repositories() {
         assert_eq!(store.objects_live().await.unwrap(), [name("a"), name("b")].into());
         assert!(store.repo_object_remove(tiny.id, name("b")).await.unwrap());
         assert!(!store.repo_object_remove(tiny.id, name("b")).await.unwrap());
-        store.repo_delete(tiny.id).await.unwrap();
+        store.repo_delete(tiny.id, at(9)).await.unwrap();
         assert!(store.objects_live().await.unwrap().is_empty());
         store.close().await;
     }
