@@ -9,20 +9,24 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use axum::Json;
-use axum::http::header::{HeaderName, LOCATION, WWW_AUTHENTICATE};
-use axum::http::{HeaderValue, StatusCode};
+use axum::http::header::{CONTENT_RANGE, HeaderName, LOCATION, WWW_AUTHENTICATE};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
 
+use spaceport_core::CommitSha;
 use spaceport_git::GitError;
+use spaceport_objects::ObjectError;
 use spaceport_store::StoreError;
 
 /// Header with the code a client matches.
 pub(crate) const X_ERROR_CODE: HeaderName = HeaderName::from_static("x-error-code");
 /// Header with the text a client prints.
 pub(crate) const X_ERROR_MESSAGE: HeaderName = HeaderName::from_static("x-error-message");
+/// Header with the commit an answer is about.
+pub(crate) const X_REPO_COMMIT: HeaderName = HeaderName::from_static("x-repo-commit");
 /// Sentence the Hub's clients match to tell a bad token from a missing repository.
 const INVALID_CREDENTIALS: &str = "Invalid credentials in Authorization header";
 /// Longest text in a header; the body has all of it.
@@ -49,6 +53,8 @@ pub struct ApiError {
     challenge: bool,
     /// Where to look instead.
     location: Option<String>,
+    /// Further headers.
+    headers: HeaderMap,
 }
 
 /// What the outermost layer needs to log a failure once, with the id of the request.
@@ -67,6 +73,7 @@ impl ApiError {
             cause: None,
             challenge: false,
             location: None,
+            headers: HeaderMap::new(),
         }
     }
 
@@ -137,6 +144,14 @@ impl ApiError {
         Self::new(StatusCode::NOT_FOUND, "EntryNotFound", message)
     }
 
+    /// None of the bytes that were asked for exist.
+    #[must_use]
+    pub fn no_range(size: u64) -> Self {
+        let message = format!("The range is not within the {size} bytes of the file");
+        Self::new(StatusCode::RANGE_NOT_SATISFIABLE, "RangeNotSatisfiable", message)
+            .with_header(CONTENT_RANGE, &format!("bytes */{size}"))
+    }
+
     /// The branch is not where the caller thinks it is.
     #[must_use]
     pub fn stale(message: impl Into<String>) -> Self {
@@ -190,11 +205,33 @@ impl ApiError {
         Self { cause: Some(cause.into()), ..error }
     }
 
+    /// The file ends before the range begins.
+    #[must_use]
+    pub fn range(size: u64) -> Self {
+        let message = format!("The range begins behind the end: there are {size} bytes");
+        Self::new(StatusCode::RANGE_NOT_SATISFIABLE, "RangeNotSatisfiable", message)
+    }
+
     /// Adds a field to the body.
     #[must_use]
     pub fn with(mut self, field: &str, value: impl Into<Value>) -> Self {
         self.fields.insert(field.to_owned(), value.into());
         self
+    }
+
+    /// Adds a header; a value that no header can have is left out.
+    #[must_use]
+    pub(crate) fn with_header(mut self, name: HeaderName, value: &str) -> Self {
+        if let Ok(value) = HeaderValue::from_str(value) {
+            self.headers.insert(name, value);
+        }
+        self
+    }
+
+    /// Says at which commit something is not there: clients remember that for the commit.
+    #[must_use]
+    pub(crate) fn at_commit(self, commit: &CommitSha) -> Self {
+        self.with_header(X_REPO_COMMIT, commit.as_str())
     }
 
     /// Asks for a user name and a password, as git needs it.
@@ -210,6 +247,14 @@ impl ApiError {
         let message =
             format!("Content-Encoding {:?} is not read here; send the body plain or with gzip", clip(encoding));
         Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "UnsupportedMediaType", message)
+    }
+
+    /// Logs the cause of a failure that is told in the middle of a body, where the status is out.
+    pub(crate) fn log(&self) {
+        if let Some(cause) = &self.cause {
+            let text = chain(cause.as_ref());
+            tracing::error!(error = text, "a request failed within its answer: {text}");
+        }
     }
 
     /// The text for the caller.
@@ -259,12 +304,31 @@ impl From<GitError> for ApiError {
     }
 }
 
+impl From<ObjectError> for ApiError {
+    fn from(error: ObjectError) -> Self {
+        let message = error.to_string();
+        match error {
+            ObjectError::WrongContent { .. }
+            | ObjectError::WrongSize { .. }
+            | ObjectError::Invalid(_)
+            | ObjectError::UnknownXorb(_)
+            | ObjectError::MissingPart(_)
+            | ObjectError::Body(_) => Self::bad_request(message),
+            ObjectError::TooLarge { .. } => Self::new(StatusCode::PAYLOAD_TOO_LARGE, "PayloadTooLarge", message),
+            ObjectError::Busy => Self::conflict(message),
+            ObjectError::Full => Self::new(StatusCode::INSUFFICIENT_STORAGE, "InsufficientStorage", message),
+            error @ (ObjectError::Damaged(_) | ObjectError::Io { .. }) => Self::internal(error),
+        }
+    }
+}
+
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let Self { status, code, message, mut fields, cause, challenge, location } = self;
+        let Self { status, code, message, mut fields, cause, challenge, location, headers: further } = self;
         fields.insert("error".to_owned(), json!(message));
         let mut response = (status, Json(Value::Object(fields))).into_response();
         let headers = response.headers_mut();
+        headers.extend(further);
         headers.insert(X_ERROR_CODE, HeaderValue::from_static(code));
         headers.insert(X_ERROR_MESSAGE, header_text(&message));
         if challenge {

@@ -18,11 +18,12 @@ use spaceport_git::{
     BodyEncoding, GitError, PushAccess, PushMessages, PushPolicy, PushReport, Request as GitRequest, Service,
 };
 
-use crate::access::{DiscussRepo, ReadFiles, ReadRepo, find_repo};
+use crate::access::{DiscussRepo, ReadFiles, ReadRepo, find_repo, rights};
 use crate::caller::{Caller, User};
 use crate::community::{pushable_pulls, refs_moved};
 use crate::error::ApiError;
 use crate::extract::Params;
+use crate::large::holdings::push_check;
 use crate::repos::record::record_head;
 use crate::state::ApiState;
 
@@ -129,7 +130,10 @@ pub async fn receive_pack(State(state): State<ApiState>, request: Request) -> Re
     let service = Service::ReceivePack;
     let (target, request) = target(&state, request, service).await?;
     let Target { repo, user: Some(user), access } = target else { return Err(ApiError::sign_in().into()) };
-    let policy = PushPolicy { messages: messages(&state, &repo).await?, access, ..PushPolicy::default() };
+    let pushing =
+        ReadRepo { rights: rights(&repo, &user.clone().into()), repo: repo.clone(), caller: user.clone().into() };
+    let lfs = Some(push_check(&state, pushing));
+    let policy = PushPolicy { messages: messages(&state, &repo).await?, access, lfs };
     let push = state.repositories.receive_pack(repo.id, git_request(request)?, policy)?;
     // A task of its own: the push counts even when the client leaves after its last byte.
     let recorded = state.lifetime.detach({

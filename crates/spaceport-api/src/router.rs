@@ -10,7 +10,7 @@ use axum::extract::Request;
 use axum::http::Method;
 use axum::http::header::{ACCEPT_RANGES, AUTHORIZATION, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderName, LINK, RANGE};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{any, get, post};
+use axum::routing::{any, get, post, put};
 use tower_http::cors::{Any, CorsLayer};
 use utoipa::OpenApi;
 use utoipa::openapi::RefOr;
@@ -24,7 +24,7 @@ use spaceport_core::RepoKind;
 use crate::envelope::{X_REQUEST_ID, envelop};
 use crate::error::{ApiError, X_ERROR_CODE, X_ERROR_MESSAGE};
 use crate::state::ApiState;
-use crate::{account, admin, community, git, health, repos, spaces, streams, unasked, web, webhooks};
+use crate::{account, admin, community, files, git, health, large, repos, spaces, streams, unasked, web, webhooks};
 
 /// How long a browser keeps the answer to a preflight request.
 const PREFLIGHT_AGE: Duration = Duration::from_secs(24 * 60 * 60);
@@ -42,6 +42,8 @@ const PREFLIGHT_AGE: Duration = Duration::from_secs(24 * 60 * 60);
         (name = "repositories", description = "Models, data sets and Spaces"),
         (name = "community", description = "Discussions, pull requests, likes and follows"),
         (name = "webhooks", description = "Who is told what happens"),
+        (name = "files", description = "Files, branches and commits"),
+        (name = "large files", description = "Files that git-lfs and Xet carry"),
         (name = "spaces", description = "How a Space runs"),
         (name = "settings", description = "Variables, secrets and volumes"),
         (name = "builds", description = "Builds, releases and attempts"),
@@ -64,6 +66,8 @@ pub fn router(state: ApiState) -> Router {
         .route("/api/openapi.json", get(openapi))
         .route("/api/telemetry/{*topic}", any(unasked::ignore_telemetry))
         .merge(git_routes())
+        .merge(file_routes())
+        .merge(large_routes())
         .fallback(elsewhere)
         .method_not_allowed_fallback(|| async { ApiError::method_not_allowed() })
         .layer(cors())
@@ -79,9 +83,41 @@ fn git_routes() -> Router<ApiState> {
         router = router
             .route(&at("info/refs"), get(git::get_refs))
             .route(&at("git-upload-pack"), post(git::upload_pack))
-            .route(&at("git-receive-pack"), post(git::receive_pack));
+            .route(&at("git-receive-pack"), post(git::receive_pack))
+            .route(&at("info/lfs/objects/batch"), post(large::batch::batch))
+            .route(&at("info/lfs/locks"), any(large::batch::no_locks))
+            .route(&at("info/lfs/locks/{*rest}"), any(large::batch::no_locks));
     }
     router
+}
+
+/// Files are below the page of a repository as well. The description of the API has that of models.
+fn file_routes() -> Router<ApiState> {
+    let mut router = Router::new();
+    for kind in RepoKind::ALL {
+        let at = |path: &str| format!("/{}{{owner}}/{{name}}/{path}/{{*rest}}", kind.prefix());
+        router = router.route(&at("raw"), get(files::resolve::raw_file));
+        if kind != RepoKind::Model {
+            router = router.route(&at("resolve"), get(files::resolve::resolve_file));
+        }
+    }
+    router
+}
+
+/// What git-lfs and Xet clients call with addresses and tokens that the API gave them.
+fn large_routes() -> Router<ApiState> {
+    use large::{cas, reconstruction, transfer};
+    Router::new()
+        .route("/api/lfs/{sha256}", put(transfer::put).get(transfer::get))
+        .route("/api/lfs/{sha256}/parts/{number}", put(transfer::put_part))
+        .route("/api/lfs/{sha256}/complete", post(transfer::complete))
+        .route("/api/lfs/{sha256}/verify", post(transfer::verify))
+        .route("/api/cas/{client}/v1/xorbs/default/{hash}", post(cas::put_xorb))
+        .route("/api/cas/{client}/v1/shards", post(cas::put_shard))
+        .route("/api/cas/{client}/v2/shards", post(cas::put_shard_with_progress))
+        .route("/api/cas/{client}/v1/reconstructions/{file}", get(reconstruction::get_v1))
+        .route("/api/cas/{client}/v2/reconstructions/{file}", get(reconstruction::get_v2))
+        .route("/api/cas/{client}/xorb", get(reconstruction::get_xorb))
 }
 
 /// The description of the API.
@@ -148,6 +184,22 @@ fn documented() -> (Router<ApiState>, utoipa::openapi::OpenApi) {
         .routes(routes!(webhooks::settings::disable_webhook))
         .routes(routes!(webhooks::deliveries::list_deliveries))
         .routes(routes!(webhooks::deliveries::replay_delivery))
+        .routes(routes!(files::tree::list_tree))
+        .routes(routes!(files::paths_info::get_paths_info))
+        .routes(routes!(files::refs::list_refs))
+        .routes(routes!(files::history::list_commits))
+        .routes(routes!(files::compare::compare))
+        .routes(routes!(files::resolve::resolve_file))
+        .routes(routes!(files::preupload::preupload))
+        .routes(routes!(files::commit::create_commit))
+        .routes(routes!(files::branches::create_branch, files::branches::delete_branch))
+        .routes(routes!(files::branches::create_tag, files::branches::delete_tag))
+        .routes(routes!(files::branches::super_squash))
+        .routes(routes!(large::tokens::get_xet_read_token))
+        .routes(routes!(large::tokens::get_xet_write_token))
+        .routes(routes!(large::files::list_large_files))
+        .routes(routes!(large::files::delete_large_files))
+        .routes(routes!(large::files::copy_large_files))
         .routes(routes!(spaces::run::get_runtime))
         .routes(routes!(spaces::run::get_host))
         .routes(routes!(spaces::agents::get_agents))

@@ -17,7 +17,11 @@ use spaceport_git::Repositories;
 use spaceport_store::Store;
 use spaceport_store::vault::Vault;
 
+use crate::error::ApiError;
+use crate::files::commit::spool::Uploads;
+use crate::files::downloads::Downloads;
 use crate::health::Health;
+use crate::large::LargeFiles;
 
 /// Everything the router needs.
 #[derive(Clone, FromRef)]
@@ -28,6 +32,8 @@ pub struct ApiState {
     pub control: ControlHandle,
     /// The bare repositories.
     pub repositories: Repositories,
+    /// Large files.
+    pub large: LargeFiles,
     /// Seals secrets.
     pub vault: Vault,
     /// Signs tickets for private Spaces; the proxy has the same in its route table.
@@ -38,6 +44,10 @@ pub struct ApiState {
     pub health: HealthProbe,
     /// What outlives a request.
     pub lifetime: Lifetime,
+    /// Downloads that are not in the database yet.
+    pub downloads: Downloads,
+    /// Where uploads wait until they are stored.
+    pub uploads: Uploads,
 }
 
 /// What the site is: the same for every request.
@@ -100,5 +110,19 @@ impl Lifetime {
         F::Output: Send + 'static,
     {
         self.tasks.spawn(work)
+    }
+
+    /// The same, and waits for it.
+    ///
+    /// # Errors
+    /// As the work itself.
+    pub(crate) async fn finish<T>(
+        &self,
+        work: impl Future<Output = Result<T, ApiError>> + Send + 'static,
+    ) -> Result<T, ApiError>
+    where
+        T: Send + 'static,
+    {
+        self.detach(work).await.map_err(ApiError::internal)?
     }
 }

@@ -7,8 +7,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 
-use spaceport_core::front_matter;
+use spaceport_core::config::ConfigError;
+use spaceport_core::{RepoKind, front_matter};
 
+use crate::error::ApiError;
 use crate::extract::JsonBody;
 
 /// Agent harnesses this hub knows: none
@@ -29,7 +31,7 @@ pub struct YamlCheck {
     /// All of `README.md`.
     #[serde(default)]
     pub content: String,
-    /// `space`; only the front matter of Spaces is checked.
+    /// `model`, `dataset` or `space`; `model` when absent. Of a Space the values are checked as well.
     pub repo_type: Option<String>,
 }
 
@@ -54,16 +56,29 @@ pub struct YamlMessage {
 /// 200 when it is fine, 400 with every mistake and its line otherwise.
 #[utoipa::path(post, path = "/api/validate-yaml", tag = "repositories", request_body = YamlCheck,
     responses((status = 200, body = YamlVerdict), (status = 400, body = YamlVerdict)))]
-pub async fn validate_yaml(JsonBody(body): JsonBody<YamlCheck>) -> (StatusCode, Json<YamlVerdict>) {
-    let mistakes = match body.repo_type.as_deref() {
-        Some("space" | "spaces") => front_matter::parse(body.content.as_bytes()).err().unwrap_or_default(),
-        _ => Vec::new(),
+pub async fn validate_yaml(JsonBody(body): JsonBody<YamlCheck>) -> Result<(StatusCode, Json<YamlVerdict>), ApiError> {
+    // The client's word is the type, but some send the segment of the path.
+    let kind = body.repo_type.as_deref().filter(|kind| !kind.is_empty());
+    let kind = match kind.and_then(RepoKind::from_segment) {
+        Some(kind) => kind,
+        None => crate::repos::kind(kind)?,
     };
-    let message = |mistake: &spaceport_core::config::ConfigError| {
+    let errors = mistakes(kind, body.content.as_bytes());
+    let status = if errors.is_empty() { StatusCode::OK } else { StatusCode::BAD_REQUEST };
+    Ok((status, Json(YamlVerdict { errors, warnings: Vec::new() })))
+}
+
+/// Every mistake in the front matter of a README. That of a Space must say what to run; others may
+/// have none.
+pub(crate) fn mistakes(kind: RepoKind, readme: &[u8]) -> Vec<YamlMessage> {
+    let mistakes = match kind {
+        RepoKind::Space => front_matter::parse(readme).err().unwrap_or_default(),
+        RepoKind::Model | RepoKind::Dataset => front_matter::check_card(readme).err().into_iter().collect(),
+    };
+    let message = |mistake: &ConfigError| {
         let allowed =
             if mistake.allowed.is_empty() { String::new() } else { format!(" (allowed: {})", mistake.allowed) };
         YamlMessage { message: format!("{mistake}{allowed}") }
     };
-    let status = if mistakes.is_empty() { StatusCode::OK } else { StatusCode::BAD_REQUEST };
-    (status, Json(YamlVerdict { errors: mistakes.iter().map(message).collect(), warnings: Vec::new() }))
+    mistakes.iter().map(message).collect()
 }

@@ -4,6 +4,7 @@
 pub mod account;
 pub mod build;
 pub mod discussion;
+pub mod file;
 pub mod repo;
 pub mod runtime;
 pub mod space;

@@ -13,6 +13,7 @@ pub mod garbage;
 pub mod handle;
 pub mod index;
 mod inspect;
+pub mod large_files;
 pub mod logs;
 mod probe;
 pub mod routes;

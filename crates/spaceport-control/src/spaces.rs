@@ -17,6 +17,7 @@ use spaceport_core::route::Target;
 use spaceport_core::space::{Artifact, Space};
 use spaceport_core::{SpaceId, SpaceStage, Timestamp};
 use spaceport_git::Repositories;
+use spaceport_objects::ObjectStore;
 use spaceport_store::{Store, vault::Vault};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -47,6 +48,8 @@ pub struct Parts {
     pub store: Store,
     /// Code.
     pub repositories: Repositories,
+    /// Large files.
+    pub objects: ObjectStore,
     /// Containers.
     pub engine: Arc<Engine>,
     /// What the proxy serves.

@@ -22,6 +22,7 @@ pub mod queue;
 pub mod repo;
 pub mod route;
 pub mod sdk;
+pub mod sha256;
 pub mod space;
 pub mod stage;
 pub mod ticket;
@@ -39,6 +40,7 @@ pub use id::{
 pub use name::{RepoName, Subdomain};
 pub use repo::{Repo, RepoKind};
 pub use sdk::Sdk;
+pub use sha256::{InvalidHash, Sha256};
 pub use stage::SpaceStage;
 pub use time::Timestamp;
 pub use volume::Volume;

@@ -61,4 +61,4 @@ pub use revision::{Ref, Revision, RevisionKind};
 pub use rpc::Output;
 pub use rules::PathRules;
 pub use serve::{Push, PushMessages, PushReport, RefChange, Request, Service};
-pub use tree::{EntryKind, TreeEntry};
+pub use tree::{EntryKind, TreeEntry, check_new_path};

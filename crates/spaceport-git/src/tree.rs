@@ -47,7 +47,10 @@ const MAX_PARTS: usize = 128;
 
 /// Why a path cannot be in a commit that is made here. Stricter than what is read: the path must also be
 /// harmless on file systems of other kinds, where `.git` has more names.
-pub(crate) fn check_new_path(path: &str) -> Result<(), &'static str> {
+///
+/// # Errors
+/// What is wrong with it, in words that follow "because".
+pub fn check_new_path(path: &str) -> Result<(), &'static str> {
     if path.is_empty() {
         return Err("it is empty");
     }

@@ -29,9 +29,12 @@ mod xet;
 
 pub use config::ObjectsConfig;
 pub use error::ObjectError;
-pub use hash::{InvalidHash, Sha256, XetHash};
+pub use hash::XetHash;
 pub use multipart::Multipart;
-pub use read::{ByteStream, Object};
+pub use read::{ByteStream, Object, ObjectReader};
+pub use spaceport_core::{InvalidHash, Sha256};
 pub use store::{ObjectInfo, ObjectStore};
 pub use sweep::Swept;
-pub use xet::{MAX_SHARD_BYTES, MAX_XORB_BYTES, Progress, Reconstruction, RegisteredFile, Term, XorbSpan, XorbSpans};
+pub use xet::{
+    MAX_SHARD_BYTES, MAX_XORB_BYTES, Progress, ReceivedShard, Reconstruction, RegisteredFile, Term, XorbSpan, XorbSpans,
+};

@@ -5,6 +5,7 @@
 //! ones before: a slow reader holds neither a thread nor more than a few megabytes.
 
 use std::fs::File;
+use std::io;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
@@ -46,17 +47,23 @@ impl ObjectStore {
     /// # Errors
     /// When the disk cannot be read.
     pub async fn open_object(&self, sha256: Sha256) -> Result<Option<Object>, ObjectError> {
+        let store = self.clone();
+        blocking(move || store.open_object_blocking(sha256)).await
+    }
+
+    /// As [`Self::open_object`], for threads that may wait.
+    ///
+    /// # Errors
+    /// When the disk cannot be read.
+    pub fn open_object_blocking(&self, sha256: Sha256) -> Result<Option<Object>, ObjectError> {
         let inner = Arc::clone(&self.inner);
-        blocking(move || {
-            // Plain bytes are read with less work, if the file is kept both ways.
-            if let Some(file) = folder::open(&inner.folder.plain_path(&sha256))? {
-                let size = file.metadata().map_err(ObjectError::io("look at a large file"))?.len();
-                return Ok(Some(Object { inner, size, content: Content::Plain(Arc::new(file)) }));
-            }
-            let record = FileRecord::load(&inner.folder, &sha256)?;
-            Ok(record.map(|record| Object { inner, size: record.size, content: Content::Xet(Arc::new(record)) }))
-        })
-        .await
+        // Plain bytes are read with less work, if the file is kept both ways.
+        if let Some(file) = folder::open(&inner.folder.plain_path(&sha256))? {
+            let size = file.metadata().map_err(ObjectError::io("look at a large file"))?.len();
+            return Ok(Some(Object { inner, size, content: Content::Plain(Arc::new(file)) }));
+        }
+        let record = FileRecord::load(&inner.folder, &sha256)?;
+        Ok(record.map(|record| Object { inner, size: record.size, content: Content::Xet(Arc::new(record)) }))
     }
 
     /// A range of a xorb as it is stored; a range that ends behind it ends with it. `None` when
@@ -100,22 +107,71 @@ impl Object {
     }
 }
 
+impl Object {
+    /// All of it, for threads that may wait.
+    #[must_use]
+    pub fn into_reader(self) -> ObjectReader {
+        let pieces = match self.content {
+            Content::Plain(file) => Pieces::Plain { file, range: 0..self.size },
+            Content::Xet(record) => Pieces::Xet(Walk::new(self.inner, record, 0..self.size)),
+        };
+        ObjectReader { pieces, current: Bytes::new() }
+    }
+}
+
+/// Reads a file from its beginning to its end.
+pub struct ObjectReader {
+    pieces: Pieces,
+    current: Bytes,
+}
+
+enum Pieces {
+    Plain { file: Arc<File>, range: Range<u64> },
+    Xet(Walk),
+}
+
+impl Pieces {
+    fn next(&mut self) -> Result<Option<Bytes>, ObjectError> {
+        match self {
+            Self::Plain { range, .. } if range.is_empty() => Ok(None),
+            Self::Plain { file, range } => {
+                let piece = range.start..range.end.min(range.start + PIECE);
+                range.start = piece.end;
+                read_at(file, &piece).map(Some)
+            }
+            Self::Xet(walk) => walk.step()?.map(Piece::unpack).transpose(),
+        }
+    }
+}
+
+impl io::Read for ObjectReader {
+    fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
+        if self.current.is_empty() {
+            self.current = self.pieces.next().map_err(io::Error::other)?.unwrap_or_default();
+        }
+        let length = self.current.len().min(to.len());
+        to[..length].copy_from_slice(&self.current.split_to(length));
+        Ok(length)
+    }
+}
+
+fn read_at(file: &File, range: &Range<u64>) -> Result<Bytes, ObjectError> {
+    let mut bytes = vec![0; usize::try_from(range.end - range.start).unwrap_or(0)];
+    file.read_exact_at(&mut bytes, range.start).map_err(ObjectError::io("read a large file"))?;
+    Ok(Bytes::from(bytes))
+}
+
 fn plain(file: Arc<File>, range: Range<u64>) -> ByteStream {
     let starts = range.clone().step_by(usize::try_from(PIECE).unwrap_or(usize::MAX));
     let read = move |start: u64| {
         let (file, end) = (Arc::clone(&file), range.end.min(start.saturating_add(PIECE)));
-        blocking(move || {
-            let mut bytes = vec![0; usize::try_from(end - start).unwrap_or(0)];
-            file.read_exact_at(&mut bytes, start).map_err(ObjectError::io("read a large file"))?;
-            Ok(Bytes::from(bytes))
-        })
+        blocking(move || read_at(&file, &(start..end)))
     };
     stream::iter(starts).map(read).buffered(AHEAD).boxed()
 }
 
 fn chunked(inner: Arc<Inner>, record: Arc<FileRecord>, range: Range<u64>) -> ByteStream {
-    let walk = Walk { inner, record, range, term: 0, term_start: 0, pieces: Vec::new().into_iter() };
-    stream::try_unfold(walk, Walk::next)
+    stream::try_unfold(Walk::new(inner, record, range), Walk::next)
         .map(|piece| async {
             let piece = piece?;
             blocking(move || piece.unpack()).await
@@ -145,10 +201,22 @@ struct Piece {
 }
 
 impl Walk {
+    fn new(inner: Arc<Inner>, record: Arc<FileRecord>, range: Range<u64>) -> Self {
+        Self { inner, record, range, term: 0, term_start: 0, pieces: Vec::new().into_iter() }
+    }
+
     async fn next(mut self) -> Result<Option<(Piece, Self)>, ObjectError> {
+        if let Some(piece) = self.pieces.next() {
+            return Ok(Some((piece, self)));
+        }
+        blocking(move || Ok(self.step()?.map(|piece| (piece, self)))).await
+    }
+
+    /// The next piece; opens the xorb of the next term when the last one's pieces are through.
+    fn step(&mut self) -> Result<Option<Piece>, ObjectError> {
         loop {
             if let Some(piece) = self.pieces.next() {
-                return Ok(Some((piece, self)));
+                return Ok(Some(piece));
             }
             let Some(term) = self.record.terms.get(self.term).copied() else { return Ok(None) };
             let span = self.term_start..self.term_start + u64::from(term.length);
@@ -160,14 +228,10 @@ impl Walk {
             if span.end <= self.range.start {
                 continue;
             }
-            let inner = Arc::clone(&self.inner);
             let wanted = self.range.start.max(span.start) - span.start..self.range.end.min(span.end) - span.start;
-            let pieces = blocking(move || {
-                let xorb = Arc::new(inner.open_xorb(&term.xorb)?);
-                let chunks = usable(&term, xorb.index.chunks.len())?;
-                Ok(wanted_pieces(&xorb, chunks, &wanted))
-            });
-            self.pieces = pieces.await?.into_iter();
+            let xorb = Arc::new(self.inner.open_xorb(&term.xorb)?);
+            let chunks = usable(&term, xorb.index.chunks.len())?;
+            self.pieces = wanted_pieces(&xorb, chunks, &wanted).into_iter();
         }
     }
 }

@@ -59,6 +59,12 @@ impl ObjectStore {
         Ok(Self { inner: Arc::new(inner) })
     }
 
+    /// The limits and times it was opened with.
+    #[must_use]
+    pub fn config(&self) -> &ObjectsConfig {
+        &self.inner.folder.config
+    }
+
     /// Receives a file of which name and length were announced. It is there completely and
     /// checked, or not at all. Says whether it is new here.
     ///

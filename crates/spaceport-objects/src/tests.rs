@@ -74,6 +74,14 @@ pub(crate) async fn read(store: &ObjectStore, sha256: Sha256, range: Range<u64>)
     collect(object.stream(range)).await
 }
 
+/// All of a file, as a thread reads it that may wait.
+pub(crate) fn read_blocking(store: &ObjectStore, sha256: Sha256) -> Vec<u8> {
+    let object = store.open_object_blocking(sha256).unwrap().expect("the file is there");
+    let mut bytes = Vec::new();
+    std::io::Read::read_to_end(&mut object.into_reader(), &mut bytes).unwrap();
+    bytes
+}
+
 pub(crate) async fn put(store: &ObjectStore, bytes: &[u8]) -> Sha256 {
     let sha256 = sha256(bytes);
     store.put(sha256, bytes.len() as u64, body(bytes, 1000), now()).await.unwrap();

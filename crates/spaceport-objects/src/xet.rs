@@ -12,7 +12,7 @@ mod xorbs;
 pub(crate) use files::FileRecord;
 pub(crate) use reconstruct::usable;
 pub use reconstruct::{Reconstruction, XorbSpan, XorbSpans};
-pub use register::{Progress, RegisteredFile};
+pub use register::{Progress, ReceivedShard, RegisteredFile};
 pub use shard::{MAX_SHARD_BYTES, Term};
 pub use xorb::MAX_XORB_BYTES;
 pub(crate) use xorb::XorbIndex;

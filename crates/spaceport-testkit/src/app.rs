@@ -9,13 +9,16 @@ use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use spaceport_api::{ApiState, Health, HealthPart, HealthProbe, Lifetime, Site, random_token};
+use spaceport_api::{
+    ApiState, ClaimKey, Downloads, Health, HealthPart, HealthProbe, LargeFiles, Lifetime, Site, Uploads, random_token,
+};
 use spaceport_control::{ControlHandle, LogStore};
 use spaceport_core::account::{Account, AccountKind, Scopes, TokenRole};
 use spaceport_core::space::Space;
 use spaceport_core::ticket::TicketKey;
 use spaceport_core::{HardwareFlavor, RepoName};
 use spaceport_git::{Limits, Repositories};
+use spaceport_objects::{ObjectStore, ObjectsConfig};
 use spaceport_store::vault::Vault;
 use spaceport_store::{NewToken, Store};
 
@@ -33,6 +36,8 @@ pub struct TestApp {
     pub repositories: Repositories,
     /// Its clock.
     pub clock: ManualClock,
+    /// The large files.
+    pub objects: ObjectStore,
     /// Its vault.
     pub vault: Vault,
     /// Whether `/api/health` says that all is well.
@@ -97,6 +102,8 @@ impl TestApp {
         let control = ControlHandle::new(clock.clock(), logs);
         let repositories = Repositories::new(folder.path().join("repos"), Limits::default()).expect("repositories");
         let vault = Vault::new(&[7; 32]);
+        let config = ObjectsConfig { keep_free_bytes: 0, fsync: false, ..ObjectsConfig::default() };
+        let objects = ObjectStore::open(folder.path().join("objects"), config).expect("a store of large files");
         let healthy = Arc::new(std::sync::atomic::AtomicBool::new(true));
         let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
         let url = format!("http://{}", listener.local_addr().expect("an address"));
@@ -106,6 +113,11 @@ impl TestApp {
             store: database.store.clone(),
             control: control.clone(),
             repositories: repositories.clone(),
+            large: LargeFiles {
+                objects: objects.clone(),
+                key: Arc::new(ClaimKey::new([8; 32])),
+                multipart_above: 1 << 20,
+            },
             vault: vault.clone(),
             tickets: TICKETS,
             site: Arc::new(Site {
@@ -122,6 +134,8 @@ impl TestApp {
                 }
             }),
             lifetime: lifetime.clone(),
+            downloads: Downloads::default(),
+            uploads: Uploads::open(folder.path().join("uploads")).expect("a folder for uploads"),
         };
         let router = spaceport_api::router(state).into_make_service_with_connect_info::<SocketAddr>();
         let stop = lifetime.stop.clone();
@@ -134,7 +148,20 @@ impl TestApp {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let client = reqwest::Client::builder().no_proxy().build().expect("a client");
         let store = database.store.clone();
-        Self { url, store, control, repositories, clock, vault, healthy, lifetime, folder, client, _database: database }
+        Self {
+            url,
+            store,
+            control,
+            repositories,
+            clock,
+            objects,
+            vault,
+            healthy,
+            lifetime,
+            folder,
+            client,
+            _database: database,
+        }
     }
 
     /// A user with tokens.

@@ -6,6 +6,7 @@
 mod app;
 mod clock;
 mod database;
+pub mod xet;
 
 pub use app::{Answer, Events, Person, TICKETS, TestApp};
 pub use clock::ManualClock;

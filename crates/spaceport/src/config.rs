@@ -10,7 +10,11 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use serde::Deserialize;
 use spaceport_core::{FlavorName, HardwareFlavor};
+use spaceport_objects::ObjectsConfig;
 use url::Url;
+
+/// Seconds.
+const HOUR: u64 = 60 * 60;
 
 /// Everything the server is told.
 #[derive(Debug, Clone, Deserialize)]
@@ -46,6 +50,8 @@ pub struct Config {
     pub git: Git,
     /// Webhooks.
     pub webhooks: Webhooks,
+    /// Large files.
+    pub objects: Objects,
     /// Logs of the server itself.
     pub log: Log,
 }
@@ -68,6 +74,7 @@ impl Default for Config {
             proxy: Proxy::default(),
             git: Git::default(),
             webhooks: Webhooks::default(),
+            objects: Objects::default(),
             log: Log::default(),
         }
     }
@@ -214,6 +221,51 @@ pub struct Webhooks {
     pub allow_private: bool,
 }
 
+/// `[objects]`: large files, sent by git-lfs or Xet.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Objects {
+    /// One file may have so many GiB.
+    pub max_file_gib: u64,
+    /// Uploads are refused while the disk has less than so many GiB left.
+    pub keep_free_gib: u64,
+    /// Clients that can send files above so many MiB in parts.
+    pub multipart_above_mib: u64,
+    /// Hours a file is kept that was uploaded and no commit names, or that its repositories are gone of.
+    pub keep_unused_hours: u64,
+    /// Days chunks are kept that no file needs: clients rely on 21 days.
+    pub keep_unused_chunks_days: u64,
+    /// Answers an upload when it is on the disk, so that no power failure takes it back.
+    pub fsync: bool,
+}
+
+impl Default for Objects {
+    fn default() -> Self {
+        let store = ObjectsConfig::default();
+        Self {
+            max_file_gib: store.max_object_bytes >> 30,
+            keep_free_gib: store.keep_free_bytes >> 30,
+            multipart_above_mib: 256,
+            keep_unused_hours: store.keep_unused.as_secs() / HOUR,
+            keep_unused_chunks_days: store.keep_unused_xorbs.as_secs() / (24 * HOUR),
+            fsync: store.fsync,
+        }
+    }
+}
+
+impl Objects {
+    /// In the units of the store.
+    pub fn store(&self) -> ObjectsConfig {
+        ObjectsConfig {
+            max_object_bytes: self.max_file_gib << 30,
+            keep_free_bytes: self.keep_free_gib << 30,
+            fsync: self.fsync,
+            keep_unused: Duration::from_secs(self.keep_unused_hours * HOUR),
+            keep_unused_xorbs: Duration::from_secs(self.keep_unused_chunks_days * 24 * HOUR),
+        }
+    }
+}
+
 /// `[log]`: what the server itself prints.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -320,6 +372,22 @@ impl Config {
         }
         if self.builder.concurrency == 0 || self.builder.minutes == 0 || self.builder.memory_gib == 0 {
             problems.push("builder.concurrency, builder.minutes and builder.memory_gib must not be 0".to_owned());
+        }
+        if self.objects.max_file_gib == 0 || self.objects.multipart_above_mib == 0 {
+            problems.push("objects.max_file_gib and objects.multipart_above_mib must not be 0".to_owned());
+        }
+        let Objects { max_file_gib, keep_free_gib, multipart_above_mib, .. } = self.objects;
+        if [max_file_gib, keep_free_gib, multipart_above_mib, self.objects.keep_unused_hours]
+            .iter()
+            .chain([&self.objects.keep_unused_chunks_days])
+            .any(|value| *value > 1 << 20)
+        {
+            problems.push("a value of [objects] is larger than 1048576".to_owned());
+        }
+        if self.objects.keep_unused_hours == 0 {
+            problems.push(
+                "objects.keep_unused_hours must not be 0: files come before the commit that names them".to_owned(),
+            );
         }
         if self.builder.python_image.is_empty() && self.builder.python_images.is_empty() {
             problems.push("builder.python_image or builder.python_images must name an image".to_owned());

@@ -8,13 +8,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use spaceport_api::{ApiState, Health, HealthPart, HealthProbe, Lifetime, Site};
+use spaceport_api::{ApiState, Downloads, Health, HealthPart, HealthProbe, LargeFiles, Lifetime, Site, Uploads};
 use spaceport_control::{
     Builds, Clock, ControlConfig, ControlHandle, Engine, LogStore, Parts, Routes, Spaces, WebhookConfig, Webhooks,
 };
 use spaceport_core::route::ProxyEvent;
 use spaceport_docker::{DockerConfig, DockerRuntime};
 use spaceport_git::{Limits, Repositories};
+use spaceport_objects::ObjectStore;
 use spaceport_proxy::{Hub, Proxy, ProxyConfig, Timeouts};
 use spaceport_store::Store;
 use tokio::sync::mpsc;
@@ -104,16 +105,25 @@ async fn serve(mut config: Config) -> anyhow::Result<()> {
     parts.routes.refresh(&parts.store).await?;
     parts.repositories.sweep().await?;
 
+    let uploads = data.path.join("tmp").join("uploads");
+    let uploads = Uploads::open(uploads).context("could not prepare the folder for uploads")?;
     let lifetime = Lifetime { tasks: tasks.clone(), stop: soft.clone() };
     let state = ApiState {
         store: parts.store.clone(),
         control: control.clone(),
         repositories: parts.repositories.clone(),
+        large: LargeFiles {
+            objects: parts.objects.clone(),
+            key: Arc::new(data.claim_key()?),
+            multipart_above: config.objects.multipart_above_mib << 20,
+        },
         vault: parts.vault.clone(),
         tickets,
         site: Arc::new(site(&control_config)),
         health: health(&parts),
         lifetime,
+        downloads: Downloads::default(),
+        uploads,
     };
     router.send_replace(Some(spaceport_api::router(state)));
     start_reconcilers(&tasks, &parts, &soft);
@@ -164,6 +174,7 @@ async fn open_parts(
         ..Limits::default()
     };
     let repositories = Repositories::new(data.path.join("repos"), limits)?;
+    let objects = ObjectStore::open(data.path.join("objects"), config.objects.store())?;
     let installation = match &config.docker.installation {
         Some(name) => name.clone(),
         None => data.installation()?,
@@ -182,7 +193,7 @@ async fn open_parts(
     let runtime = Arc::new(runtime);
     let engine = Arc::new(Engine::new(runtime.clone()));
     let vault = data.vault()?;
-    Ok((Parts { store, repositories, engine, routes, control, vault, config: control_config }, runtime))
+    Ok((Parts { store, repositories, objects, engine, routes, control, vault, config: control_config }, runtime))
 }
 
 fn start_reconcilers(tasks: &TaskTracker, parts: &Parts, stop: &CancellationToken) {
@@ -201,6 +212,8 @@ fn start_reconcilers(tasks: &TaskTracker, parts: &Parts, stop: &CancellationToke
     tasks.spawn(async move { routes.run(routes_store, control, token).await });
     tasks.spawn(spaceport_control::usage::run(engine, store, sampling, stopping()));
     tasks.spawn(spaceport_control::garbage::run(parts.clone(), stopping()));
+    let (objects, store, control) = (parts.objects.clone(), parts.store.clone(), parts.control.clone());
+    tasks.spawn(spaceport_control::large_files::run(objects, store, control, stopping()));
 }
 
 /// What follows the people of the hub.

@@ -6,6 +6,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
+use spaceport_api::ClaimKey;
 use spaceport_control::Clock;
 use spaceport_core::account::{Account, AccountKind, Scopes, TokenRole};
 use spaceport_core::ticket::TicketKey;
@@ -63,6 +64,12 @@ impl DataDir {
         Ok(TicketKey::new(self.key("tickets.key", "remove it, and another one is made")?))
     }
 
+    /// The key addresses and tokens of large files are signed with, made on first start.
+    pub fn claim_key(&self) -> anyhow::Result<ClaimKey> {
+        Ok(ClaimKey::new(self.key("claims.key", "remove it, and another one is made")?))
+    }
+
+    /// A key of 32 bytes.
     fn key(&self, name: &str, remedy: &str) -> anyhow::Result<[u8; 32]> {
         let file = self.path.join("keys").join(name);
         let key = read_or_make(&file, || {

@@ -1,7 +1,5 @@
 //! Info of repositories, by name, by revision, by host label.
 
-use std::collections::HashMap;
-
 use axum::Json;
 use axum::extract::{Path, State};
 use serde_json::Value;
@@ -9,18 +7,20 @@ use serde_json::Value;
 use spaceport_control::index;
 use spaceport_core::space::Space;
 use spaceport_core::{CommitSha, Repo};
+use spaceport_git::{Entry, Listing, NodeKind};
 
-use crate::access::{ReadFiles, ReadRepo, ReadSpace, find_space};
+use crate::access::{ReadRepo, ReadSpace, find_space};
 use crate::caller::Caller;
 use crate::error::{ApiError, ErrorBody};
 use crate::extract::Params;
+use crate::files::{ReadAt, revision};
 use crate::state::ApiState;
-use crate::views::repo::{Commit, Fields, RepoView, Sibling};
+use crate::views::repo::{Commit, Fields, RepoView, Sibling, SiblingLfs};
 use crate::views::runtime::runtime_view;
 use crate::views::space::SpaceView;
 use crate::views::{RepoPath, SpacePath};
 
-/// Most files listed; a commit with more is listed in part.
+/// Most files and folders looked at; a commit with more is listed in part.
 const MAX_SIBLINGS: usize = 10_000;
 
 /// A model or a data set
@@ -48,14 +48,11 @@ pub async fn get_space(State(state): State<ApiState>, read: ReadRepo, params: Pa
     responses((status = 200, body = RepoView), (status = 404, body = ErrorBody)))]
 pub async fn get_revision(
     State(state): State<ApiState>,
-    ReadFiles(read): ReadFiles,
-    Path(path): Path<HashMap<String, String>>,
+    ReadAt { read, place }: ReadAt,
     params: Params,
 ) -> Result<Json<Value>, ApiError> {
-    let revision = path.get("revision").map_or("", String::as_str);
-    let sha = state.repositories.resolve(read.repo.id, revision).await.map_err(ApiError::from)?;
-    let sha = sha.ok_or_else(|| ApiError::no_revision(revision))?.commit;
-    answer(&state, &read, Some(sha), &params).await.map(Json)
+    let commit = revision(&state, &read.repo, &place.whole).await?.commit;
+    answer(&state, &read, Some(commit), &params).await.map(Json)
 }
 
 /// A Space by the host label of its app
@@ -131,6 +128,7 @@ pub(crate) async fn space_view(
     Ok(SpaceView::of(space, repo, runtime, state.site.host(space.subdomain.as_str())))
 }
 
+/// The files of a commit, folders left out.
 async fn siblings(
     state: &ApiState,
     repo: &Repo,
@@ -138,16 +136,13 @@ async fn siblings(
     blobs: bool,
 ) -> Result<Vec<Sibling>, ApiError> {
     let Some(sha) = sha else { return Ok(Vec::new()) };
-    let files = match state.repositories.files(repo.id, sha, MAX_SIBLINGS).await {
-        Ok(files) => files,
-        // More than anyone lists: the commit is refused by its build with this reason.
-        Err(spaceport_git::GitError::Source(_)) => return Ok(Vec::new()),
-        Err(error) => return Err(error.into()),
+    let all = Listing { folder: String::new(), recursive: true, after: None, limit: MAX_SIBLINGS };
+    let Some(page) = state.repositories.list(repo.id, sha, all).await? else { return Ok(Vec::new()) };
+    let sibling = |Entry { path, size, oid, lfs, .. }: Entry| Sibling {
+        rfilename: path,
+        size: blobs.then_some(size),
+        blob_id: blobs.then(|| oid.to_string()),
+        lfs: lfs.filter(|_| blobs).map(SiblingLfs::of),
     };
-    let sibling = |file: spaceport_git::TreeEntry| Sibling {
-        rfilename: file.path,
-        size: blobs.then_some(file.bytes),
-        blob_id: blobs.then(|| file.oid.to_string()),
-    };
-    Ok(files.into_iter().map(sibling).collect())
+    Ok(page.entries.into_iter().filter(|entry| entry.kind == NodeKind::File).map(sibling).collect())
 }

@@ -6,6 +6,7 @@ use utoipa::ToSchema;
 
 use spaceport_core::space::Visibility;
 use spaceport_core::{CommitSha, Repo, RepoKind, card};
+use spaceport_git::LfsPointer;
 
 use crate::error::ApiError;
 use crate::extract::Params;
@@ -139,6 +140,30 @@ pub struct Sibling {
     /// Git's id of the content; only with `blobs=true`.
     #[serde(rename = "blobId", skip_serializing_if = "Option::is_none")]
     pub blob_id: Option<String>,
+    /// Of a large file; only with `blobs=true`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lfs: Option<SiblingLfs>,
+}
+
+/// What the pointer of a large file says. Other calls say `oid` for `sha256`. Hub: the same.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SiblingLfs {
+    /// SHA-256 of the content.
+    pub sha256: String,
+    /// Its bytes.
+    pub size: u64,
+    /// Bytes of the pointer.
+    pub pointer_size: u64,
+}
+
+impl SiblingLfs {
+    /// Of a pointer.
+    #[must_use]
+    pub fn of(pointer: LfsPointer) -> Self {
+        let LfsPointer { object, pointer_size } = pointer;
+        Self { sha256: object.sha256, size: object.size, pointer_size }
+    }
 }
 
 /// The front matter: whatever keys it has; these are the ones a Space's page reads.

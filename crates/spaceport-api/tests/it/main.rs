@@ -5,10 +5,15 @@
 mod accounts;
 mod bad_input;
 mod builds;
+mod commits;
+mod files;
 mod git;
+mod large_files;
 mod openapi;
+mod refs;
 mod repositories;
 mod rights;
 mod settings;
 mod site;
 mod streams;
+mod support;

@@ -17,6 +17,7 @@ use spaceport_core::space::{Build, Desired, DesiredRun, Instance, Space, Visibil
 use spaceport_core::ticket::TicketKey;
 use spaceport_core::{AccountId, CommitSha, FlavorName, HardwareFlavor, InstanceId, Reason, Sdk, SpaceId, SpaceStage};
 use spaceport_git::{Author, InitialCommit, InitialFile, Limits, Repositories};
+use spaceport_objects::{ObjectStore, ObjectsConfig};
 use spaceport_runtime::fake::FakeRuntime;
 use spaceport_runtime::{BuildLimits, Container, ContainerState};
 use spaceport_store::vault::Vault;
@@ -126,6 +127,7 @@ impl World {
             Parts {
                 store: Store::open(&url).await.unwrap(),
                 repositories,
+                objects: ObjectStore::open(config.data_dir.join("objects"), ObjectsConfig::default()).unwrap(),
                 engine: Arc::new(Engine::new(Arc::new(gate))),
                 routes: Arc::new(Routes::load(config.data_dir.join("routes.json"), TICKETS)),
                 control: ControlHandle::new(clock, logs),

@@ -12,6 +12,7 @@ async fn a_file_comes_back_whole_and_in_ranges() {
     assert_eq!(read(&store, sha256, 999_999..2_500_000).await, bytes[999_999..2_500_000]);
     assert_eq!(read(&store, sha256, size - 1..u64::MAX).await, bytes[bytes.len() - 1..]);
     assert_eq!(read(&store, sha256, size..size).await, b"");
+    assert_eq!(read_blocking(&store, sha256), bytes);
     let info = store.info(sha256).await.unwrap().unwrap();
     assert_eq!((info.size, info.xet), (size, None));
 }

@@ -67,9 +67,9 @@ async fn a_shard_spares_the_xorbs_it_refers_to() {
     let old = xorb(&[noise(2000, 1)], Packing::None);
     put_xorb(&store, &old, 1).await;
     let (block, bytes) = file(&[(&old, 0..1)]);
-    let shard = body(&block.to_bytes(), 100);
+    let shard = store.receive_shard(body(&block.to_bytes(), 100)).await.unwrap();
     let then = later(24 * 23);
-    store.put_shard(account(1), shard, std::sync::Arc::new(|_, _| ()), then).await.unwrap();
+    store.register(account(1), shard, std::sync::Arc::new(|_, _| ()), then).await.unwrap();
     // Before the commit: the file is in its time of grace, and its xorb with it.
     let swept = sweep(&store, &[], then).await;
     assert_eq!(Swept { bytes_kept: 0, ..swept }, Swept::default());

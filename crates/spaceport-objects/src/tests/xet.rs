@@ -54,7 +54,8 @@ pub(crate) async fn put_shard(
     block: &FileBlock,
     number: u128,
 ) -> Result<Vec<RegisteredFile>, ObjectError> {
-    store.put_shard(account(number), body(&block.to_bytes(), 100), std::sync::Arc::new(|_, _| ()), now()).await
+    let shard = store.receive_shard(body(&block.to_bytes(), 100)).await?;
+    store.register(account(number), shard, std::sync::Arc::new(|_, _| ()), now()).await
 }
 
 fn chunks(count: u8) -> Vec<Vec<u8>> {
@@ -94,6 +95,7 @@ async fn a_file_made_of_xorbs_comes_back() {
     let size = bytes.len() as u64;
     assert_eq!(registered, [RegisteredFile { sha256: sha256(&bytes), file: block.file, size }]);
     assert_eq!(read(&store, sha256(&bytes), 0..size).await, bytes);
+    assert_eq!(read_blocking(&store, sha256(&bytes)), bytes);
     assert_eq!(store.sha256_of(block.file).await.unwrap(), Some(sha256(&bytes)));
     let info = store.info(sha256(&bytes)).await.unwrap().unwrap();
     assert_eq!((info.size, info.xet), (size, Some(block.file)));

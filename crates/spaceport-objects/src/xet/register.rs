@@ -42,28 +42,25 @@ pub struct RegisteredFile {
 /// Is told how many pieces are checked, of how many.
 pub type Progress = Arc<dyn Fn(u64, u64) + Send + Sync>;
 
+/// A shard that is well-formed; nothing it says is checked yet.
+#[derive(Debug)]
+pub struct ReceivedShard {
+    blocks: Vec<FileBlock>,
+}
+
 impl ObjectStore {
-    /// Receives a shard and records its files. All of them are recorded, or none.
+    /// Receives a shard.
     ///
     /// # Errors
-    /// [`ObjectError::Invalid`] when it is malformed or says something wrong of a file;
-    /// [`ObjectError::UnknownXorb`] when it refers to a xorb that the account has not uploaded;
-    /// [`ObjectError::WrongContent`] when a file's bytes have another SHA-256;
-    /// [`ObjectError::TooLarge`].
-    pub async fn put_shard<S, E>(
-        &self,
-        account: AccountId,
-        body: S,
-        progress: Progress,
-        now: Timestamp,
-    ) -> Result<Vec<RegisteredFile>, ObjectError>
+    /// [`ObjectError::Invalid`] when it is malformed; [`ObjectError::TooLarge`].
+    pub async fn receive_shard<S, E>(&self, body: S) -> Result<ReceivedShard, ObjectError>
     where
         S: Stream<Item = Result<Bytes, E>> + Send,
         E: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         let (temporary, file) = self.begin(MAX_SHARD_BYTES).await?;
         let length = receive(file, body, MAX_SHARD_BYTES, false).await?.bytes;
-        let blocks = blocking(move || {
+        blocking(move || {
             let mut reader =
                 ShardReader::new(BufReader::new(temporary.as_file()), length).map_err(FormatError::sent)?;
             let mut blocks = Vec::new();
@@ -71,9 +68,25 @@ impl ObjectStore {
                 blocks.push(block);
             }
             reader.check_xorbs().map_err(FormatError::sent)?;
-            Ok(blocks)
+            Ok(ReceivedShard { blocks })
         })
-        .await?;
+        .await
+    }
+
+    /// Checks what a shard says and records its files: all of them, or none.
+    ///
+    /// # Errors
+    /// [`ObjectError::Invalid`] when it says something wrong of a file;
+    /// [`ObjectError::UnknownXorb`] when it refers to a xorb that the account has not uploaded;
+    /// [`ObjectError::WrongContent`] when a file's bytes have another SHA-256;
+    /// [`ObjectError::TooLarge`].
+    pub async fn register(
+        &self,
+        account: AccountId,
+        ReceivedShard { blocks }: ReceivedShard,
+        progress: Progress,
+        now: Timestamp,
+    ) -> Result<Vec<RegisteredFile>, ObjectError> {
         let total = blocks.iter().map(|block| block.terms.len() as u64).sum();
         let (mut checked, mut done) = (Vec::with_capacity(blocks.len()), 0);
         for block in blocks {

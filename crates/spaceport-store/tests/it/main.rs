@@ -10,10 +10,11 @@ use spaceport_core::space::{Artifact, BuildState, DesiredRun, Inspection, Instan
 use spaceport_core::volume::{ReleaseVolume, Volume, VolumeKind, VolumeSource};
 use spaceport_core::{
     AccountId, BuildId, CommitSha, Diagnosis, FlavorName, InstanceId, Reason, ReleaseId, Repo, RepoId, RepoKind,
-    RepoName, Sdk, SpaceId, SpaceStage, Timestamp, TokenId,
+    RepoName, Sdk, Sha256, SpaceId, SpaceStage, Timestamp, TokenId,
 };
 use spaceport_store::{
-    AuditEntry, BuildEnd, NewRepo, NewSpace, NewToken, RepoFilter, RepoSort, Secret, Store, StoreError, Variable,
+    AuditEntry, BuildEnd, NewObject, NewRepo, NewSpace, NewToken, RepoFilter, RepoObject, RepoSort, Secret, Store,
+    StoreError, Variable,
 };
 use spaceport_testkit::databases;
 
@@ -202,6 +203,62 @@ async fn repositories_of_other_kinds() {
         assert!(names(store, &RepoFilter { all: true, ..RepoFilter::of(RepoKind::Space) }).await.is_empty());
         store.space_delete(demo.id).await.unwrap();
         assert!(store.repo_by_id(demo.id.into()).await.unwrap().is_none());
+        store.close().await;
+    }
+}
+
+#[tokio::test]
+async fn large_files_of_repositories() {
+    for db in databases().await {
+        let store = &db.store;
+        let (alice, bob) = (account(store, "alice", 1).await, account(store, "bob", 2).await);
+        let (tiny, other) = (model(store, &alice, "tiny", 1, 1).await, model(store, &bob, "other", 2, 2).await);
+        let name = |digit: &str| digit.repeat(64).parse::<Sha256>().unwrap();
+        let new = |digit: &str, xet: Option<&str>| NewObject {
+            sha256: name(digit),
+            size: 7_000_000_000,
+            xet: xet.map(str::to_owned),
+        };
+        store.object_uploaded(tiny.id, &new("a", None), alice.id, at(1)).await.unwrap();
+        store.object_uploaded(tiny.id, &new("b", Some("hash")), alice.id, at(2)).await.unwrap();
+        store.object_uploaded(other.id, &new("a", None), bob.id, at(3)).await.unwrap();
+        // Sent again by another, and now kept as chunks.
+        store.object_uploaded(tiny.id, &new("a", Some("chunks")), bob.id, at(4)).await.unwrap();
+        store.object_uploaded(tiny.id, &new("a", None), bob.id, at(4)).await.unwrap();
+        let found = store.repo_objects(tiny.id, &[name("a"), name("c")]).await.unwrap();
+        let expected = RepoObject {
+            sha256: name("a"),
+            size: 7_000_000_000,
+            xet: Some("chunks".to_owned()),
+            path: None,
+            uploader: Some(bob.id),
+            pushed_at: at(4),
+            is_committed: false,
+        };
+        assert_eq!(found, [expected], "{}", store.engine());
+        assert!(store.repo_objects(tiny.id, &[]).await.unwrap().is_empty());
+        assert_eq!(store.repo_storage(tiny.id).await.unwrap(), 0);
+        assert!(store.object_repos(name("a"), 10).await.unwrap().is_empty());
+        let committed = [(name("a"), Some("a.bin".to_owned())), (name("b"), None)];
+        store.objects_committed(tiny.id, &committed, at(5)).await.unwrap();
+        store.objects_committed(tiny.id, &[(name("a"), None)], at(6)).await.unwrap();
+        let page = store.repo_objects_page(tiny.id, None, 1).await.unwrap();
+        assert_eq!((page[0].sha256, page[0].path.as_deref(), page[0].is_committed), (name("a"), Some("a.bin"), true));
+        let page = store.repo_objects_page(tiny.id, Some(name("a")), 10).await.unwrap();
+        assert_eq!(page.iter().map(|object| object.sha256).collect::<Vec<_>>(), [name("b")]);
+        assert_eq!(store.repo_storage(tiny.id).await.unwrap(), 14_000_000_000);
+        assert_eq!(store.repo_object_names(tiny.id).await.unwrap(), [name("a"), name("b")].into());
+        assert!(store.repo_object_names(other.id).await.unwrap().is_empty());
+        let repos = store.object_repos(name("a"), 10).await.unwrap();
+        assert_eq!(repos.iter().map(|repo| repo.id).collect::<Vec<_>>(), [tiny.id]);
+        // Only uploads that no commit followed are forgotten.
+        assert_eq!(store.object_uploads_forget(at(3)).await.unwrap(), 0);
+        assert_eq!(store.object_uploads_forget(at(100)).await.unwrap(), 1);
+        assert_eq!(store.objects_live().await.unwrap(), [name("a"), name("b")].into());
+        assert!(store.repo_object_remove(tiny.id, name("b")).await.unwrap());
+        assert!(!store.repo_object_remove(tiny.id, name("b")).await.unwrap());
+        store.repo_delete(tiny.id, at(9)).await.unwrap();
+        assert!(store.objects_live().await.unwrap().is_empty());
         store.close().await;
     }
 }

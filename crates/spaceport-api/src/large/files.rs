@@ -1,0 +1,213 @@
+//! The large files of a repository, for those who look after it. Hub: `lfs-files`.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::header::LINK;
+use axum::http::{HeaderMap, HeaderValue, Uri};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use utoipa::ToSchema;
+
+use spaceport_core::Sha256;
+use spaceport_store::RepoObject;
+
+use super::holdings::{Holding, Named, look};
+use super::may_upload;
+use crate::access::{ReadFiles, ReadRepo, WriteRepo, find_repo};
+use crate::audit;
+use crate::error::{ApiError, ErrorBody};
+use crate::extract::{CalledUrl, JsonBody, Params};
+use crate::repos::kind;
+use crate::state::ApiState;
+use crate::views::RepoPath;
+
+/// Of one page.
+const PAGE: u64 = 1000;
+/// Removed or copied by one call.
+const MOST: usize = 1000;
+
+/// A large file of a repository.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct LargeFile {
+    /// By this it is removed: its SHA-256.
+    #[serde(rename = "fileOid")]
+    pub file_oid: String,
+    /// A path at which a commit has it.
+    pub filename: String,
+    /// The SHA-256 of its content.
+    pub oid: String,
+    /// When it came.
+    #[serde(rename = "pushedAt")]
+    pub pushed_at: String,
+    /// Bytes.
+    pub size: u64,
+}
+
+impl LargeFile {
+    fn of(object: RepoObject) -> Self {
+        Self {
+            file_oid: object.sha256.to_string(),
+            filename: object.path.unwrap_or_default(),
+            oid: object.sha256.to_string(),
+            pushed_at: object.pushed_at.to_rfc3339(),
+            size: object.size,
+        }
+    }
+}
+
+/// The large files of a repository
+///
+/// In pages of up to 1000, by their SHA-256.
+#[utoipa::path(get, path = "/api/{kind}/{owner}/{name}/lfs-files", tag = "large files",
+    params(RepoPath, ("limit" = Option<u64>, Query, description = "Files of a page"),
+        ("cursor" = Option<String>, Query, description = "Where the page begins")),
+    responses((status = 200, body = Vec<LargeFile>), (status = 404, body = ErrorBody)))]
+pub async fn list_large_files(
+    State(state): State<ApiState>,
+    CalledUrl(hub): CalledUrl,
+    uri: Uri,
+    params: Params,
+    ReadFiles(read): ReadFiles,
+) -> Result<(HeaderMap, Json<Vec<LargeFile>>), ApiError> {
+    let limit = params.number("limit")?.unwrap_or(PAGE).clamp(1, PAGE);
+    let after = params.get("cursor").map(|cursor| {
+        cursor.parse::<Sha256>().map_err(|_| ApiError::bad_request("'cursor' is not one that this list gave out"))
+    });
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let page = state.store.repo_objects_page(read.repo.id, after.transpose()?, limit).await?;
+    let mut headers = HeaderMap::new();
+    if let Some(last) = page.last().filter(|_| i64::try_from(page.len()).is_ok_and(|length| length == limit)) {
+        let query = params.with("cursor", &last.sha256.to_string());
+        let link = format!("<{hub}{}?{query}>; rel=\"next\"", uri.path());
+        headers.extend(HeaderValue::from_str(&link).ok().map(|link| (LINK, link)));
+    }
+    Ok((headers, Json(page.into_iter().map(LargeFile::of).collect())))
+}
+
+/// Files to be removed.
+#[derive(Debug, Deserialize, ToSchema)]
+pub struct Deletions {
+    /// Which, and how.
+    pub deletions: Deletion,
+}
+
+/// Which, and how.
+#[derive(Debug, Deserialize, ToSchema)]
+pub struct Deletion {
+    /// Their `fileOid`, at most 1000.
+    pub sha: Vec<String>,
+    /// Whether commits shall be changed as well; not offered here.
+    #[serde(rename = "rewriteHistory", default)]
+    pub rewrite_history: bool,
+}
+
+/// Remove large files for good
+///
+/// Commits keep naming them; their content is gone. Takes the right to administer the repository.
+#[utoipa::path(post, path = "/api/{kind}/{owner}/{name}/lfs-files/batch", tag = "large files", params(RepoPath),
+    request_body = Deletions,
+    responses((status = 200, body = Object), (status = 400, body = ErrorBody), (status = 403, body = ErrorBody)))]
+pub async fn delete_large_files(
+    State(state): State<ApiState>,
+    read: ReadRepo,
+    JsonBody(body): JsonBody<Deletions>,
+) -> Result<Json<Value>, ApiError> {
+    let to = read.into_own()?;
+    let Deletion { sha, rewrite_history } = body.deletions;
+    if rewrite_history {
+        return Err(ApiError::bad_request(
+            "This server does not rewrite the history of repositories: call it with 'rewriteHistory' false, and remove \
+             the files from the commits with git filter-repo and a push",
+        ));
+    }
+    if sha.len() > MOST {
+        return Err(ApiError::bad_request(format!("At most {MOST} files are removed by one call")));
+    }
+    let names: Vec<Sha256> = sha.iter().map(|name| name.parse()).collect::<Result<_, _>>().map_err(|_| {
+        ApiError::bad_request("'sha' holds the 'fileOid' of files, as the list of large files gives them")
+    })?;
+    let work = state.lifetime.detach({
+        let state = state.clone();
+        async move { delete(&state, &to, &names).await }
+    });
+    let removed = work.await.map_err(ApiError::internal)??;
+    Ok(Json(json!({"removed": removed})))
+}
+
+async fn delete(state: &ApiState, to: &WriteRepo, names: &[Sha256]) -> Result<usize, ApiError> {
+    let mut removed = Vec::new();
+    for name in names {
+        if state.store.repo_object_remove(to.repo.id, *name).await? {
+            removed.push(name.to_string());
+        }
+    }
+    audit::record(state, &to.user, "repo.large_files.delete", &to.repo.path(), json!({"files": removed})).await?;
+    Ok(removed.len())
+}
+
+/// Files to be copied without sending them.
+#[derive(Debug, Deserialize, ToSchema)]
+pub struct Copies {
+    /// The repository they shall come to.
+    pub target: CopyTarget,
+    /// The files.
+    pub files: Vec<Copied>,
+}
+
+/// The repository they shall come to.
+#[derive(Debug, Deserialize, ToSchema)]
+pub struct CopyTarget {
+    /// `model`, `dataset` or `space`.
+    #[serde(rename = "type")]
+    pub kind: Option<String>,
+    /// `owner/name`.
+    pub name: String,
+}
+
+/// A file to be copied.
+#[derive(Debug, Deserialize, ToSchema)]
+pub struct Copied {
+    /// The SHA-256 of its content.
+    pub sha256: String,
+}
+
+/// Copy large files to another repository
+///
+/// So that a commit there can name them; nothing is sent.
+#[utoipa::path(post, path = "/api/{kind}/{owner}/{name}/lfs-files/duplicate", tag = "large files", params(RepoPath),
+    request_body = Copies,
+    responses((status = 200, body = Object), (status = 403, body = ErrorBody), (status = 404, body = ErrorBody)))]
+pub async fn copy_large_files(
+    State(state): State<ApiState>,
+    ReadFiles(from): ReadFiles,
+    uri: Uri,
+    JsonBody(body): JsonBody<Copies>,
+) -> Result<Json<Value>, ApiError> {
+    if body.files.len() > MOST {
+        return Err(ApiError::bad_request(format!("At most {MOST} files are copied by one call")));
+    }
+    let (owner, name) = body.target.name.split_once('/').unwrap_or(("", &body.target.name));
+    let kind = kind(body.target.kind.as_deref())?;
+    let to = find_repo(&state, kind, owner, name, from.caller.clone(), &uri).await?;
+    let ReadFiles(to) = to.into_files()?;
+    let (to, account) = may_upload(to, true)?;
+    let mut failed = Vec::new();
+    for file in &body.files {
+        let Ok(sha256) = file.sha256.parse() else {
+            failed.push(json!({"sha256": file.sha256, "error": "This is not a SHA-256"}));
+            continue;
+        };
+        let named = Named { sha256, size: None, path: None };
+        let object = match look(&state, &from, &[named]).await?.pop() {
+            Some(Holding::Here(object)) => object,
+            _ => {
+                failed.push(json!({"sha256": file.sha256, "error": "The repository does not have this file"}));
+                continue;
+            }
+        };
+        let RepoObject { sha256, size, xet, .. } = object;
+        let object = spaceport_store::NewObject { sha256, size, xet };
+        state.store.object_uploaded(to.repo.id, &object, account, state.control.clock().now()).await?;
+    }
+    Ok(Json(json!({"failed": failed})))
+}

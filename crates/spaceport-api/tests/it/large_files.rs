@@ -1,0 +1,401 @@
+//! Large files as git-lfs and Xet clients send and read them.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use spaceport_core::{RepoKind, RepoName, Sha256};
+use spaceport_testkit::xet::{XetFile, sha256};
+use spaceport_testkit::{Answer, Person, TestApp};
+
+const LFS: &str = "application/vnd.git-lfs+json";
+
+async fn model(app: &TestApp, owner: &Person, name: &str, visibility: &str) -> String {
+    let body = json!({"type": "model", "name": name, "visibility": visibility});
+    let made = app.post("/api/repos/create", Some(&owner.write), &body).await;
+    assert_eq!(made.status, 200, "{}", made.text);
+    format!("{}/{name}", owner.account.name)
+}
+
+async fn batch(app: &TestApp, repo: &str, token: Option<&str>, body: &Value) -> Answer {
+    let path = format!("/{repo}.git/info/lfs/objects/batch");
+    app.send("POST", &path, token, &[("content-type", LFS), ("accept", LFS)], body.to_string().into_bytes()).await
+}
+
+/// What a batch answers for one file.
+async fn ask(app: &TestApp, repo: &str, token: Option<&str>, operation: &str, content: &[u8]) -> Value {
+    let object = json!({"oid": sha256(content), "size": content.len()});
+    let body = json!({"operation": operation, "transfers": ["basic", "multipart"], "objects": [object]});
+    let answer = batch(app, repo, token, &body).await;
+    assert_eq!((answer.status.as_u16(), answer.header("content-type")), (200, LFS), "{}", answer.text);
+    let object = answer.json["objects"][0].clone();
+    assert_eq!((&object["oid"], &object["size"]), (&json!(sha256(content)), &json!(content.len())));
+    object
+}
+
+/// Calls an address that the server gave out, without credentials.
+async fn follow(app: &TestApp, method: &str, href: &Value, body: &[u8]) -> Answer {
+    let path = href.as_str().unwrap().strip_prefix(&app.url).expect("the address that was called");
+    app.send(method, path, None, &[], body.to_vec()).await
+}
+
+async fn upload(app: &TestApp, repo: &str, person: &Person, content: &[u8]) {
+    let asked = ask(app, repo, Some(&person.write), "upload", content).await;
+    let actions = &asked["actions"];
+    let put = follow(app, "PUT", &actions["upload"]["href"], content).await;
+    assert_eq!(put.status, 200, "{}", put.text);
+    let uploaded = json!({"oid": sha256(content), "size": content.len()}).to_string();
+    let verified = follow(app, "POST", &actions["verify"]["href"], uploaded.as_bytes()).await;
+    assert_eq!(verified.status, 200, "{}", verified.text);
+}
+
+/// As a commit does that names the file.
+async fn commit(app: &TestApp, repo: &str, content: &[u8]) {
+    let name: RepoName = repo.parse().unwrap();
+    let repo = app.store.repo_by_name(RepoKind::Model, &name).await.unwrap().unwrap();
+    let name: Sha256 = sha256(content).parse().unwrap();
+    app.store.objects_committed(repo.id, &[(name, Some("a.bin".to_owned()))], app.clock.now()).await.unwrap();
+}
+
+#[tokio::test]
+async fn git_lfs_uploads_and_downloads() {
+    let app = TestApp::start().await;
+    let alice = app.person("alice").await;
+    let repo = model(&app, &alice, "tiny", "public").await;
+    let content = b"weights".repeat(1000);
+    upload(&app, &repo, &alice, &content).await;
+    // There is nothing more to do for a file that is there.
+    let again = ask(&app, &repo, Some(&alice.write), "upload", &content).await;
+    assert_eq!(again.get("actions"), None);
+    // In no commit yet, it is nobody else's business.
+    let early = ask(&app, &repo, None, "download", &content).await;
+    assert_eq!(early["error"]["code"], 404);
+    commit(&app, &repo, &content).await;
+    let asked = ask(&app, &repo, None, "download", &content).await;
+    let href = &asked["actions"]["download"]["href"];
+    let got = follow(&app, "GET", href, b"").await;
+    assert_eq!(got.text.as_bytes(), content);
+    assert_eq!(got.header("etag"), format!("\"{}\"", sha256(&content)));
+    assert_eq!(got.header("content-length"), "7000");
+    let path = href.as_str().unwrap().strip_prefix(&app.url).unwrap();
+    let part = app.send("GET", path, None, &[("range", "bytes=7-13")], Vec::new()).await;
+    assert_eq!((part.status.as_u16(), part.text.as_str()), (206, "weights"));
+    assert_eq!(part.header("content-range"), "bytes 7-13/7000");
+    let behind = app.send("GET", path, None, &[("range", "bytes=7000-")], Vec::new()).await;
+    assert_eq!((behind.status.as_u16(), behind.header("content-range")), (416, "bytes */7000"));
+    let known = app.send("GET", path, None, &[("if-none-match", got.header("etag"))], Vec::new()).await;
+    assert_eq!(known.status, 304);
+}
+
+#[tokio::test]
+async fn an_upload_that_is_not_what_it_says_is_refused() {
+    let app = TestApp::start().await;
+    let alice = app.person("alice").await;
+    let repo = model(&app, &alice, "tiny", "public").await;
+    let asked = ask(&app, &repo, Some(&alice.write), "upload", b"good").await;
+    let actions = &asked["actions"];
+    for body in [b"evil".as_slice(), b"goo", b"good!"] {
+        let put = follow(&app, "PUT", &actions["upload"]["href"], body).await;
+        assert_eq!(put.status, 400, "{}", put.text);
+        assert_eq!(put.json["message"], put.json["error"], "git-lfs prints 'message'");
+    }
+    let uploaded = json!({"oid": sha256(b"good"), "size": 4}).to_string();
+    let verified = follow(&app, "POST", &actions["verify"]["href"], uploaded.as_bytes()).await;
+    assert_eq!(verified.status, 404);
+}
+
+#[tokio::test]
+async fn the_hubs_client_uploads_in_parts() {
+    let app = TestApp::start().await;
+    let alice = app.person("alice").await;
+    let repo = model(&app, &alice, "tiny", "public").await;
+    let content = b"0123456789abcdef".repeat(100_000);
+    let asked = ask(&app, &repo, Some(&alice.write), "upload", &content).await;
+    let action = &asked["actions"]["upload"];
+    let part_bytes: u64 = action["header"]["chunk_size"].as_str().unwrap().parse().unwrap();
+    assert!(part_bytes >= content.len() as u64, "one part is enough");
+    let keys: Vec<_> = action["header"].as_object().unwrap().keys().filter(|key| *key != "chunk_size").collect();
+    assert_eq!(keys, ["00001"]);
+    let early = follow(&app, "POST", &action["href"], b"{}").await;
+    assert_eq!(early.status, 400, "{}", early.text);
+    let put = follow(&app, "PUT", &action["header"]["00001"], &content).await;
+    assert_eq!((put.status.as_u16(), put.header("etag")), (200, "\"1\""));
+    let parts = json!({"oid": sha256(&content), "parts": [{"partNumber": 1, "etag": "\"1\""}]}).to_string();
+    for _ in 0..2 {
+        let done = follow(&app, "POST", &action["href"], parts.as_bytes()).await;
+        assert_eq!(done.status, 200, "{}", done.text);
+    }
+    commit(&app, &repo, &content).await;
+    let asked = ask(&app, &repo, None, "download", &content).await;
+    let got = follow(&app, "GET", &asked["actions"]["download"]["href"], b"").await;
+    assert!(got.text.as_bytes() == content);
+}
+
+#[tokio::test]
+async fn knowing_a_name_gives_no_content() {
+    let app = TestApp::start().await;
+    let (alice, mallory) = (app.person("alice").await, app.person("mallory").await);
+    let secret = b"a secret of alice".repeat(100_000);
+    let private = model(&app, &alice, "private", "private").await;
+    upload_in_parts(&app, &private, &alice, &secret).await;
+    commit(&app, &private, &secret).await;
+    let own = model(&app, &mallory, "own", "public").await;
+    let down = ask(&app, &own, Some(&mallory.write), "download", &secret).await;
+    assert_eq!(down["error"]["code"], 404);
+    // The server does not say that it has the file, and does not take the name for the bytes.
+    let up = ask(&app, &own, Some(&mallory.write), "upload", &secret).await;
+    let action = &up["actions"]["upload"];
+    let done = follow(&app, "POST", &action["href"], b"{}").await;
+    assert_eq!(done.status, 400, "{}", done.text);
+    let down = ask(&app, &own, Some(&mallory.write), "download", &secret).await;
+    assert_eq!(down["error"]["code"], 404);
+    // What is public need not be sent again.
+    let public = model(&app, &alice, "public", "public").await;
+    upload_in_parts(&app, &public, &alice, &secret).await;
+    commit(&app, &public, &secret).await;
+    let up = ask(&app, &own, Some(&mallory.write), "upload", &secret).await;
+    assert_eq!(up.get("actions"), None);
+}
+
+async fn upload_in_parts(app: &TestApp, repo: &str, person: &Person, content: &[u8]) {
+    let asked = ask(app, repo, Some(&person.write), "upload", content).await;
+    if let Some(actions) = asked.get("actions") {
+        let action = &actions["upload"];
+        assert_eq!(follow(app, "PUT", &action["header"]["00001"], content).await.status, 200);
+        assert_eq!(follow(app, "POST", &action["href"], b"{}").await.status, 200);
+    }
+}
+
+#[tokio::test]
+async fn an_address_allows_one_thing_for_a_while() {
+    let app = TestApp::start().await;
+    let alice = app.person("alice").await;
+    let repo = model(&app, &alice, "tiny", "private").await;
+    let asked = ask(&app, &repo, Some(&alice.write), "upload", b"first").await;
+    let href = asked["actions"]["upload"]["href"].as_str().unwrap();
+    let other = json!(href.replace(&sha256(b"first"), &sha256(b"other")));
+    assert_eq!(follow(&app, "PUT", &other, b"other").await.status, 403);
+    assert_eq!(follow(&app, "GET", &json!(href), b"").await.status, 403);
+    let bare = json!(href.split('?').next().unwrap());
+    assert_eq!(follow(&app, "PUT", &bare, b"first").await.status, 403);
+    upload(&app, &repo, &alice, b"first").await;
+    let asked = ask(&app, &repo, Some(&alice.read), "download", b"first").await;
+    assert_eq!(asked["error"]["code"], Value::Null, "its uploader may read it at once");
+    let href = &asked["actions"]["download"]["href"];
+    assert_eq!(follow(&app, "GET", href, b"").await.text, "first");
+    assert_eq!(follow(&app, "PUT", href, b"first").await.status, 403);
+    app.clock.advance(Duration::from_secs(3601));
+    assert_eq!(follow(&app, "GET", href, b"").await.status, 403);
+}
+
+#[tokio::test]
+async fn a_removed_file_is_not_given_out_at_old_addresses() {
+    let app = TestApp::start().await;
+    let alice = app.person("alice").await;
+    let repo = model(&app, &alice, "tiny", "public").await;
+    upload(&app, &repo, &alice, b"first").await;
+    commit(&app, &repo, b"first").await;
+    let asked = ask(&app, &repo, None, "download", b"first").await;
+    let listed = app.get(&format!("/api/models/{repo}/lfs-files"), None).await;
+    let file = &listed.json[0];
+    assert_eq!((&file["filename"], &file["size"]), (&json!("a.bin"), &json!(5)), "{}", listed.text);
+    let path = format!("/api/models/{repo}/lfs-files/batch");
+    let deletions = |rewrite| json!({"deletions": {"sha": [file["fileOid"]], "rewriteHistory": rewrite}});
+    assert_eq!(app.post(&path, Some(&alice.write), &deletions(true)).await.status, 400);
+    assert_eq!(app.post(&path, Some(&alice.read), &deletions(false)).await.status, 403);
+    assert_eq!(app.post(&path, Some(&alice.write), &deletions(false)).await.json["removed"], 1);
+    assert_eq!(follow(&app, "GET", &asked["actions"]["download"]["href"], b"").await.status, 404);
+    assert_eq!(app.get(&format!("/api/models/{repo}/lfs-files"), None).await.json, json!([]));
+}
+
+#[tokio::test]
+async fn refusals_are_those_that_git_lfs_reads() {
+    let app = TestApp::start().await;
+    let (alice, bob) = (app.person("alice").await, app.person("bob").await);
+    let repo = model(&app, &alice, "tiny", "private").await;
+    let body = json!({"operation": "download", "objects": []});
+    let anonymous = batch(&app, &repo, None, &body).await;
+    assert_eq!(anonymous.status, 401);
+    assert!(anonymous.header("lfs-authenticate").starts_with("Basic realm="), "git-lfs asks for a password then");
+    assert_eq!(batch(&app, &repo, Some(&bob.write), &body).await.status, 404);
+    let push = json!({"operation": "upload", "objects": [], "ref": {"name": "refs/heads/main"}});
+    assert_eq!(batch(&app, &repo, Some(&alice.read), &push).await.status, 403);
+    let locks = app.post(&format!("/{repo}.git/info/lfs/locks/verify"), Some(&alice.write), &json!({})).await;
+    assert_eq!(locks.status, 404);
+    for (body, status) in [
+        (json!({"operation": "copy", "objects": []}), 400),
+        (json!({"operation": "upload", "objects": [], "hash_algo": "md5"}), 400),
+        (json!({"objects": []}), 400),
+        (json!([]), 400),
+    ] {
+        let answer = batch(&app, &repo, Some(&alice.write), &body).await;
+        assert_eq!(answer.status.as_u16(), status, "{body}: {}", answer.text);
+        assert_ne!(answer.json["message"], Value::Null, "{body}");
+    }
+    let odd = json!({"operation": "upload", "objects": [{"oid": "../../x", "size": 1}, {"oid": sha256(b"x"), "size": 1u64 << 50}]});
+    let answer = batch(&app, &repo, Some(&alice.write), &odd).await;
+    assert_eq!(
+        (&answer.json["objects"][0]["error"]["code"], &answer.json["objects"][1]["error"]["code"]),
+        (&json!(422), &json!(422))
+    );
+}
+
+/// A session with the content-addressed store.
+struct Session {
+    base: String,
+    token: String,
+}
+
+impl Session {
+    async fn of(app: &TestApp, repo: &str, person: Option<&Person>, right: &str) -> Self {
+        let path = format!("/api/models/{repo}/xet-{right}-token/main");
+        let answer = app.get(&path, person.map(|person| person.write.as_str())).await;
+        assert_eq!(answer.status, 200, "{}", answer.text);
+        assert_eq!(answer.header("x-xet-cas-url"), answer.json["casUrl"]);
+        assert_eq!(answer.header("x-xet-access-token"), answer.json["accessToken"]);
+        assert_eq!(answer.header("x-xet-token-expiration"), answer.json["exp"].to_string());
+        let base = answer.json["casUrl"].as_str().unwrap().strip_prefix(&app.url).unwrap().to_owned();
+        Self { base, token: answer.json["accessToken"].as_str().unwrap().to_owned() }
+    }
+
+    async fn post(&self, app: &TestApp, path: &str, body: &[u8]) -> Answer {
+        app.send("POST", &format!("{}{path}", self.base), Some(&self.token), &[], body.to_vec()).await
+    }
+
+    async fn get(&self, app: &TestApp, path: &str, range: Option<&str>) -> Answer {
+        let headers: Vec<_> = range.map(|range| ("range", range)).into_iter().collect();
+        app.send("GET", &format!("{}{path}", self.base), Some(&self.token), &headers, Vec::new()).await
+    }
+
+    async fn upload(&self, app: &TestApp, file: &XetFile) {
+        let put = self.post(app, &format!("/v1/xorbs/default/{}", file.xorb_hash), &file.xorb).await;
+        assert_eq!((put.status.as_u16(), put.json.is_object()), (200, true), "{}", put.text);
+        let put = self.post(app, "/v1/shards", &file.shard).await;
+        assert_eq!((put.status.as_u16(), &put.json["result"]), (200, &json!(1)), "{}", put.text);
+    }
+}
+
+#[tokio::test]
+async fn xet_uploads_and_both_read() {
+    let app = TestApp::start().await;
+    let alice = app.person("alice").await;
+    let repo = model(&app, &alice, "tiny", "public").await;
+    let content = [b"first chunk ".repeat(1000), b"second chunk ".repeat(1000)].concat();
+    let file = XetFile::of(&[&content[..12_000], &content[12_000..]]);
+    let writing = Session::of(&app, &repo, Some(&alice), "write").await;
+    writing.upload(&app, &file).await;
+    commit(&app, &repo, &content).await;
+
+    let asked = ask(&app, &repo, None, "download", &content).await;
+    let got = follow(&app, "GET", &asked["actions"]["download"]["href"], b"").await;
+    assert!(got.text.as_bytes() == content, "git-lfs reads what Xet sent");
+
+    let reading = Session::of(&app, &repo, None, "read").await;
+    let plan = reading.get(&app, &format!("/v1/reconstructions/{}", file.file_hash), None).await;
+    assert_eq!(plan.json["offset_into_first_range"], 0, "{}", plan.text);
+    assert_eq!(plan.json["terms"][0]["unpacked_length"], content.len());
+    let fetch = &plan.json["fetch_info"][&file.xorb_hash][0];
+    assert_eq!(fetch["range"], json!({"start": 0, "end": 2}));
+    let range = format!("bytes={}-{}", fetch["url_range"]["start"], fetch["url_range"]["end"]);
+    let path = fetch["url"].as_str().unwrap().strip_prefix(&app.url).unwrap().to_owned();
+    let part = app.send("GET", &path, None, &[("range", &range)], Vec::new()).await;
+    let length = file.xorb.len().to_string();
+    assert_eq!((part.status.as_u16(), part.header("content-length")), (206, length.as_str()));
+
+    // A range needs the second chunk only, and its address allows no more.
+    let plan = reading.get(&app, &format!("/v2/reconstructions/{}", file.file_hash), Some("bytes=12010-12020")).await;
+    assert_eq!(
+        (&plan.json["offset_into_first_range"], &plan.json["terms"][0]["range"]["start"]),
+        (&json!(10), &json!(1))
+    );
+    let fetch = &plan.json["xorbs"][&file.xorb_hash][0];
+    let (start, end) = (&fetch["ranges"][0]["bytes"]["start"], &fetch["ranges"][0]["bytes"]["end"]);
+    let path = fetch["url"].as_str().unwrap().strip_prefix(&app.url).unwrap().to_owned();
+    let part = app.send("GET", &path, None, &[("range", &format!("bytes={start}-{end}"))], Vec::new()).await;
+    assert!(part.text.ends_with("second chunk ") && !part.text.contains("first"), "{}", part.status);
+    let wider = app.send("GET", &path, None, &[("range", &format!("bytes=0-{end}"))], Vec::new()).await;
+    assert_eq!(wider.status, 403);
+    let last: u64 = end.as_u64().unwrap();
+    let two = format!("bytes={start}-{start},{last}-{last}");
+    let parts = app.send("GET", &path, None, &[("range", &two)], Vec::new()).await;
+    assert!(parts.header("content-type").starts_with("multipart/byteranges; boundary="), "{}", parts.text);
+    assert_eq!(parts.text.matches("Content-Range: bytes").count(), 2);
+    let behind = reading.get(&app, &format!("/v2/reconstructions/{}", file.file_hash), Some("bytes=999999-")).await;
+    assert_eq!(behind.status, 416);
+}
+
+#[tokio::test]
+async fn a_xet_token_is_for_one_repository() {
+    let app = TestApp::start().await;
+    let (alice, bob) = (app.person("alice").await, app.person("bob").await);
+    let (private, public) =
+        (model(&app, &alice, "private", "private").await, model(&app, &alice, "public", "public").await);
+    let content = b"a secret of alice".as_slice();
+    let file = XetFile::of(&[content]);
+    let writing = Session::of(&app, &private, Some(&alice), "write").await;
+    writing.upload(&app, &file).await;
+    commit(&app, &private, content).await;
+    let path = format!("/v1/reconstructions/{}", file.file_hash);
+    assert_eq!(writing.get(&app, &path, None).await.status, 200);
+    let elsewhere = Session::of(&app, &public, Some(&bob), "read").await;
+    assert_eq!(elsewhere.get(&app, &path, None).await.status, 404);
+    // Reading tokens write nothing.
+    let put = elsewhere.post(&app, &format!("/v1/xorbs/default/{}", file.xorb_hash), &file.xorb).await;
+    assert_eq!(put.status, 403);
+    // Another account may not make files of xorbs that it did not send.
+    let own = model(&app, &bob, "own", "public").await;
+    let session = Session::of(&app, &own, Some(&bob), "write").await;
+    assert_ne!(session.base, writing.base, "clients remember by address what they sent");
+    let put = session.post(&app, "/v1/shards", &file.shard).await;
+    assert_eq!(put.status, 400);
+    assert!(put.json["error"].as_str().unwrap().contains("was not uploaded by this account"), "{}", put.text);
+    session.upload(&app, &file).await;
+    let anonymous = app.send("POST", &format!("{}/v1/shards", session.base), None, &[], file.shard.clone()).await;
+    assert_eq!(anonymous.status, 403);
+    app.clock.advance(Duration::from_secs(3601));
+    assert_eq!(writing.get(&app, &path, None).await.status, 403);
+}
+
+#[tokio::test]
+async fn a_shard_is_checked_with_progress() {
+    let app = TestApp::start().await;
+    let alice = app.person("alice").await;
+    let repo = model(&app, &alice, "tiny", "public").await;
+    let file = XetFile::of(&[b"content"]);
+    let session = Session::of(&app, &repo, Some(&alice), "write").await;
+    let early = session.post(&app, "/v2/shards", &file.shard).await;
+    assert_eq!(early.status, 200);
+    let frame: Value = serde_json::from_str(early.text.lines().last().unwrap()).unwrap();
+    assert_eq!((&frame["type"], &frame["retryable"]), (&json!("error"), &json!(false)), "{frame}");
+    session.post(&app, &format!("/v1/xorbs/default/{}", file.xorb_hash), &file.xorb).await;
+    let done = session.post(&app, "/v2/shards", &file.shard).await;
+    let frame: Value = serde_json::from_str(done.text.lines().last().unwrap()).unwrap();
+    assert_eq!(frame["type"], "result", "{}", done.text);
+    for bad in [b"".as_slice(), b"not a shard", &file.shard[..100]] {
+        let answer = session.post(&app, "/v2/shards", bad).await;
+        assert_eq!(answer.status, 400, "{}", answer.text);
+    }
+    let put = session.post(&app, &format!("/v1/xorbs/default/{}", "0".repeat(64)), &file.xorb).await;
+    assert_eq!(put.status, 400);
+    // What this store does without.
+    assert_eq!(session.get(&app, &format!("/v1/chunks/default/{}", file.xorb_hash), None).await.status, 404);
+    let grant = session.post(&app, &format!("/v1/xorb-grants/default/{}", file.xorb_hash), b"{}").await;
+    assert_eq!(grant.status, 404);
+}
+
+#[tokio::test]
+async fn files_are_copied_without_sending_them() {
+    let app = TestApp::start().await;
+    let (alice, bob) = (app.person("alice").await, app.person("bob").await);
+    let (from, to) = (model(&app, &alice, "from", "private").await, model(&app, &alice, "to", "private").await);
+    upload(&app, &from, &alice, b"content").await;
+    commit(&app, &from, b"content").await;
+    let files = json!([{"sha256": sha256(b"content"), "xetHash": "x", "filename": "a.bin"}, {"sha256": sha256(b"?")}]);
+    let body = json!({"target": {"type": "model", "name": to}, "files": files});
+    let path = format!("/api/models/{from}/lfs-files/duplicate");
+    let copied = app.post(&path, Some(&alice.write), &body).await;
+    assert_eq!(copied.json["failed"][0]["sha256"], sha256(b"?"), "{}", copied.text);
+    assert_eq!(copied.json["failed"].as_array().unwrap().len(), 1);
+    assert_eq!(ask(&app, &to, Some(&alice.write), "upload", b"content").await.get("actions"), None);
+    assert_eq!(app.post(&path, Some(&bob.write), &body).await.status, 404);
+    assert_eq!(app.post(&path, Some(&alice.read), &body).await.status, 403);
+}
