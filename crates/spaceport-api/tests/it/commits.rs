@@ -98,12 +98,16 @@ async fn large_bodies_arrive_whole() {
     let alice = app.person("alice").await;
     let id = model(&app, &alice, "tiny").await;
     // Twelve files of nine megabytes: more than a hundred in base64.
-    let content = |n: u32| -> Vec<u8> {
-        (0..9 << 18u32).flat_map(|at| (at ^ n).wrapping_mul(2_654_435_761).to_le_bytes()).collect()
+    let content = |n: u8| -> Vec<u8> {
+        let piece: Vec<u8> = (0..=255u8).map(|at| at.wrapping_mul(n)).collect();
+        piece.repeat(9 << 12)
     };
     let mut body = format!("{}\n", header("Large"));
-    for n in 0..12u32 {
-        body.push_str(&format!("{}\n", put(&format!("large/{n}.bin"), &content(n))));
+    for n in 0..12 {
+        let content = STANDARD.encode(content(n));
+        body.push_str("{\"key\": \"file\", \"value\": {\"content\": \"");
+        body.push_str(&content);
+        body.push_str(&format!("\", \"path\": \"large/{n}.bin\", \"encoding\": \"base64\"}}}}\n"));
     }
     assert!(body.len() > 100 << 20);
     let path = format!("/api/models/{id}/commit/main");

@@ -48,7 +48,7 @@ async fn branches_and_tags_come_and_go() {
         ("POST", "branch/a%20b", json!({}), 400, "BadRequest", "Invalid reference for a branch"),
         ("POST", "branch/..", json!({}), 0, "", ""),
         ("POST", "branch/dev%2Fx", json!({}), 400, "BadRequest", "dev"),
-        ("POST", "branch/x", json!({"startingPoint": 1}), 400, "BadRequest", "startingPoint"),
+        ("POST", "branch/x", json!({"startingPoint": 1}), 400, "BadRequest", "a string"),
         ("POST", "tag/main", json!({"tag": "v1"}), 409, "Conflict", "already exists"),
         ("POST", "tag/nope", json!({"tag": "a b"}), 404, "RevisionNotFound", "nope"),
         ("POST", "tag/main", json!({"tag": "a b"}), 400, "BadRequest", "Invalid reference for a tag"),

@@ -5,6 +5,8 @@
 //! is written to disk while it arrives, and a marker stands for it in the line. So the memory a commit
 //! takes does not depend on the sizes of its files.
 
+use memchr::{memchr2, memchr3};
+
 use crate::error::ApiError;
 use crate::files::commit::spool::{Decoder, Long, Spool};
 
@@ -14,10 +16,10 @@ pub(super) const MARKER: &str = "(on disk)";
 const MAX_LINE: usize = 1 << 20;
 /// Texts are held in memory up to this length,
 const LONG: usize = 256 << 10;
-/// and when all lines together have reached this size, only up to the length below, which no path
-/// has.
+/// and when all lines together have reached this size, only up to the length below, which paths do
+/// not have.
 const MEMORY: usize = 16 << 20;
-const SHORT: usize = 4 << 10;
+const SHORT: usize = 8 << 10;
 
 /// A line, and the text that was taken out of it.
 #[derive(Debug)]
@@ -80,7 +82,7 @@ impl<'a> Lines<'a> {
 
     /// What is outside of texts: up to the next quotation mark.
     fn take_plain(&mut self, bytes: &[u8]) -> usize {
-        let end = bytes.iter().position(|byte| matches!(byte, b'"' | b'\n')).unwrap_or(bytes.len());
+        let end = memchr2(b'"', b'\n', bytes).unwrap_or(bytes.len());
         self.line.extend_from_slice(&bytes[..end]);
         if bytes.get(end) != Some(&b'"') {
             return end;
@@ -100,7 +102,7 @@ impl<'a> Lines<'a> {
             }
             return Ok(1);
         }
-        let end = bytes.iter().position(|byte| matches!(byte, b'"' | b'\\' | b'\n')).unwrap_or(bytes.len());
+        let end = memchr3(b'"', b'\\', b'\n', bytes).unwrap_or(bytes.len());
         match &mut self.decoder {
             Some(decoder) => decoder.push(&bytes[..end]).await?,
             None => {
