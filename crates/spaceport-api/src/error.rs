@@ -205,13 +205,6 @@ impl ApiError {
         Self { cause: Some(cause.into()), ..error }
     }
 
-    /// The file ends before the range begins.
-    #[must_use]
-    pub fn range(size: u64) -> Self {
-        let message = format!("The range begins behind the end: there are {size} bytes");
-        Self::new(StatusCode::RANGE_NOT_SATISFIABLE, "RangeNotSatisfiable", message)
-    }
-
     /// Adds a field to the body.
     #[must_use]
     pub fn with(mut self, field: &str, value: impl Into<Value>) -> Self {

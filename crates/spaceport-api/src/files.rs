@@ -10,7 +10,7 @@ mod large;
 pub mod paths_info;
 mod place;
 pub mod preupload;
-mod range;
+pub(crate) mod range;
 pub mod refs;
 pub mod resolve;
 mod served;

@@ -18,14 +18,15 @@ use utoipa::ToSchema;
 use spaceport_core::{CommitSha, Repo};
 use spaceport_git::{CommitOutcome, CommitSpec, FileContent, Operation, RevisionKind};
 
-use crate::access::WriteRepo;
+use crate::access::{ReadRepo, WriteRepo};
 use crate::audit;
 use crate::caller::User;
 use crate::error::{ApiError, ErrorBody, clip};
 use crate::extract::{CalledUrl, Params};
 use crate::files::commit::body::{Change, Wish};
 use crate::files::commit::spool::Spool;
-use crate::files::{ReadAt, large, revision};
+use crate::files::large::{Taken, take};
+use crate::files::{ReadAt, revision};
 use crate::repos::create::author;
 use crate::repos::record::record_head;
 use crate::state::ApiState;
@@ -124,7 +125,7 @@ async fn make(state: &ApiState, to: &WriteRepo, reference: &str, wish: Wish) -> 
         },
         None => None,
     };
-    let operations = operations(state, repo, changes).await?;
+    let operations = operations(state, to, changes).await?;
     let author = author(user.account());
     let at = state.control.clock().now();
     let spec = CommitSpec { committer: author.clone(), author, at, summary, description, parent, operations };
@@ -221,14 +222,21 @@ async fn beginning(path: &std::path::Path) -> std::io::Result<Vec<u8>> {
 }
 
 /// What git shall do. Large files must have been uploaded; from now on they belong to the repository.
-async fn operations(state: &ApiState, repo: &Repo, changes: Vec<Change>) -> Result<Vec<Operation>, ApiError> {
+async fn operations(state: &ApiState, to: &WriteRepo, changes: Vec<Change>) -> Result<Vec<Operation>, ApiError> {
+    let named = changes.iter().filter_map(|change| match change {
+        Change::PutLarge { path, sha256, size } => {
+            Some(Taken { path: path.clone(), sha256: sha256.clone(), size: *size })
+        }
+        _ => None,
+    });
+    let read = ReadRepo { repo: to.repo.clone(), caller: to.user.clone().into(), rights: to.rights };
+    let mut objects = take(state, &read, named.collect()).await?.into_iter();
     let mut operations = Vec::with_capacity(changes.len());
     for change in changes {
         operations.push(match change {
             Change::Put { path, content } => Operation::Put { path, content },
-            Change::PutLarge { path, sha256, size } => {
-                let object = large::take(state, repo, &path, &sha256, size).await?;
-                Operation::PutLfs { path, object }
+            Change::PutLarge { path, .. } => {
+                Operation::PutLfs { path, object: objects.next().expect("one object for each large file") }
             }
             Change::DeleteFile { path } => Operation::DeleteFile { path },
             Change::DeleteFolder { path } => Operation::DeleteFolder { path },

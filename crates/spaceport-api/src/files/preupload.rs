@@ -13,7 +13,7 @@ use spaceport_git::{Entry, NodeKind, PathRules, check_new_path};
 use crate::error::{ApiError, ErrorBody, clip};
 use crate::extract::JsonBody;
 use crate::files::commit::branch;
-use crate::files::{ReadAt, large, revision};
+use crate::files::{ReadAt, revision};
 use crate::state::ApiState;
 use crate::views::RepoPath;
 
@@ -101,7 +101,7 @@ pub async fn preupload(
     let rules = state.repositories.rules(to.repo.id, Some(&commit), git_ignore, paths.clone()).await?;
     let mut known = known(&state, &to.repo, &commit, paths).await?;
     let mode = |((file, binary), rules): ((PreuploadFile, bool), PathRules)| {
-        let large = large::AVAILABLE && file.size > 0 && (rules.lfs || file.size > MAX_REGULAR || binary);
+        let large = file.size > 0 && (rules.lfs || file.size > MAX_REGULAR || binary);
         UploadMode {
             upload_mode: if large { "lfs" } else { "regular" },
             should_ignore: rules.ignored,

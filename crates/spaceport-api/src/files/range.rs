@@ -8,7 +8,7 @@ use axum::http::header::{HeaderName, IF_NONE_MATCH, IF_RANGE, RANGE};
 
 /// What of a file is sent.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Wanted {
+pub(crate) enum Wanted {
     /// All of it.
     Whole,
     /// These bytes.
@@ -19,7 +19,7 @@ pub(super) enum Wanted {
 
 /// What of a file of `size` bytes, known by `tag`, a request asks for. A header that cannot be read
 /// counts as none, and so do several ranges at once: whoever sends them copes with the whole file.
-pub(super) fn wanted(headers: &HeaderMap, size: u64, tag: &str) -> Wanted {
+pub(crate) fn wanted(headers: &HeaderMap, size: u64, tag: &str) -> Wanted {
     let Some(range) = text(headers, &RANGE) else { return Wanted::Whole };
     // A date would be as good as none: files of a commit have no time of their own.
     if text(headers, &IF_RANGE).is_some_and(|known| known != tag) {
@@ -47,7 +47,7 @@ pub(super) fn wanted(headers: &HeaderMap, size: u64, tag: &str) -> Wanted {
 }
 
 /// Whether the caller has the file already.
-pub(super) fn is_known(headers: &HeaderMap, tag: &str) -> bool {
+pub(crate) fn is_known(headers: &HeaderMap, tag: &str) -> bool {
     let Some(list) = text(headers, &IF_NONE_MATCH) else { return false };
     list.split(',').map(str::trim).any(|known| known == "*" || known.strip_prefix("W/").unwrap_or(known) == tag)
 }

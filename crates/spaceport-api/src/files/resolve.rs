@@ -78,7 +78,7 @@ async fn serve(
     }
     let Entry { path, oid, lfs, .. } = served.entry;
     *response.body_mut() = match lfs {
-        Some(pointer) if content => large::body(state, &pointer.object, part, &path).await?,
+        Some(pointer) if content => large::body(state, &read, &pointer.object, part, &path).await?,
         _ => {
             let blob = state.repositories.blob(repo.id, oid, Some(part)).await?;
             let blob = blob.ok_or_else(|| ApiError::no_entry(&path).at_commit(&served.commit))?;

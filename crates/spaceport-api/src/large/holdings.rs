@@ -77,28 +77,43 @@ pub(crate) async fn look(state: &ApiState, read: &ReadRepo, named: &[Named]) -> 
     Ok(holdings)
 }
 
-/// Records that a commit is about to have these files; gives back those the caller may not use, and
-/// then records nothing. Call this before a ref moves: what no ref needs in the end does no harm.
+/// What became of the wish to commit files.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Held {
+    /// All may be committed; their sizes in bytes, in the order they were named.
+    All(Vec<u64>),
+    /// These may not, and nothing was recorded.
+    Missing(Vec<Named>),
+}
+
+/// Records that a commit is about to have these files. Call this before a ref moves: what no ref
+/// needs in the end does no harm.
 ///
 /// # Errors
 /// When database or disk fail.
-pub(crate) async fn hold(state: &ApiState, read: &ReadRepo, named: &[Named]) -> Result<Vec<Named>, ApiError> {
-    let holdings = look(state, read, named).await?;
-    let missing = |(named, holding): (&Named, &Holding)| (*holding == Holding::Missing).then(|| named.clone());
-    let missing: Vec<Named> = named.iter().zip(&holdings).filter_map(missing).collect();
-    if !missing.is_empty() {
-        return Ok(missing);
-    }
+pub(crate) async fn hold(state: &ApiState, read: &ReadRepo, named: &[Named]) -> Result<Held, ApiError> {
     let Some(account) = read.caller.account() else { return Err(ApiError::sign_in()) };
-    let now = state.control.clock().now();
-    for holding in &holdings {
-        if let Holding::Elsewhere(object) = holding {
-            state.store.object_uploaded(read.repo.id, object, account.id, now).await?;
+    let (mut sizes, mut copies, mut missing) = (Vec::with_capacity(named.len()), Vec::new(), Vec::new());
+    for (named, holding) in named.iter().zip(look(state, read, named).await?) {
+        match holding {
+            Holding::Here(object) => sizes.push(object.size),
+            Holding::Elsewhere(object) => {
+                sizes.push(object.size);
+                copies.push(object);
+            }
+            Holding::Missing => missing.push(named.clone()),
         }
+    }
+    if !missing.is_empty() {
+        return Ok(Held::Missing(missing));
+    }
+    let now = state.control.clock().now();
+    for object in &copies {
+        state.store.object_uploaded(read.repo.id, object, account.id, now).await?;
     }
     let committed: Vec<_> = named.iter().map(|named| (named.sha256, named.path.clone())).collect();
     state.store.objects_committed(read.repo.id, &committed, now).await?;
-    Ok(missing)
+    Ok(Held::All(sizes))
 }
 
 /// Holds the files of a push, for git to ask about while refs wait.
@@ -111,10 +126,11 @@ pub(crate) fn push_check(state: &ApiState, read: ReadRepo) -> LfsCheck {
     Box::new(move |objects| {
         Box::pin(async move {
             let named: Vec<Named> = objects.iter().filter_map(named).collect();
-            let missing = hold(&state, &read, &named).await.map_err(|error| {
+            let held = hold(&state, &read, &named).await.map_err(|error| {
                 error.log();
                 error.message().to_owned()
             })?;
+            let Held::Missing(missing) = held else { return Ok(Vec::new()) };
             let is_missing = |object: &LfsObject| missing.iter().any(|named| named.sha256.to_string() == object.sha256);
             Ok(objects.into_iter().filter(is_missing).collect())
         })

@@ -22,9 +22,10 @@ use spaceport_objects::{Reconstruction, XetHash, XorbSpan};
 
 use super::cas::{Session, parse};
 use super::claims::Claim;
-use super::content::{Wanted, part, streamed};
+use super::content::streamed;
 use crate::error::ApiError;
 use crate::extract::{CalledUrl, Params};
+use crate::files::range::{Wanted, wanted};
 use crate::state::ApiState;
 
 /// An address of a xorb is good for so long: clients ask again when it has ended.
@@ -90,10 +91,10 @@ async fn plan(state: &ApiState, session: Session, file: &str, headers: &HeaderMa
     let mine = session.account.is_some();
     let row =
         rows.iter().find(|row| row.is_committed || (mine && row.uploader == session.account)).ok_or_else(missing)?;
-    let range = match headers.get(RANGE).and_then(|value| value.to_str().ok()).map(|range| part(range, row.size)) {
-        None | Some(Wanted::Whole) => None,
-        Some(Wanted::Part(range)) => Some(range),
-        Some(Wanted::Nothing) => return Err(ApiError::range(row.size)),
+    let range = match wanted(headers, row.size, "") {
+        Wanted::Whole => None,
+        Wanted::Part(range) => Some(range),
+        Wanted::Nothing => return Err(ApiError::no_range(row.size)),
     };
     objects.reconstruction(sha256, range).await?.ok_or_else(missing)
 }
