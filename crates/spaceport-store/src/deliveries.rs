@@ -69,8 +69,7 @@ const DELIVERY: &str = "SELECT * FROM deliveries WHERE webhook_id = $1 AND id = 
 const WEBHOOKS_DUE: &str =
     "SELECT DISTINCT webhook_id FROM deliveries WHERE state = 'pending' AND next_at <= $1 ORDER BY webhook_id";
 const DELIVERY_DUE: &str = "SELECT * FROM deliveries WHERE webhook_id = $1 AND state = 'pending' AND next_at <= $2 \
-     ORDER BY created_at, id LIMIT 1";
-const DELIVERY_NEXT: &str = "SELECT MIN(next_at) FROM deliveries WHERE state = 'pending'";
+     ORDER BY created_at, event_id, id LIMIT 1";
 const DELIVERY_CLAIM: &str = "UPDATE deliveries SET attempts = attempts + 1, next_at = $1 \
      WHERE id = $2 AND attempts = $3 AND state = 'pending'";
 const DELIVERY_END: &str = "UPDATE deliveries SET state = $1, next_at = $2, status = $3, error = $4, ended_at = $5 \
@@ -157,16 +156,6 @@ impl Store {
             .bind(webhook.to_string()).bind(now.as_millis()).fetch_optional(db))?
         .map(DeliveryRow::into_delivery)
         .transpose()
-    }
-
-    /// When something is to be tried next.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn delivery_next(&self) -> Result<Option<Timestamp>, StoreError> {
-        let (next,) =
-            run!(self, "delivery_next", db => sqlx::query_as::<_, (Option<i64>,)>(DELIVERY_NEXT).fetch_one(db))?;
-        Ok(next.map(Timestamp::from_millis))
     }
 
     /// Takes a delivery for one more attempt; `false` when somebody else has it. Whoever dies with it

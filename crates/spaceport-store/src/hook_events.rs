@@ -1,6 +1,8 @@
 //! What webhooks shall be told: written with the change itself, in the same transaction, and only when
 //! somebody watches. So nothing is lost to a crash, and a site without webhooks writes nothing.
 
+use std::sync::atomic::{AtomicU32, Ordering};
+
 use futures::TryFutureExt;
 use sqlx::FromRow;
 
@@ -67,6 +69,15 @@ const HOOK_EVENTS: &str = "SELECT id, at, repo, change FROM hook_events ORDER BY
 const HOOK_EVENT_DONE: &str = "DELETE FROM hook_events WHERE id = $1";
 const BUILD_BY_ID: &str = "SELECT * FROM builds WHERE id = $1";
 
+/// Tells events of one millisecond apart, so that they are told in the order in which they were written.
+static SEQUENCE: AtomicU32 = AtomicU32::new(0);
+
+/// An id that comes after those this process made before it.
+fn next_id(at: Timestamp) -> HookEventId {
+    let sequence = SEQUENCE.fetch_add(1, Ordering::Relaxed);
+    HookEventId::new(at, u128::from(sequence) << 48 | random() >> 80)
+}
+
 /// Writes what happened to a repository, if somebody watches it. Called before what makes a repository
 /// go away, after everything else.
 pub(crate) async fn tell(tx: &mut Tx, repo: RepoId, at: Timestamp, change: &Change) -> Result<(), StoreError> {
@@ -74,7 +85,7 @@ pub(crate) async fn tell(tx: &mut Tx, repo: RepoId, at: Timestamp, change: &Chan
         .bind(repo.to_string()).fetch_optional(db))?;
     let Some(repo) = watched.map(WatchedRepo::into_repo).transpose()? else { return Ok(()) };
     run_tx!(tx, "hook_event_add", db => sqlx::query(HOOK_EVENT_ADD)
-        .bind(HookEventId::new(at, random()).to_string())
+        .bind(next_id(at).to_string())
         .bind(repo.id.to_string())
         .bind(repo.owner.to_string())
         .bind(at.as_millis())

@@ -195,20 +195,31 @@ pub async fn get_discussion(
         diff_truncated: None,
     };
     if let Some(pull) = &discussion.pull {
-        let merge_commit_id = pull.merged.as_ref().map(|merged| merged.commit.to_string());
-        details.changes = Some(ChangesView { base: pull.base.clone(), head: pull.head.to_string(), merge_commit_id });
-        let base = base_of(&state, &read.repo, pull).await?;
         let live = discussion.status.is_live();
+        let head = head_of(&state, &read.repo, discussion.number, pull).await?;
+        let merge_commit_id = pull.merged.as_ref().map(|merged| merged.commit.to_string());
+        details.changes = Some(ChangesView { base: pull.base.clone(), head: head.to_string(), merge_commit_id });
+        let base = base_of(&state, &read.repo, pull).await?;
         details.files_with_conflicts = Some(match &base {
-            Some(base) if live => conflicts(&state, &read.repo, base, &pull.head).await?,
+            Some(base) if live => conflicts(&state, &read.repo, base, &head).await?,
             _ => Value::Bool(false),
         });
         if params.flag("diff") {
-            let (diff, truncated) = diff(&state, &read.repo, base.as_ref(), &pull.head).await?;
+            let (diff, truncated) = diff(&state, &read.repo, base.as_ref(), &head).await?;
             (details.diff, details.diff_truncated) = (Some(diff), Some(truncated));
         }
     }
     Ok(Json(details))
+}
+
+/// The commit a pull request brings: where its ref points, which a crash may have kept from being recorded; the
+/// one that was merged for one that is merged.
+async fn head_of(state: &ApiState, repo: &Repo, number: i64, pull: &Pull) -> Result<CommitSha, ApiError> {
+    if pull.merged.is_some() {
+        return Ok(pull.head.clone());
+    }
+    let found = state.repositories.resolve(repo.id, &Discussion::reference(number)).await?;
+    Ok(found.map_or_else(|| pull.head.clone(), |found| found.commit))
 }
 
 /// The commit a pull request is compared with: where its base points, or pointed before it was merged.

@@ -3,6 +3,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that fails here has failed")]
 
+mod community;
+mod webhooks;
+
 use std::collections::BTreeMap;
 
 use spaceport_core::account::{Account, AccountKind, OrgRole, Scopes, TokenRole};
