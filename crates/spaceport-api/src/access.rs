@@ -149,7 +149,7 @@ fn refusal(repo: &Repo, user: &User, rights: Rights, what: &str) -> ApiError {
             user.account().name
         ));
     }
-    match user.viewer.token.role {
+    match user.viewer.credential.role() {
         TokenRole::FineGrained => ApiError::token_lacks(&format!("the permission 'repo.write' for {}", repo.name)),
         TokenRole::Read | TokenRole::Write => ApiError::read_token(),
     }

@@ -17,6 +17,7 @@ use spaceport_store::Store;
 use spaceport_store::vault::Vault;
 
 use crate::health::Health;
+use crate::sign_in::SignIn;
 
 /// Everything the router needs.
 #[derive(Clone, FromRef)]
@@ -35,6 +36,8 @@ pub struct ApiState {
     pub health: HealthProbe,
     /// What outlives a request.
     pub lifetime: Lifetime,
+    /// How people sign in.
+    pub sign_in: SignIn,
 }
 
 /// What the site is: the same for every request.
@@ -51,6 +54,12 @@ pub struct Site {
 }
 
 impl Site {
+    /// Whether browsers reach the hub over https.
+    #[must_use]
+    pub fn is_https(&self) -> bool {
+        self.hub_url.starts_with("https://")
+    }
+
     /// The address of a Space's app.
     #[must_use]
     pub fn host(&self, subdomain: &str) -> String {

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 
-use spaceport_core::{BuildId, InstanceId, ReleaseId, SpaceId, Timestamp, TokenId};
+use spaceport_core::{BuildId, InstanceId, ReleaseId, SessionId, SpaceId, Timestamp, TokenId};
 
 /// Tells the time and makes identifiers.
 #[derive(Clone)]
@@ -89,6 +89,12 @@ impl Clock {
     #[must_use]
     pub fn token_id(&self) -> TokenId {
         TokenId::new(self.now(), random())
+    }
+
+    /// A new identifier.
+    #[must_use]
+    pub fn session_id(&self) -> SessionId {
+        SessionId::new(self.now(), random())
     }
 
     /// A new identifier of an account.

@@ -9,9 +9,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use spaceport_core::route::{Access, Route, RouteTable, Standing, Target};
+use spaceport_core::route::{Access, Pass, Route, RouteTable, Standing, Target};
 use spaceport_core::space::{Space, Visibility};
-use spaceport_core::{AccountId, SpaceId};
+use spaceport_core::{AccountId, SpaceId, Timestamp};
 use spaceport_store::Store;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -34,7 +34,7 @@ pub struct Routes {
 }
 
 /// Who may see what is private.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq, Eq)]
 struct People {
     admins: HashSet<AccountId>,
     members: HashMap<AccountId, Vec<AccountId>>,
@@ -93,7 +93,7 @@ impl Routes {
         });
     }
 
-    fn set_tokens(&self, tokens: HashMap<String, AccountId>) {
+    fn set_tokens(&self, tokens: HashMap<String, Pass>) {
         self.table.send_if_modified(|table| {
             if *table.tokens == tokens {
                 return false;
@@ -120,20 +120,24 @@ impl Routes {
         }
     }
 
-    /// Reads the tokens once: the proxy must know its callers before the first request.
+    /// Reads tokens and members: the proxy must know its callers before the first request. Says
+    /// whether somebody joined or left, and so whether the routes of private Spaces are out of date.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn refresh(&self, store: &Store) -> Result<(), spaceport_store::StoreError> {
+    pub async fn refresh(&self, store: &Store, now: Timestamp) -> Result<bool, spaceport_store::StoreError> {
         let admins: HashSet<_> =
             store.accounts().await?.into_iter().filter(|account| account.is_admin).map(|account| account.id).collect();
         let mut members: HashMap<AccountId, Vec<AccountId>> = HashMap::new();
         for (org, user) in store.member_ids().await? {
             members.entry(org).or_default().push(user);
         }
-        *self.people.lock().unwrap_or_else(PoisonError::into_inner) = People { admins, members };
-        self.set_tokens(store.token_hashes().await?);
-        Ok(())
+        self.set_tokens(store.token_passes(now).await?);
+        let people = People { admins, members };
+        let mut known = self.people.lock().unwrap_or_else(PoisonError::into_inner);
+        let changed = *known != people;
+        *known = people;
+        Ok(changed)
     }
 
     /// Keeps tokens and file up to date until told to stop; the last table is on disk when it
@@ -159,9 +163,13 @@ impl Routes {
 
     async fn refresh_reported(&self, store: &Store, control: &ControlHandle) {
         let began = Instant::now();
-        let result = self.refresh(store).await;
+        let result = self.refresh(store, control.clock().now()).await;
+        if matches!(result, Ok(true)) {
+            // Each Space's route names who may reach it, and its worker makes that route.
+            control.activate_all();
+        }
         let message = match &result {
-            Ok(()) => format!("{} hosts", self.table.borrow().hosts.len()),
+            Ok(_) => format!("{} hosts", self.table.borrow().hosts.len()),
             Err(error) => chain(error),
         };
         let duration_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
@@ -222,6 +230,7 @@ pub(crate) fn route(
     }
     Route {
         space: space.id,
+        owner: space.owner,
         name: space.name.clone(),
         title,
         hub_page: config.space_page(&space.name),
@@ -235,7 +244,7 @@ pub(crate) fn route(
 pub(crate) fn standing(
     stage: spaceport_core::SpaceStage,
     diagnosis: Option<&spaceport_core::Diagnosis>,
-    now: spaceport_core::Timestamp,
+    now: Timestamp,
 ) -> Standing {
     let diagnosis = diagnosis.cloned().map(|mut diagnosis| {
         diagnosis.evidence.clear();

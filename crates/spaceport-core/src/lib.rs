@@ -26,7 +26,9 @@ pub mod time;
 
 pub use diagnosis::{Diagnosis, Reason};
 pub use hardware::{FlavorName, HardwareFlavor};
-pub use id::{AccountId, BuildId, CommitSha, Generation, ImageDigest, InstanceId, ReleaseId, RepoId, SpaceId, TokenId};
+pub use id::{
+    AccountId, BuildId, CommitSha, Generation, ImageDigest, InstanceId, ReleaseId, RepoId, SessionId, SpaceId, TokenId,
+};
 pub use name::{RepoName, Subdomain};
 pub use repo::{Repo, RepoKind};
 pub use sdk::Sdk;

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::account::{Permission, Scopes};
 use crate::{AccountId, Diagnosis, RepoName, SpaceId, SpaceStage, Timestamp};
 
 /// All routes of one moment. A newer table has a higher version; an older one never replaces it.
@@ -19,8 +20,35 @@ pub struct RouteTable {
     pub version: u64,
     /// By host name in lower case, without port.
     pub hosts: HashMap<String, Arc<Route>>,
-    /// SHA-256 of every valid token, in lower-case hex, with the account it speaks for.
-    pub tokens: Arc<HashMap<String, AccountId>>,
+    /// SHA-256 of every valid token, in lower-case hex, with what it opens.
+    pub tokens: Arc<HashMap<String, Pass>>,
+}
+
+/// What a token opens at the proxy.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pass {
+    /// The account it speaks for.
+    pub account: AccountId,
+    /// Worth nothing from then on; `None` is never.
+    pub until: Option<Timestamp>,
+    /// What a fine-grained token is for; `None` is all the account may see.
+    pub scopes: Option<Scopes>,
+}
+
+impl Pass {
+    /// Whether it opens a route.
+    #[must_use]
+    pub fn opens(&self, route: &Route, now: Timestamp) -> bool {
+        let may = |scopes: &Scopes| scopes.allow(Permission::ReadContent, route.owner, Some(route.space.into()));
+        match &route.access {
+            Access::Public => true,
+            Access::Members(members) => {
+                members.contains(&self.account)
+                    && self.until.is_none_or(|until| now < until)
+                    && self.scopes.as_ref().is_none_or(may)
+            }
+        }
+    }
 }
 
 /// Where requests for one host go.
@@ -28,6 +56,8 @@ pub struct RouteTable {
 pub struct Route {
     /// The Space.
     pub space: SpaceId,
+    /// The account it belongs to.
+    pub owner: AccountId,
     /// Its `owner/name`, for pages and logs.
     pub name: RepoName,
     /// The title its pages show.
@@ -113,4 +143,48 @@ pub enum ProxyEvent {
         /// The `instance` of the target that left.
         instance: String,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::account::Scope;
+
+    #[test]
+    fn a_pass_opens_what_its_token_may_read_until_it_expires() {
+        let at = Timestamp::from_millis;
+        let account = |number| AccountId::new(at(1), number);
+        let (space, now) = (SpaceId::new(at(1), 1), at(1000));
+        let route = |access| Route {
+            space,
+            owner: account(9),
+            name: "lab/demo".parse().expect("a name"),
+            title: String::new(),
+            hub_page: String::new(),
+            access,
+            target: Target::Page(Standing { stage: SpaceStage::Stopped, since: now, diagnosis: None }),
+            response_headers: Vec::new(),
+        };
+        let private = route(Access::Members(HashSet::from([account(3)])));
+        let pass = |number, until: Option<i64>, scopes: Option<Vec<Scope>>| Pass {
+            account: account(number),
+            until: until.map(at),
+            scopes: scopes.map(|scoped| Scopes { global: Vec::new(), scoped }),
+        };
+        let reads = |scope: fn(AccountId, SpaceId) -> Scope| Some(vec![scope(account(9), space)]);
+        for (pass, opens) in [
+            (pass(3, None, None), true),
+            (pass(4, None, None), false),
+            (pass(3, Some(1001), None), true),
+            (pass(3, Some(1000), None), false),
+            (pass(3, None, Some(Vec::new())), false),
+            (pass(3, None, reads(|_, space| Scope::repo(space.into(), vec![Permission::ReadContent]))), true),
+            (pass(3, None, reads(|owner, _| Scope::account(owner, vec![Permission::Write]))), true),
+            (pass(3, None, reads(|owner, _| Scope::account(owner, vec![Permission::Discuss]))), false),
+            (pass(4, None, reads(|_, space| Scope::repo(space.into(), vec![Permission::Write]))), false),
+        ] {
+            assert_eq!(pass.opens(&private, now), opens, "{pass:?}");
+            assert!(pass.opens(&route(Access::Public), now));
+        }
+    }
 }

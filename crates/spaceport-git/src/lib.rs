@@ -20,6 +20,7 @@ mod read;
 mod repositories;
 mod rpc;
 mod serve;
+mod size;
 mod tree;
 
 pub use error::{GitError, SourceProblem};

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use http_body_util::Empty;
 use spaceport_core::route::{Access, Route, RouteTable, Target};
-use spaceport_core::{SpaceId, Timestamp};
+use spaceport_core::{AccountId, SpaceId, Timestamp};
 use spaceport_proxy::{Hub, Proxy, ProxyConfig};
 use tokio::io::AsyncReadExt;
 use tokio::sync::{mpsc, watch};
@@ -21,6 +21,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     };
     let route = Route {
         space: SpaceId::new(Timestamp::from_millis(0), 1),
+        owner: AccountId::new(Timestamp::from_millis(0), 1),
         name: "bench/app".parse()?,
         title: String::new(),
         hub_page: "http://localhost/spaces/bench/app".to_owned(),

@@ -10,7 +10,8 @@ use http::request::Parts;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use sha2::{Digest, Sha256};
-use spaceport_core::route::{Access, RouteTable, Target};
+use spaceport_core::account::SESSION_COOKIES;
+use spaceport_core::route::{Access, Pass, RouteTable, Target};
 
 use crate::body::ProxyBody;
 use crate::connection::Client;
@@ -123,34 +124,35 @@ fn without_port(host: &str) -> &str {
 /// Whether the request may know of the route. The credential is a hub token, sent as the Hub's
 /// clients do in `X-HF-Authorization`, or in `Authorization`.
 fn may_reach(worker: &Worker, site: &Site, parts: &Parts) -> bool {
-    let members = match &site.route.access {
-        Access::Public => return true,
-        Access::Members(members) => members,
-    };
-    let table = worker.table();
+    if site.route.access == Access::Public {
+        return true;
+    }
+    let (table, now) = (worker.table(), (worker.config.clock)());
     [X_HF_AUTHORIZATION, AUTHORIZATION]
         .iter()
         .filter_map(|name| bearer(&parts.headers, name))
-        .filter_map(|token| account(&table, token))
-        .any(|account| members.contains(&account))
+        .filter_map(|token| pass(&table, token))
+        .any(|pass| pass.opens(&site.route, now))
 }
 
-/// Keeps the hub's tokens from the app. An app's own `Authorization` is the app's business.
+/// Keeps the hub's tokens and sessions from the app. An app's own `Authorization` and cookies are the
+/// app's business. Browsers send the hub's cookie to no other host; this is for those that do.
 fn strip_credentials(worker: &Worker, parts: &mut Parts) {
     if parts.headers.contains_key(AUTHORIZATION)
-        && bearer(&parts.headers, &AUTHORIZATION).is_some_and(|token| account(&worker.table(), token).is_some())
+        && bearer(&parts.headers, &AUTHORIZATION).is_some_and(|token| pass(&worker.table(), token).is_some())
     {
         parts.headers.remove(AUTHORIZATION);
     }
+    headers::remove_cookies(&mut parts.headers, &SESSION_COOKIES);
 }
 
-fn account(table: &RouteTable, token: &str) -> Option<spaceport_core::AccountId> {
+fn pass<'a>(table: &'a RouteTable, token: &str) -> Option<&'a Pass> {
     use std::fmt::Write;
     let mut hex = String::with_capacity(64);
     for byte in Sha256::digest(token.as_bytes()) {
         let _ = write!(hex, "{byte:02x}");
     }
-    table.tokens.get(&hex).copied()
+    table.tokens.get(&hex)
 }
 
 #[cfg(test)]

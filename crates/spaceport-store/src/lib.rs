@@ -8,21 +8,29 @@
 mod accounts;
 mod audit;
 mod builds;
+mod identities;
 mod instances;
 mod members;
+mod organizations;
 mod releases;
 mod repos;
 mod rows;
+mod sessions;
 mod settings;
 mod spaces;
+mod tokens;
 pub mod vault;
 
-pub use accounts::NewToken;
 pub use audit::AuditEntry;
 pub use builds::BuildEnd;
+pub use identities::Identity;
+pub use members::MemberChange;
+pub use organizations::OrgDeletion;
 pub use repos::{NewRepo, RepoFilter, RepoSort};
+pub use sessions::{NewSession, SESSION_IDLE};
 pub use settings::{Secret, Variable};
 pub use spaces::NewSpace;
+pub use tokens::NewToken;
 
 use std::path::Path;
 use std::str::FromStr;

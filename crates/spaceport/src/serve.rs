@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use spaceport_api::{ApiState, Health, HealthPart, HealthProbe, Lifetime, Site};
+use spaceport_api::{ApiState, Health, HealthPart, HealthProbe, Lifetime, SignIn, Site};
 use spaceport_control::{Builds, Clock, ControlConfig, ControlHandle, Engine, LogStore, Parts, Routes, Spaces};
 use spaceport_core::route::ProxyEvent;
 use spaceport_docker::{DockerConfig, DockerRuntime};
@@ -22,7 +22,7 @@ use tower::ServiceExt;
 use tracing_subscriber::EnvFilter;
 
 use crate::config::Config;
-use crate::state::DataDir;
+use crate::state::{Admin, DataDir};
 
 /// Observations of the proxy that may wait for control.
 const EVENTS: usize = 4096;
@@ -97,8 +97,8 @@ async fn serve(mut config: Config) -> anyhow::Result<()> {
 
     let (parts, runtime) =
         open_parts(&config, &data, Arc::clone(&routes), control.clone(), Arc::clone(&control_config)).await?;
-    let token_place = data.admin(&parts.store, &clock, &config).await?;
-    parts.routes.refresh(&parts.store).await?;
+    let admin = data.admin(&parts.store, &clock, &config).await?;
+    parts.routes.refresh(&parts.store, clock.now()).await?;
     parts.repositories.sweep().await?;
 
     let lifetime = Lifetime { tasks: tasks.clone(), stop: soft.clone() };
@@ -110,14 +110,24 @@ async fn serve(mut config: Config) -> anyhow::Result<()> {
         site: Arc::new(site(&control_config)),
         health: health(&parts),
         lifetime,
+        sign_in: SignIn::default(),
     };
     router.send_replace(Some(spaceport_api::router(state)));
     start_reconcilers(&tasks, &parts, &soft);
     tracing::info!(
-        "Spaceport {} serves {hub_url} (Spaces: http(s)://NAME.{spaces_domain}; database: {}; admin token: {token_place})",
+        "Spaceport {} serves {hub_url} (Spaces: http(s)://NAME.{spaces_domain}; database: {}; admin token: {})",
         env!("CARGO_PKG_VERSION"),
         parts.store.engine(),
+        admin.token_place,
     );
+    if let Admin { account: Some(account), is_new: true, .. } = &admin {
+        let link = spaceport_api::sign_in_link(&parts.store, &clock, &hub_url, account).await?;
+        // Not logged: whoever has the link may sign in, and logs are kept.
+        println!(
+            "Sign in to {hub_url} as {} with this link; it works once, within a day:\n  {}",
+            account.name, link.url
+        );
+    }
 
     let ended = proxying.await.context("the proxy's task failed")?;
     // The proxy ends when it was told to; a proxy that ends by itself brings the process down.

@@ -5,10 +5,14 @@
 mod accounts;
 mod bad_input;
 mod builds;
+mod credentials;
 mod git;
 mod openapi;
+mod organizations;
 mod repositories;
 mod rights;
 mod settings;
+mod sign_in;
 mod site;
 mod streams;
+mod tokens;

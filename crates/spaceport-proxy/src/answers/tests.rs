@@ -1,12 +1,13 @@
 use http_body_util::BodyExt;
 use spaceport_core::route::{Access, Target};
-use spaceport_core::{Diagnosis, Reason, SpaceId};
+use spaceport_core::{AccountId, Diagnosis, Reason, SpaceId};
 
 use super::*;
 
 fn route(standing: &Standing) -> Route {
     Route {
         space: SpaceId::new(Timestamp::from_millis(0), 1),
+        owner: AccountId::new(Timestamp::from_millis(0), 1),
         name: "alice/demo".parse().unwrap(),
         title: "Alice's <Demo>".to_owned(),
         hub_page: "https://hub.example/spaces/alice/demo".to_owned(),

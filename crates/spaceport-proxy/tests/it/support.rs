@@ -16,7 +16,7 @@ use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use sha2::{Digest, Sha256};
-use spaceport_core::route::{Access, ProxyEvent, Route, RouteTable, Standing, Target};
+use spaceport_core::route::{Access, Pass, ProxyEvent, Route, RouteTable, Standing, Target};
 use spaceport_core::{AccountId, SpaceId, SpaceStage, Timestamp};
 use spaceport_proxy::{Hub, IpNet, Proxy, ProxyConfig, ProxyError};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -99,6 +99,7 @@ async fn hub(request: Request<Incoming>) -> Response<TestBody> {
 pub fn route(target: Target) -> Route {
     Route {
         space: SpaceId::new(Timestamp::from_millis(0), 1),
+        owner: AccountId::new(Timestamp::from_millis(0), 1),
         name: "alice/demo".parse().unwrap(),
         title: "Demo".to_owned(),
         hub_page: "http://localhost/spaces/alice/demo".to_owned(),
@@ -136,12 +137,13 @@ impl TestProxy {
         let stranger = AccountId::new(Timestamp::from_millis(0), 8);
         let hash =
             |token: &str| Sha256::digest(token.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-        let tokens = HashMap::from([(hash(token), member), (hash("of-a-stranger"), stranger)]);
+        let pass = |account| Pass { account, until: None, scopes: None };
+        let tokens = HashMap::from([(hash(token), pass(member)), (hash("of-a-stranger"), pass(stranger))]);
         let private = Route { access: Access::Members(HashSet::from([member])), ..route(target) };
         self.publish_with([(HOST, private)], tokens);
     }
 
-    fn publish_with<const N: usize>(&self, routes: [(&str, Route); N], tokens: HashMap<String, AccountId>) {
+    fn publish_with<const N: usize>(&self, routes: [(&str, Route); N], tokens: HashMap<String, Pass>) {
         let hosts = routes.into_iter().map(|(host, route)| (host.to_owned(), Arc::new(route))).collect();
         self.table.send_modify(|table| {
             let version = table.version + 1;
