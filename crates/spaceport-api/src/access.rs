@@ -140,7 +140,7 @@ impl ReadRepo {
         if rights.discuss {
             return Ok(DiscussRepo { repo, user, rights });
         }
-        Err(match user.viewer.token.role {
+        Err(match user.viewer.credential.role() {
             TokenRole::FineGrained => {
                 ApiError::token_lacks(&format!("the permission 'discussion.write' for {}", repo.name))
             }
@@ -179,7 +179,7 @@ fn refusal(repo: &Repo, user: &User, rights: Rights, what: &str) -> ApiError {
             user.account().name
         ));
     }
-    match user.viewer.token.role {
+    match user.viewer.credential.role() {
         TokenRole::FineGrained => ApiError::token_lacks(&format!("the permission 'repo.write' for {}", repo.name)),
         TokenRole::Read | TokenRole::Write => ApiError::read_token(),
     }

@@ -20,6 +20,21 @@ pub(crate) async fn record(
     subject: &str,
     detail: Value,
 ) -> Result<(), ApiError> {
+    record_by(state, &user.account().name, &user.origin, action, subject, detail).await
+}
+
+/// The same for what is done without a caller: signing in, or revoking a token that leaked.
+///
+/// # Errors
+/// When the database fails.
+pub(crate) async fn record_by(
+    state: &ApiState,
+    actor: &str,
+    origin: &str,
+    action: &str,
+    subject: &str,
+    detail: Value,
+) -> Result<(), ApiError> {
     let at = state.control.clock().now();
     let mut random = [0u8; 16];
     getrandom::fill(&mut random).map_err(|error| ApiError::internal(error.to_string()))?;
@@ -27,8 +42,8 @@ pub(crate) async fn record(
     let entry = AuditEntry {
         id: id.to_string().to_ascii_lowercase(),
         at: at.as_millis(),
-        actor: user.account().name.clone(),
-        origin: user.origin.clone(),
+        actor: actor.to_owned(),
+        origin: origin.to_owned(),
         action: action.to_owned(),
         subject: subject.to_owned(),
         detail: detail.to_string(),

@@ -7,9 +7,10 @@
 
 use std::fmt::Write as _;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Json;
-use axum::http::header::{CONTENT_RANGE, HeaderName, LOCATION, WWW_AUTHENTICATE};
+use axum::http::header::{CONTENT_RANGE, HeaderName, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
@@ -55,6 +56,8 @@ pub struct ApiError {
     location: Option<String>,
     /// Further headers.
     headers: HeaderMap,
+    /// Seconds until it is worth trying again.
+    retry_after_s: Option<u64>,
 }
 
 /// What the outermost layer needs to log a failure once, with the id of the request.
@@ -74,6 +77,7 @@ impl ApiError {
             challenge: false,
             location: None,
             headers: HeaderMap::new(),
+            retry_after_s: None,
         }
     }
 
@@ -109,6 +113,39 @@ impl ApiError {
     pub fn sign_in() -> Self {
         let message = "This needs an account: send a token as 'Authorization: Bearer hf_…'";
         Self::new(StatusCode::UNAUTHORIZED, "Unauthorized", message)
+    }
+
+    /// Name and password do not belong together; which of them is wrong is nobody's business.
+    #[must_use]
+    pub fn wrong_password() -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, "SignInFailed", "The name or the password is wrong")
+    }
+
+    /// The link was used, or its time is over.
+    #[must_use]
+    pub fn spent_link() -> Self {
+        let message = "This link was used already or has expired; ask a site admin for another one \
+                       ('spaceport admin signin-link USER')";
+        Self::new(StatusCode::UNAUTHORIZED, "SignInFailed", message)
+    }
+
+    /// Too many attempts; another one may be made after a while.
+    #[must_use]
+    pub fn too_many_attempts(wait: Duration) -> Self {
+        // Rounded up: who comes back at that second is let in.
+        let seconds = u64::try_from(wait.as_millis().div_ceil(1000)).unwrap_or(u64::MAX).max(1);
+        let message = format!("Too many failed attempts to sign in; try again in {seconds} s");
+        let error = Self::new(StatusCode::TOO_MANY_REQUESTS, "TooManyRequests", message);
+        Self { retry_after_s: Some(seconds), ..error }
+    }
+
+    /// A page of somebody else asks a signed-in browser to change something.
+    #[must_use]
+    pub fn other_site() -> Self {
+        Self::forbidden(
+            "This request comes from another site, or does not say where it comes from ('Origin'); a browser's \
+             session changes things only from this hub's own pages. Programs send a token instead",
+        )
     }
 
     /// The caller is known and may not.
@@ -317,7 +354,8 @@ impl From<ObjectError> for ApiError {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let Self { status, code, message, mut fields, cause, challenge, location, headers: further } = self;
+        let Self { status, code, message, mut fields, cause, challenge, location, headers: further, retry_after_s } =
+            self;
         fields.insert("error".to_owned(), json!(message));
         let mut response = (status, Json(Value::Object(fields))).into_response();
         let headers = response.headers_mut();
@@ -329,6 +367,9 @@ impl IntoResponse for ApiError {
         }
         if let Some(location) = location.and_then(|location| HeaderValue::from_str(&location).ok()) {
             headers.insert(LOCATION, location);
+        }
+        if let Some(seconds) = retry_after_s {
+            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
         }
         if let Some(cause) = cause {
             response.extensions_mut().insert(Failure { cause: chain(cause.as_ref()).into() });

@@ -24,7 +24,10 @@ use spaceport_core::RepoKind;
 use crate::envelope::{X_REQUEST_ID, envelop};
 use crate::error::{ApiError, X_ERROR_CODE, X_ERROR_MESSAGE};
 use crate::state::ApiState;
-use crate::{account, admin, community, files, git, health, large, repos, spaces, streams, unasked, web, webhooks};
+use crate::{
+    account, admin, avatar, community, files, git, health, large, orgs, repos, sign_in, spaces, streams, unasked,
+    users, web, webhooks,
+};
 
 /// How long a browser keeps the answer to a preflight request.
 const PREFLIGHT_AGE: Duration = Duration::from_secs(24 * 60 * 60);
@@ -38,7 +41,9 @@ const PREFLIGHT_AGE: Duration = Duration::from_secs(24 * 60 * 60);
     ),
     tags(
         (name = "site", description = "The server itself"),
+        (name = "sign-in", description = "Sessions of browsers"),
         (name = "account", description = "The caller"),
+        (name = "organizations", description = "Organizations, their members, and users"),
         (name = "repositories", description = "Models, data sets and Spaces"),
         (name = "community", description = "Discussions, pull requests, likes and follows"),
         (name = "webhooks", description = "Who is told what happens"),
@@ -141,6 +146,23 @@ fn documented() -> (Router<ApiState>, utoipa::openapi::OpenApi) {
         .routes(routes!(unasked::list_agent_harnesses))
         .routes(routes!(unasked::validate_yaml))
         .routes(routes!(account::whoami::whoami))
+        .routes(routes!(account::password::set_own_password))
+        .routes(routes!(account::sessions::list_sessions))
+        .routes(routes!(account::sessions::delete_session))
+        .routes(routes!(account::repositories::list_own_repositories))
+        .routes(routes!(account::revoke::revoke_credentials))
+        .routes(routes!(avatar::get_avatar))
+        .routes(routes!(sign_in::login::sign_in))
+        .routes(routes!(sign_in::login::sign_in_with_link))
+        .routes(routes!(sign_in::login::sign_out))
+        .routes(routes!(users::get_user))
+        .routes(routes!(orgs::manage::create_org))
+        .routes(routes!(orgs::manage::update_org, orgs::manage::delete_org))
+        .routes(routes!(orgs::overview::get_org))
+        .routes(routes!(orgs::overview::get_org_avatar))
+        .routes(routes!(orgs::members::list_members))
+        .routes(routes!(orgs::members::set_member, orgs::members::remove_member))
+        .routes(routes!(account::repositories::list_org_repositories))
         .routes(routes!(account::tokens::list_own_tokens, account::tokens::create_own_token))
         .routes(routes!(account::tokens::delete_own_token))
         .routes(routes!(repos::create::create_repo))
@@ -228,6 +250,10 @@ fn documented() -> (Router<ApiState>, utoipa::openapi::OpenApi) {
         .routes(routes!(streams::metrics::stream_metrics))
         .routes(routes!(admin::users::list_users, admin::users::create_user))
         .routes(routes!(admin::users::delete_user))
+        .routes(routes!(admin::users::disable_user))
+        .routes(routes!(admin::users::enable_user))
+        .routes(routes!(admin::sign_in::set_password))
+        .routes(routes!(admin::sign_in::create_sign_in_link))
         .routes(routes!(admin::tokens::list_tokens, admin::tokens::create_token))
         .routes(routes!(admin::tokens::delete_token))
         .routes(routes!(admin::site::list_tasks))

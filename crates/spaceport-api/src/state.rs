@@ -22,6 +22,7 @@ use crate::files::commit::spool::Uploads;
 use crate::files::downloads::Downloads;
 use crate::health::Health;
 use crate::large::LargeFiles;
+use crate::sign_in::SignIn;
 
 /// Everything the router needs.
 #[derive(Clone, FromRef)]
@@ -48,6 +49,8 @@ pub struct ApiState {
     pub downloads: Downloads,
     /// Where uploads wait until they are stored.
     pub uploads: Uploads,
+    /// How people sign in.
+    pub sign_in: SignIn,
 }
 
 /// What the site is: the same for every request.
@@ -64,6 +67,12 @@ pub struct Site {
 }
 
 impl Site {
+    /// Whether browsers reach the hub over https.
+    #[must_use]
+    pub fn is_https(&self) -> bool {
+        self.hub_url.starts_with("https://")
+    }
+
     /// The address of a Space's app.
     #[must_use]
     pub fn host(&self, subdomain: &str) -> String {

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 
-use spaceport_core::{BuildId, DeliveryId, InstanceId, ReleaseId, SpaceId, Timestamp, TokenId, WebhookId};
+use spaceport_core::{BuildId, DeliveryId, InstanceId, ReleaseId, SessionId, SpaceId, Timestamp, TokenId, WebhookId};
 
 /// Tells the time and makes identifiers.
 #[derive(Clone)]
@@ -101,6 +101,12 @@ impl Clock {
     #[must_use]
     pub fn delivery_id(&self) -> DeliveryId {
         DeliveryId::new(self.now(), random())
+    }
+
+    /// A new identifier.
+    #[must_use]
+    pub fn session_id(&self) -> SessionId {
+        SessionId::new(self.now(), random())
     }
 
     /// A new identifier of an account.

@@ -9,10 +9,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use spaceport_core::SpaceId;
 use spaceport_core::route::{Access, People, Route, RouteTable, Standing, Target, TokenHolder};
 use spaceport_core::space::{Space, Visibility};
 use spaceport_core::ticket::TicketKey;
+use spaceport_core::{SpaceId, Timestamp};
 use spaceport_store::{Store, StoreError};
 use tokio::sync::{Mutex, watch};
 use tokio_util::sync::CancellationToken;
@@ -111,8 +111,8 @@ impl Routes {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn refresh(&self, store: &Store) -> Result<(), StoreError> {
-        self.set_callers(store.token_holders().await?, people(store).await?);
+    pub async fn refresh(&self, store: &Store, now: Timestamp) -> Result<(), StoreError> {
+        self.set_callers(store.token_holders(now).await?, people(store).await?);
         Ok(())
     }
 
@@ -139,7 +139,7 @@ impl Routes {
 
     async fn refresh_reported(&self, store: &Store, control: &ControlHandle) {
         let began = Instant::now();
-        let result = self.refresh(store).await;
+        let result = self.refresh(store, control.clock().now()).await;
         let message = match &result {
             Ok(()) => format!("{} hosts", self.table.borrow().hosts.len()),
             Err(error) => chain(error),
@@ -246,7 +246,7 @@ pub(crate) fn route(
 pub(crate) fn standing(
     stage: spaceport_core::SpaceStage,
     diagnosis: Option<&spaceport_core::Diagnosis>,
-    now: spaceport_core::Timestamp,
+    now: Timestamp,
 ) -> Standing {
     let diagnosis = diagnosis.cloned().map(|mut diagnosis| {
         diagnosis.evidence.clear();

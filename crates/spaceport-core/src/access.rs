@@ -1,16 +1,36 @@
 //! Who may do what with a repository: one pure decision for API, git and proxy.
 
-use crate::account::{Account, OrgRole, Permission, Token, TokenRole};
+use crate::account::{Account, OrgRole, Permission, Session, Token, TokenRole};
 use crate::space::Visibility;
 use crate::{AccountId, RepoId};
 
-/// Somebody who was recognised: the account, the token it came with, and where it is a member.
+/// What somebody was recognised by.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Credential {
+    /// An access token.
+    Token(Token),
+    /// A browser in which the account signed in: it may what the account may.
+    Session(Session),
+}
+
+impl Credential {
+    /// What it may do, as the role of a token.
+    #[must_use]
+    pub fn role(&self) -> TokenRole {
+        match self {
+            Self::Token(token) => token.role,
+            Self::Session(_) => TokenRole::Write,
+        }
+    }
+}
+
+/// Somebody who was recognised: the account, by what, and where it is a member.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Viewer {
     /// The account.
     pub account: Account,
-    /// The token.
-    pub token: Token,
+    /// Token or session.
+    pub credential: Credential,
     /// Its organizations.
     pub orgs: Vec<(AccountId, OrgRole)>,
 }
@@ -28,11 +48,32 @@ impl Viewer {
     /// Whether the token carries a permission for a namespace, and for one repository in it.
     #[must_use]
     pub fn token_allows(&self, permission: Permission, owner: AccountId, repo: Option<RepoId>) -> bool {
-        match self.token.role {
-            TokenRole::Read => permission == Permission::ReadContent,
-            TokenRole::Write => true,
-            TokenRole::FineGrained => self.token.scopes.allow(permission, owner, repo),
+        match &self.credential {
+            Credential::Session(_) => true,
+            Credential::Token(token) => match token.role {
+                TokenRole::Read => permission == Permission::ReadContent,
+                TokenRole::Write => true,
+                TokenRole::FineGrained => token.scopes.allow(permission, owner, repo),
+            },
         }
+    }
+
+    /// Whether it acts as a site admin: the account is one, and the credential holds nothing back.
+    #[must_use]
+    pub fn acts_as_admin(&self) -> bool {
+        self.account.is_admin && self.credential.role() == TokenRole::Write
+    }
+
+    /// Whether the account may manage an organization's members and settings.
+    #[must_use]
+    pub fn is_admin_of(&self, org: AccountId) -> bool {
+        self.account.is_admin || self.role_in(org) == Some(OrgRole::Admin)
+    }
+
+    /// The same, through this credential.
+    #[must_use]
+    pub fn may_manage(&self, org: AccountId) -> bool {
+        self.is_admin_of(org) && self.token_allows(Permission::ManageOrg, org, None)
     }
 
     /// Whether repositories may be made in a namespace.
@@ -157,7 +198,7 @@ mod tests {
                 is_admin: false,
                 created_at: at,
             },
-            token: Token {
+            credential: Credential::Token(Token {
                 id: TokenId::new(at, number),
                 account: account(number),
                 name: "t".to_owned(),
@@ -165,9 +206,19 @@ mod tests {
                 scopes: Scopes::default(),
                 hint: String::new(),
                 created_at: at,
-            },
+                expires_at: None,
+                last_used_at: None,
+            }),
             orgs: Vec::new(),
         }
+    }
+
+    fn fine_grained(number: u128, scoped: Vec<Scope>) -> Viewer {
+        let mut viewer = viewer(number, TokenRole::FineGrained);
+        if let Credential::Token(token) = &mut viewer.credential {
+            token.scopes.scoped = scoped;
+        }
+        viewer
     }
 
     fn subject(visibility: Visibility) -> Subject {
@@ -216,19 +267,33 @@ mod tests {
 
     #[test]
     fn a_token_takes_rights_away_and_never_adds_any() {
-        let mut reader = viewer(9, TokenRole::Read);
+        let reader = viewer(9, TokenRole::Read);
         let rights = Rights::of(subject(Visibility::Private), Some(&reader));
         assert!(rights.code && !rights.write && rights.token_lacks_write && !rights.discuss);
-        reader.token.role = TokenRole::FineGrained;
-        let rights = Rights::of(subject(Visibility::Private), Some(&reader));
+        let rights = Rights::of(subject(Visibility::Private), Some(&fine_grained(9, Vec::new())));
         assert!(!rights.see && !rights.code, "a token without scopes shows nothing private");
-        reader.token.scopes.scoped =
-            vec![Scope::repo(repo(1), vec![Permission::Write]), Scope::account(account(8), vec![Permission::Write])];
-        assert!(Rights::of(subject(Visibility::Private), Some(&reader)).write);
+        let scopes =
+            || vec![Scope::repo(repo(1), vec![Permission::Write]), Scope::account(account(8), vec![Permission::Write])];
+        let writer = fine_grained(9, scopes());
+        assert!(Rights::of(subject(Visibility::Private), Some(&writer)).write);
         let other = Subject { repo: repo(2), ..subject(Visibility::Private) };
-        assert!(!Rights::of(other, Some(&reader)).see);
-        let mut stranger = viewer(5, TokenRole::FineGrained);
-        stranger.token.scopes = reader.token.scopes;
-        assert!(!Rights::of(subject(Visibility::Private), Some(&stranger)).see);
+        assert!(!Rights::of(other, Some(&writer)).see);
+        assert!(!writer.may_create_in(account(9)), "a scope for one repository makes none");
+        assert!(!Rights::of(subject(Visibility::Private), Some(&fine_grained(5, scopes()))).see);
+    }
+
+    #[test]
+    fn admins_manage_an_organization_when_their_token_may() {
+        let with = |mut viewer: Viewer, role| {
+            viewer.orgs.push((account(9), role));
+            viewer.may_manage(account(9))
+        };
+        assert!(with(viewer(3, TokenRole::Write), OrgRole::Admin));
+        assert!(!with(viewer(3, TokenRole::Read), OrgRole::Admin));
+        assert!(!with(viewer(3, TokenRole::Write), OrgRole::Write));
+        let scope = |org| vec![Scope::account(account(org), vec![Permission::ManageOrg])];
+        assert!(with(fine_grained(3, scope(9)), OrgRole::Admin));
+        assert!(!with(fine_grained(3, scope(8)), OrgRole::Admin));
+        assert!(!with(fine_grained(3, scope(9)), OrgRole::Write));
     }
 }

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{AccountId, RepoId, Timestamp, TokenId};
+use crate::{AccountId, RepoId, SessionId, Timestamp, TokenId};
 
 /// A user or an organization.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -219,4 +219,38 @@ pub struct Token {
     pub hint: String,
     /// Made.
     pub created_at: Timestamp,
+    /// Worth nothing from then on; `None` is never.
+    pub expires_at: Option<Timestamp>,
+    /// Last used, give or take some minutes.
+    pub last_used_at: Option<Timestamp>,
+}
+
+/// A browser in which somebody signed in, without the secret in its cookie.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Session {
+    /// Identity.
+    pub id: SessionId,
+    /// Whose it is.
+    pub account: AccountId,
+    /// Signed in.
+    pub created_at: Timestamp,
+    /// Last used, give or take some minutes.
+    pub last_used_at: Timestamp,
+    /// Ends then, however much it is used.
+    pub expires_at: Timestamp,
+    /// The address it was made from.
+    pub origin: String,
+    /// What the browser calls itself.
+    pub agent: String,
+}
+
+/// The names of the cookie with a session's secret: with https, and without. The first has the
+/// prefix that browsers accept only without `Domain`, so that no other host, and no app, can set it
+/// (RFC 6265bis §4.1.3).
+pub const SESSION_COOKIES: [&str; 2] = ["__Host-spaceport", "spaceport_session"];
+
+/// The name of the cookie with a session's secret.
+#[must_use]
+pub const fn session_cookie(https: bool) -> &'static str {
+    SESSION_COOKIES[if https { 0 } else { 1 }]
 }

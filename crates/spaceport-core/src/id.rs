@@ -88,6 +88,10 @@ ulid_id!(
     TokenId
 );
 ulid_id!(
+    /// A browser in which somebody signed in.
+    SessionId
+);
+ulid_id!(
     /// A repository: a model, a data set or a Space.
     RepoId
 );

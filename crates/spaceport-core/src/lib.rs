@@ -35,7 +35,7 @@ pub use discussion::{Discussion, DiscussionStatus};
 pub use hardware::{FlavorName, HardwareFlavor};
 pub use id::{
     AccountId, BuildId, CommitSha, DeliveryId, DiscussionEventId, DiscussionId, Generation, HookEventId, ImageDigest,
-    InstanceId, ReleaseId, RepoId, SpaceId, TokenId, WebhookId,
+    InstanceId, ReleaseId, RepoId, SessionId, SpaceId, TokenId, WebhookId,
 };
 pub use name::{RepoName, Subdomain};
 pub use repo::{Repo, RepoKind};

@@ -34,12 +34,14 @@ pub struct RouteTable {
 impl RouteTable {
     /// Whether the holder of a token may reach a route.
     #[must_use]
-    pub fn lets_in(&self, route: &Route, token: &TokenHolder) -> bool {
+    pub fn lets_in(&self, route: &Route, token: &TokenHolder, now: Timestamp) -> bool {
         match route.access {
             Access::Public => true,
             Access::Private { owner } => {
                 let scopes = token.scopes.as_ref();
-                scopes.is_none_or(|scopes| scopes.allow(Permission::ReadContent, owner, Some(route.space.into())))
+                token.until.is_none_or(|until| now < until)
+                    && scopes
+                        .is_none_or(|scopes| scopes.allow(Permission::ReadContent, owner, Some(route.space.into())))
                     && self.people.may_see(owner, token.account)
             }
         }
@@ -60,6 +62,9 @@ impl RouteTable {
 pub struct TokenHolder {
     /// The account.
     pub account: AccountId,
+    /// Worth nothing from then on; `None` is never.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<Timestamp>,
     /// What a fine-grained token is limited to; `None` sees what the account sees.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scopes: Option<Scopes>,
@@ -232,13 +237,21 @@ mod tests {
             target: Target::Page(standing),
             response_headers: Vec::new(),
         };
-        let token = |account, scoped| TokenHolder { account, scopes: Some(Scopes { global: Vec::new(), scoped }) };
+        let token =
+            |account, scoped| TokenHolder { account, until: None, scopes: Some(Scopes { global: Vec::new(), scoped }) };
         let named = vec![Scope::repo(space.into(), vec![Permission::ReadContent])];
-        assert!(table.lets_in(&route, &TokenHolder { account: owner, scopes: None }));
-        assert!(table.lets_in(&route, &token(owner, named.clone())));
-        assert!(!table.lets_in(&route, &token(owner, Vec::new())));
-        assert!(!table.lets_in(&route, &token(other, named)), "a scope adds no right");
+        let now = Timestamp::from_millis(1000);
+        let until = |millis: Option<i64>| TokenHolder {
+            account: owner,
+            until: millis.map(Timestamp::from_millis),
+            scopes: None,
+        };
+        assert!(table.lets_in(&route, &until(None), now) && table.lets_in(&route, &until(Some(1001)), now));
+        assert!(!table.lets_in(&route, &until(Some(1000)), now), "it expired");
+        assert!(table.lets_in(&route, &token(owner, named.clone()), now));
+        assert!(!table.lets_in(&route, &token(owner, Vec::new()), now));
+        assert!(!table.lets_in(&route, &token(other, named), now), "a scope adds no right");
         route.access = Access::Public;
-        assert!(table.lets_in(&route, &token(other, Vec::new())));
+        assert!(table.lets_in(&route, &token(other, Vec::new()), now));
     }
 }

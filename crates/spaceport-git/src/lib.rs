@@ -36,6 +36,7 @@ mod revision;
 mod rpc;
 mod rules;
 mod serve;
+mod size;
 mod tree;
 mod turns;
 

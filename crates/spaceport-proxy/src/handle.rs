@@ -89,7 +89,7 @@ async fn by_host(
         match &found.route.target {
             Target::Upstream { .. } => {
                 drop(wait);
-                visitor::strip_tokens(worker, &mut request.parts.headers);
+                visitor::strip_credentials(worker, &mut request.parts.headers);
                 return forward::forward(worker, client, host, found, request).await;
             }
             Target::Files { root, index, variables } => {

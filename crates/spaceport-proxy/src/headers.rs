@@ -263,6 +263,33 @@ fn remove_disguised(headers: &mut HeaderMap) {
     }
 }
 
+/// Removes cookies by name and leaves all others as they are.
+pub(crate) fn remove_cookies(headers: &mut HeaderMap, names: &[&str]) {
+    let is_one = |pair: &[u8]| {
+        let name = pair.trim_ascii().split(|byte| *byte == b'=').next().unwrap_or_default();
+        names.iter().any(|one| name.trim_ascii() == one.as_bytes())
+    };
+    let found = |value: &HeaderValue| value.as_bytes().split(|byte| *byte == b';').any(is_one);
+    if !headers.get_all(COOKIE).iter().any(found) {
+        return;
+    }
+    let kept: Vec<Vec<u8>> = headers
+        .get_all(COOKIE)
+        .iter()
+        .map(|value| {
+            let pairs: Vec<&[u8]> = value.as_bytes().split(|byte| *byte == b';').filter(|pair| !is_one(pair)).collect();
+            pairs.join(&b';').trim_ascii().to_vec()
+        })
+        .filter(|value| !value.is_empty())
+        .collect();
+    headers.remove(COOKIE);
+    for value in kept {
+        if let Ok(value) = HeaderValue::from_bytes(&value) {
+            headers.append(COOKIE, value);
+        }
+    }
+}
+
 /// HTTP/2 may split cookies over several fields; HTTP/1.1 has one (RFC 9113 §8.2.3).
 fn join_cookies(headers: &mut HeaderMap) {
     let mut joined = Vec::new();

@@ -10,10 +10,11 @@ use http::uri::PathAndQuery;
 use percent_encoding::percent_decode_str;
 use sha2::{Digest, Sha256};
 use spaceport_core::AccountId;
+use spaceport_core::account::SESSION_COOKIES;
 use spaceport_core::route::{Access, RouteTable, TokenHolder};
 use spaceport_core::ticket::{Audience, SESSION_LIFETIME};
 
-use crate::headers::{X_HF_AUTHORIZATION, token};
+use crate::headers::{X_HF_AUTHORIZATION, remove_cookies, token};
 use crate::worker::{Site, Worker};
 
 /// The parameter with a ticket (the Hub's).
@@ -64,14 +65,16 @@ impl Visitor {
             .iter()
             .flat_map(|name| headers.get_all(name))
             .filter_map(|value| holder(&table, value))
-            .any(|holder| table.lets_in(&site.route, holder));
+            .any(|holder| table.lets_in(&site.route, holder, now));
         let by_session = || self.sessions.iter().any(|text| of_ticket(text, Audience::Host(host)).is_some());
         (by_token || by_session()).then_some(Entry::Open)
     }
 }
 
-/// Keeps the hub's tokens from the app. An app's own `Authorization` is the app's business.
-pub(crate) fn strip_tokens(worker: &Worker, headers: &mut HeaderMap) {
+/// Keeps the hub's tokens and sessions from the app. An app's own `Authorization` and cookies are the app's
+/// business. Browsers send the hub's cookie to no other host; this is for those that do.
+pub(crate) fn strip_credentials(worker: &Worker, headers: &mut HeaderMap) {
+    remove_cookies(headers, &SESSION_COOKIES);
     if !headers.contains_key(AUTHORIZATION) {
         return;
     }

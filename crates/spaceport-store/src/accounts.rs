@@ -1,38 +1,13 @@
-//! Accounts and tokens. Tokens are random, so their SHA-256 is enough to find and to hide them.
-
-use std::collections::HashMap;
-
-use sha2::{Digest, Sha256};
-use sqlx::FromRow;
-
-use spaceport_core::account::{Account, Scopes, Token, TokenRole};
-use spaceport_core::route::TokenHolder;
-use spaceport_core::{AccountId, Timestamp, TokenId};
+//! Accounts: users and organizations in one namespace.
 
 use futures::TryFutureExt;
+use sqlx::FromRow;
 
-use crate::rows::{json, text, to_json};
+use spaceport_core::account::{Account, AccountKind};
+use spaceport_core::{AccountId, Timestamp};
 
-use crate::{Store, StoreError, exists, run};
-
-/// A token to be stored.
-#[derive(Debug)]
-pub struct NewToken<'a> {
-    /// Identity.
-    pub id: TokenId,
-    /// Whose.
-    pub account: AccountId,
-    /// What its owner calls it.
-    pub name: &'a str,
-    /// What it may do.
-    pub role: TokenRole,
-    /// What a fine-grained one may do.
-    pub scopes: Scopes,
-    /// The token itself; only its hash is kept.
-    pub token: &'a str,
-    /// Now.
-    pub at: Timestamp,
-}
+use crate::rows::text;
+use crate::{Store, StoreError, Tx, exists, run, run_tx};
 
 #[derive(FromRow)]
 pub(crate) struct AccountRow {
@@ -60,28 +35,15 @@ impl AccountRow {
 }
 
 #[derive(FromRow)]
-struct TokenRow {
-    id: String,
-    account_id: String,
-    name: String,
-    role: String,
-    scopes: String,
-    hash: String,
-    hint: String,
-    created_at: i64,
+struct ListedRow {
+    disabled_at: Option<i64>,
+    #[sqlx(flatten)]
+    account: AccountRow,
 }
 
-impl TokenRow {
-    fn into_token(self) -> Result<Token, StoreError> {
-        Ok(Token {
-            id: text("tokens.id", &self.id)?,
-            account: text("tokens.account_id", &self.account_id)?,
-            name: self.name,
-            role: text("tokens.role", &self.role)?,
-            scopes: json("tokens.scopes", &self.scopes)?,
-            hint: self.hint,
-            created_at: Timestamp::from_millis(self.created_at),
-        })
+impl ListedRow {
+    fn into_listed(self) -> Result<(Account, Option<Timestamp>), StoreError> {
+        Ok((self.account.into_account()?, self.disabled_at.map(Timestamp::from_millis)))
     }
 }
 
@@ -89,22 +51,16 @@ const ACCOUNT_CREATE: &str = "INSERT INTO accounts (id, name, name_key, kind, fu
      VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
 const ACCOUNT_BY_ID: &str = "SELECT * FROM accounts WHERE id = $1 AND disabled_at IS NULL";
 const ACCOUNT_BY_NAME: &str = "SELECT * FROM accounts WHERE name_key = $1 AND disabled_at IS NULL";
+const ACCOUNT_LISTED: &str = "SELECT * FROM accounts WHERE name_key = $1";
 const ACCOUNTS: &str = "SELECT * FROM accounts WHERE disabled_at IS NULL ORDER BY name_key";
+const ACCOUNTS_LISTED: &str = "SELECT * FROM accounts WHERE kind = $1 ORDER BY name_key";
 const ACCOUNT_DISABLE: &str = "UPDATE accounts SET disabled_at = $1 WHERE id = $2 AND disabled_at IS NULL";
-const TOKENS_OF_ACCOUNT_DELETE: &str = "DELETE FROM tokens WHERE account_id = $1";
-const TOKEN_CREATE: &str = "INSERT INTO tokens (id, account_id, name, role, scopes, hash, hint, created_at) \
-     VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
-const TOKEN_BY_HASH: &str = "SELECT * FROM tokens WHERE hash = $1";
-const TOKENS_OF: &str = "SELECT * FROM tokens WHERE account_id = $1 ORDER BY created_at, id";
-const TOKEN_HOLDERS: &str = "SELECT * FROM tokens \
-     WHERE account_id IN (SELECT id FROM accounts WHERE disabled_at IS NULL)";
-const TOKEN_DELETE: &str = "DELETE FROM tokens WHERE account_id = $1 AND name = $2";
-
-/// What is stored of a token: its SHA-256 in lower-case hex.
-#[must_use]
-pub fn token_hash(token: &str) -> String {
-    Sha256::digest(token.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
-}
+const ACCOUNT_ENABLE: &str = "UPDATE accounts SET disabled_at = NULL WHERE id = $1 AND disabled_at IS NOT NULL";
+const TOKENS_FORGET: &str = "DELETE FROM tokens WHERE account_id = $1";
+const PASSWORD_FORGET: &str = "DELETE FROM passwords WHERE account_id = $1";
+const SESSIONS_FORGET: &str = "DELETE FROM sessions WHERE account_id = $1";
+const LINKS_FORGET: &str = "DELETE FROM sign_in_links WHERE account_id = $1";
+const IDENTITIES_FORGET: &str = "DELETE FROM identities WHERE account_id = $1";
 
 impl Store {
     /// Adds a user or an organization.
@@ -112,17 +68,9 @@ impl Store {
     /// # Errors
     /// [`StoreError::Exists`] when the name is taken, whatever its case.
     pub async fn account_create(&self, account: &Account) -> Result<(), StoreError> {
-        run!(self, "account_create", db => sqlx::query(ACCOUNT_CREATE)
-            .bind(account.id.to_string())
-            .bind(&account.name)
-            .bind(account.name.to_ascii_lowercase())
-            .bind(account.kind.as_str())
-            .bind(&account.full_name)
-            .bind(&account.email)
-            .bind(account.is_admin)
-            .bind(account.created_at.as_millis())
-            .execute(db).map_ok(crate::unit))
-        .map_err(exists("an account of this name"))
+        let mut tx = self.begin().await?;
+        tx.account_create(account).await?;
+        tx.commit().await
     }
 
     /// By id.
@@ -158,84 +106,88 @@ impl Store {
             .collect()
     }
 
-    /// Disables an account and deletes its tokens; its name stays taken.
+    /// By name, whatever its case, with the time it was disabled.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn account_listed(&self, name: &str) -> Result<Option<(Account, Option<Timestamp>)>, StoreError> {
+        run!(self, "account_listed", db => sqlx::query_as::<_, ListedRow>(ACCOUNT_LISTED)
+            .bind(name.to_ascii_lowercase()).fetch_optional(db))?
+        .map(ListedRow::into_listed)
+        .transpose()
+    }
+
+    /// All of a kind by name, with the time they were disabled.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn accounts_listed(&self, kind: AccountKind) -> Result<Vec<(Account, Option<Timestamp>)>, StoreError> {
+        run!(self, "accounts_listed", db => sqlx::query_as::<_, ListedRow>(ACCOUNTS_LISTED)
+            .bind(kind.as_str()).fetch_all(db))?
+        .into_iter()
+        .map(ListedRow::into_listed)
+        .collect()
+    }
+
+    /// Disables an account: nobody is it any more, and nobody signs in as it, until it is enabled.
+    /// Its tokens stay and are worth nothing meanwhile; `false` when it was disabled before.
     ///
     /// # Errors
     /// When the database fails.
     pub async fn account_disable(&self, id: AccountId, at: Timestamp) -> Result<bool, StoreError> {
-        run!(self, "tokens_of_account_delete", db => sqlx::query(TOKENS_OF_ACCOUNT_DELETE)
-            .bind(id.to_string()).execute(db).map_ok(crate::Rows::rows))?;
-        run!(self, "account_disable", db => sqlx::query(ACCOUNT_DISABLE)
-            .bind(at.as_millis()).bind(id.to_string()).execute(db).map_ok(crate::Rows::rows))
-        .map(|rows| rows > 0)
+        let mut tx = self.begin().await?;
+        let disabled = tx.account_disable(id, at).await?;
+        tx.commit().await?;
+        Ok(disabled)
     }
 
-    /// Adds a token.
-    ///
-    /// # Errors
-    /// [`StoreError::Exists`] when the account has one of this name.
-    pub async fn token_create(&self, new: &NewToken<'_>) -> Result<(), StoreError> {
-        let hint: String = new.token.chars().rev().take(4).collect::<Vec<_>>().into_iter().rev().collect();
-        run!(self, "token_create", db => sqlx::query(TOKEN_CREATE)
-            .bind(new.id.to_string())
-            .bind(new.account.to_string())
-            .bind(new.name)
-            .bind(new.role.as_str())
-            .bind(to_json(&new.scopes))
-            .bind(token_hash(new.token))
-            .bind(&hint)
-            .bind(new.at.as_millis())
-            .execute(db).map_ok(crate::unit))
-        .map_err(exists("a token of this name"))
-    }
-
-    /// The token and its account, if the token is valid.
+    /// Disables an account and forgets every way to be it or to sign in as it; its name stays taken.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn token_account(&self, token: &str) -> Result<Option<(Token, Account)>, StoreError> {
-        let row = run!(self, "token_by_hash", db => sqlx::query_as::<_, TokenRow>(TOKEN_BY_HASH)
-            .bind(token_hash(token)).fetch_optional(db))?;
-        let Some(token) = row.map(TokenRow::into_token).transpose()? else { return Ok(None) };
-        Ok(self.account_by_id(token.account).await?.map(|account| (token, account)))
-    }
-
-    /// The tokens of an account, oldest first.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn tokens_of(&self, account: AccountId) -> Result<Vec<Token>, StoreError> {
-        run!(self, "tokens_of", db => sqlx::query_as::<_, TokenRow>(TOKENS_OF)
-            .bind(account.to_string()).fetch_all(db))?
-        .into_iter()
-        .map(TokenRow::into_token)
-        .collect()
-    }
-
-    /// Every token by its hash, with whom it speaks for: what the proxy needs to know a caller, and
-    /// to keep every token of the hub from the apps.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn token_holders(&self) -> Result<HashMap<String, TokenHolder>, StoreError> {
-        let rows = run!(self, "token_holders", db => sqlx::query_as::<_, TokenRow>(TOKEN_HOLDERS).fetch_all(db))?;
-        let mut holders = HashMap::with_capacity(rows.len());
-        for mut row in rows {
-            let hash = std::mem::take(&mut row.hash);
-            let token = row.into_token()?;
-            let scopes = (token.role == TokenRole::FineGrained).then_some(token.scopes);
-            holders.insert(hash, TokenHolder { account: token.account, scopes });
+    pub async fn account_retire(&self, id: AccountId, at: Timestamp) -> Result<(), StoreError> {
+        let mut tx = self.begin().await?;
+        tx.account_disable(id, at).await?;
+        for sql in [TOKENS_FORGET, PASSWORD_FORGET, IDENTITIES_FORGET] {
+            run_tx!(&mut tx, "account_retire", db => sqlx::query(sql)
+                .bind(id.to_string()).execute(db).map_ok(crate::unit))?;
         }
-        Ok(holders)
+        tx.commit().await
     }
 
-    /// Deletes a token; `false` when there is none of this name.
+    /// Enables a disabled account; `false` when it was not disabled.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn token_delete(&self, account: AccountId, name: &str) -> Result<bool, StoreError> {
-        run!(self, "token_delete", db => sqlx::query(TOKEN_DELETE)
-            .bind(account.to_string()).bind(name).execute(db).map_ok(crate::Rows::rows))
+    pub async fn account_enable(&self, id: AccountId) -> Result<bool, StoreError> {
+        run!(self, "account_enable", db => sqlx::query(ACCOUNT_ENABLE)
+            .bind(id.to_string()).execute(db).map_ok(crate::Rows::rows))
         .map(|rows| rows > 0)
+    }
+}
+
+impl Tx {
+    pub(crate) async fn account_create(&mut self, account: &Account) -> Result<(), StoreError> {
+        run_tx!(self, "account_create", db => sqlx::query(ACCOUNT_CREATE)
+            .bind(account.id.to_string())
+            .bind(&account.name)
+            .bind(account.name.to_ascii_lowercase())
+            .bind(account.kind.as_str())
+            .bind(&account.full_name)
+            .bind(&account.email)
+            .bind(account.is_admin)
+            .bind(account.created_at.as_millis())
+            .execute(db).map_ok(crate::unit))
+        .map_err(exists("an account of this name"))
+    }
+
+    async fn account_disable(&mut self, id: AccountId, at: Timestamp) -> Result<bool, StoreError> {
+        let rows = run_tx!(self, "account_disable", db => sqlx::query(ACCOUNT_DISABLE)
+            .bind(at.as_millis()).bind(id.to_string()).execute(db).map_ok(crate::Rows::rows))?;
+        for sql in [SESSIONS_FORGET, LINKS_FORGET] {
+            run_tx!(self, "sessions_forget", db => sqlx::query(sql)
+                .bind(id.to_string()).execute(db).map_ok(crate::unit))?;
+        }
+        Ok(rows > 0)
     }
 }

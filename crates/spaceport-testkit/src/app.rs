@@ -4,23 +4,25 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::process::Output;
 use std::sync::Arc;
+use std::time::Duration;
 
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use spaceport_api::{
-    ApiState, ClaimKey, Downloads, Health, HealthPart, HealthProbe, LargeFiles, Lifetime, Site, Uploads, random_token,
+    ApiState, ClaimKey, Downloads, Health, HealthPart, HealthProbe, LargeFiles, Lifetime, SignIn, Site, Uploads,
+    random_token,
 };
 use spaceport_control::{ControlHandle, LogStore};
-use spaceport_core::account::{Account, AccountKind, Scopes, TokenRole};
+use spaceport_core::account::{Account, AccountKind, Scopes, Session, TokenRole, session_cookie};
 use spaceport_core::space::Space;
 use spaceport_core::ticket::TicketKey;
 use spaceport_core::{HardwareFlavor, RepoName};
 use spaceport_git::{Limits, Repositories};
 use spaceport_objects::{ObjectStore, ObjectsConfig};
 use spaceport_store::vault::Vault;
-use spaceport_store::{NewToken, Store};
+use spaceport_store::{NewSession, NewToken, Store};
 
 use crate::{ManualClock, TestDatabase};
 
@@ -136,6 +138,7 @@ impl TestApp {
             lifetime: lifetime.clone(),
             downloads: Downloads::default(),
             uploads: Uploads::open(folder.path().join("uploads")).expect("a folder for uploads"),
+            sign_in: SignIn::default(),
         };
         let router = spaceport_api::router(state).into_make_service_with_connect_info::<SocketAddr>();
         let stop = lifetime.stop.clone();
@@ -192,24 +195,48 @@ impl TestApp {
             created_at: clock.now(),
         };
         self.store.account_create(&account).await.expect("a free name");
-        let mut tokens = Vec::new();
-        for (name, role) in [("reader", TokenRole::Read), ("writer", TokenRole::Write)] {
-            let token = random_token().expect("random numbers");
-            let new = NewToken {
-                id: clock.token_id(),
-                account: account.id,
-                name,
-                role,
-                scopes: Scopes::default(),
-                token: &token,
-                at: clock.now(),
-            };
-            self.store.token_create(&new).await.expect("a new token");
-            tokens.push(token);
-        }
-        let write = tokens.pop().expect("two tokens");
-        let read = tokens.pop().expect("two tokens");
+        let read = self.token(&account, "reader", TokenRole::Read, Scopes::default()).await;
+        let write = self.token(&account, "writer", TokenRole::Write, Scopes::default()).await;
         Person { account, read, write }
+    }
+
+    /// One more token of an account.
+    ///
+    /// # Panics
+    /// When the account has one of this name.
+    pub async fn token(&self, account: &Account, name: &str, role: TokenRole, scopes: Scopes) -> String {
+        let (clock, token) = (self.control.clock(), random_token().expect("random numbers"));
+        let new = NewToken {
+            id: clock.token_id(),
+            account: account.id,
+            name,
+            role,
+            scopes,
+            token: &token,
+            at: clock.now(),
+            expires_at: None,
+        };
+        self.store.token_create(&new).await.expect("a new token");
+        token
+    }
+
+    /// The cookie of a browser in which an account signed in, as `Cookie` has it.
+    ///
+    /// # Panics
+    /// When the database fails.
+    pub async fn session(&self, account: &Account) -> String {
+        let (clock, secret) = (self.control.clock(), random_token().expect("random numbers"));
+        let session = Session {
+            id: clock.session_id(),
+            account: account.id,
+            created_at: clock.now(),
+            last_used_at: clock.now(),
+            expires_at: clock.now() + Duration::from_secs(24 * 60 * 60),
+            origin: "127.0.0.1".to_owned(),
+            agent: "a test".to_owned(),
+        };
+        self.store.session_create(&NewSession { session, secret: &secret }).await.expect("a new session");
+        format!("{}={secret}", session_cookie(false))
     }
 
     /// A Space created through the API.
@@ -266,6 +293,22 @@ impl TestApp {
         let text = response.text().await.expect("a body");
         let json = serde_json::from_str(&text).unwrap_or(Value::Null);
         Answer { status, headers, json, text }
+    }
+
+    /// Status and error code of an answer, whose body may have no end.
+    ///
+    /// # Panics
+    /// When the server does not answer.
+    pub async fn look(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &Value) -> (u16, String) {
+        let method = Method::from_bytes(method.as_bytes()).expect("a method");
+        let mut request = self.client.request(method, format!("{}{path}", self.url)).timeout(crate::PATIENCE);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let text = if body.is_null() { String::new() } else { body.to_string() };
+        let response = request.body(text).send().await.expect("an answer");
+        let code = response.headers().get("x-error-code").and_then(|code| code.to_str().ok()).unwrap_or("");
+        (response.status().as_u16(), code.to_owned())
     }
 
     /// `GET`.

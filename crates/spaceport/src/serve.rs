@@ -8,7 +8,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use spaceport_api::{ApiState, Downloads, Health, HealthPart, HealthProbe, LargeFiles, Lifetime, Site, Uploads};
+use spaceport_api::{
+    ApiState, Downloads, Health, HealthPart, HealthProbe, LargeFiles, Lifetime, SignIn, Site, Uploads,
+};
 use spaceport_control::{
     Builds, Clock, ControlConfig, ControlHandle, Engine, LogStore, Parts, Routes, Spaces, WebhookConfig, Webhooks,
 };
@@ -25,7 +27,7 @@ use tower::ServiceExt;
 use tracing_subscriber::EnvFilter;
 
 use crate::config::Config;
-use crate::state::DataDir;
+use crate::state::{Admin, DataDir};
 
 /// Observations of the proxy that may wait for control.
 const EVENTS: usize = 4096;
@@ -101,8 +103,8 @@ async fn serve(mut config: Config) -> anyhow::Result<()> {
 
     let (parts, runtime) =
         open_parts(&config, &data, Arc::clone(&routes), control.clone(), Arc::clone(&control_config)).await?;
-    let token_place = data.admin(&parts.store, &clock, &config).await?;
-    parts.routes.refresh(&parts.store).await?;
+    let admin = data.admin(&parts.store, &clock, &config).await?;
+    parts.routes.refresh(&parts.store, clock.now()).await?;
     parts.repositories.sweep().await?;
 
     let uploads = data.path.join("tmp").join("uploads");
@@ -124,15 +126,25 @@ async fn serve(mut config: Config) -> anyhow::Result<()> {
         lifetime,
         downloads: Downloads::default(),
         uploads,
+        sign_in: SignIn::default(),
     };
     router.send_replace(Some(spaceport_api::router(state)));
     start_reconcilers(&tasks, &parts, &soft);
     start_community(&tasks, &parts, &config, &soft)?;
     tracing::info!(
-        "Spaceport {} serves {hub_url} (Spaces: http(s)://NAME.{spaces_domain}; database: {}; admin token: {token_place})",
+        "Spaceport {} serves {hub_url} (Spaces: http(s)://NAME.{spaces_domain}; database: {}; admin token: {})",
         env!("CARGO_PKG_VERSION"),
         parts.store.engine(),
+        admin.token_place,
     );
+    if let Admin { account: Some(account), is_new: true, .. } = &admin {
+        let link = spaceport_api::sign_in_link(&parts.store, &clock, &hub_url, account).await?;
+        // Not logged: whoever has the link may sign in, and logs are kept.
+        println!(
+            "Sign in to {hub_url} as {} with this link; it works once, within a day:\n  {}",
+            account.name, link.url
+        );
+    }
 
     let ended = proxying.await.context("the proxy's task failed")?;
     // The proxy ends when it was told to; a proxy that ends by itself brings the process down.

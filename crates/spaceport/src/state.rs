@@ -90,9 +90,11 @@ impl DataDir {
         Ok(String::from_utf8_lossy(&bytes).trim().to_owned())
     }
 
-    /// Makes sure that there is an admin with a valid token, and says where the token is.
-    pub async fn admin(&self, store: &Store, clock: &Clock, config: &Config) -> anyhow::Result<String> {
-        if store.account_by_name(ADMIN).await?.is_none() {
+    /// Makes sure that there is an admin with a valid token.
+    pub async fn admin(&self, store: &Store, clock: &Clock, config: &Config) -> anyhow::Result<Admin> {
+        let known = store.account_by_name(ADMIN).await?;
+        let is_new = known.is_none();
+        if is_new {
             let account = Account {
                 id: clock.account_id(),
                 name: ADMIN.to_owned(),
@@ -103,21 +105,20 @@ impl DataDir {
                 created_at: clock.now(),
             };
             match store.account_create(&account).await {
-                // An admin who was deleted on purpose stays deleted.
-                Err(StoreError::Exists(_)) => return Ok("the account admin is disabled".to_owned()),
+                // An admin who was disabled on purpose stays disabled.
+                Err(StoreError::Exists(_)) => {
+                    return Ok(Admin {
+                        account: None,
+                        is_new: false,
+                        token_place: "the account admin is disabled".to_owned(),
+                    });
+                }
                 other => other?,
             }
         }
-        let Some(admin) = store.account_by_name(ADMIN).await? else { return Ok(String::new()) };
-        let file = self.path.join("admin-token");
-        let (token, place) = match &config.admin_token {
-            Some(token) => (token.expose().to_owned(), "SPACEPORT_ADMIN_TOKEN".to_owned()),
-            None => {
-                let bytes = read_or_make(&file, || Ok(spaceport_api::random_token()?.into_bytes()))?;
-                (String::from_utf8_lossy(&bytes).trim().to_owned(), file.display().to_string())
-            }
-        };
-        if store.token_account(&token).await?.is_none() {
+        let Some(admin) = store.account_by_name(ADMIN).await? else { bail!("the account {ADMIN} is gone") };
+        let (token, token_place) = self.admin_token(store, config).await?;
+        if store.token_account(&token, clock.now()).await?.is_none() {
             store.token_delete(admin.id, ADMIN_TOKEN).await?;
             let new = NewToken {
                 id: clock.token_id(),
@@ -127,11 +128,45 @@ impl DataDir {
                 scopes: Scopes::default(),
                 token: &token,
                 at: clock.now(),
+                expires_at: None,
             };
             store.token_create(&new).await.context("could not store the admin's token")?;
         }
-        Ok(place)
+        Ok(Admin { account: Some(admin), is_new, token_place })
     }
+
+    /// The admin's token, and where it is. One that was revoked because it leaked does not come back.
+    async fn admin_token(&self, store: &Store, config: &Config) -> anyhow::Result<(String, String)> {
+        if let Some(token) = &config.admin_token {
+            if store.token_is_revoked(token.expose()).await? {
+                bail!("the token in SPACEPORT_ADMIN_TOKEN (admin_token) was revoked; set another one");
+            }
+            return Ok((token.expose().to_owned(), "SPACEPORT_ADMIN_TOKEN".to_owned()));
+        }
+        let file = self.path.join("admin-token");
+        let read = || {
+            let bytes = read_or_make(&file, || Ok(spaceport_api::random_token()?.into_bytes()))?;
+            Ok::<_, anyhow::Error>(String::from_utf8_lossy(&bytes).trim().to_owned())
+        };
+        let mut token = read()?;
+        if store.token_is_revoked(&token).await? {
+            tracing::warn!("the token in {} was revoked; another one takes its place", file.display());
+            std::fs::remove_file(&file).with_context(|| format!("could not remove {}", file.display()))?;
+            token = read()?;
+        }
+        Ok((token, file.display().to_string()))
+    }
+}
+
+/// The site's first account.
+#[derive(Debug)]
+pub struct Admin {
+    /// `None` when it was disabled.
+    pub account: Option<Account>,
+    /// Whether it was made just now: the first start.
+    pub is_new: bool,
+    /// Where its token is.
+    pub token_place: String,
 }
 
 /// A small file for the owner's eyes only; made whole or not at all.

@@ -7,11 +7,11 @@ use axum::extract::{Path, State};
 use serde_json::Value;
 
 use crate::account::tokens::{NewTokenView, TokenRequest, TokenView, create, delete, list};
-use crate::admin::account;
 use crate::caller::Admin;
 use crate::error::{ApiError, ErrorBody};
 use crate::extract::JsonBody;
 use crate::state::ApiState;
+use crate::users::user_named;
 
 /// The tokens of a user
 #[utoipa::path(get, path = "/api/admin/users/{user}/tokens", tag = "admin",
@@ -22,7 +22,7 @@ pub async fn list_tokens(
     _: Admin,
     Path(user): Path<String>,
 ) -> Result<Json<Vec<TokenView>>, ApiError> {
-    list(&state, &account(&state, &user).await?).await
+    list(&state, &user_named(&state, &user).await?).await
 }
 
 /// Make a token for a user
@@ -37,13 +37,13 @@ pub async fn create_token(
     Path(user): Path<String>,
     JsonBody(body): JsonBody<TokenRequest>,
 ) -> Result<Json<NewTokenView>, ApiError> {
-    create(&state, &admin, &account(&state, &user).await?, &body).await
+    create(&state, &admin, &user_named(&state, &user).await?, &body).await
 }
 
 /// Delete a token of a user
 #[utoipa::path(delete, path = "/api/admin/users/{user}/tokens/{token}", tag = "admin",
     params(("user" = String, Path, description = "The account's name"),
-        ("token" = String, Path, description = "The token's name")),
+        ("token" = String, Path, description = "The token's name or id")),
     responses((status = 200, body = Object), (status = 404, body = ErrorBody)))]
 pub async fn delete_token(
     State(state): State<ApiState>,
@@ -51,5 +51,5 @@ pub async fn delete_token(
     Path(path): Path<HashMap<String, String>>,
 ) -> Result<Json<Value>, ApiError> {
     let part = |name: &str| path.get(name).map_or("", String::as_str);
-    delete(&state, &admin, &account(&state, part("user")).await?, part("token")).await
+    delete(&state, &admin, &user_named(&state, part("user")).await?, part("token")).await
 }

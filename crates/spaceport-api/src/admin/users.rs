@@ -1,4 +1,4 @@
-//! Users: list, create, delete.
+//! Users: list, create, disable, delete.
 
 use axum::Json;
 use axum::extract::{Path, State};
@@ -6,15 +6,14 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 
-use spaceport_core::RepoKind;
 use spaceport_core::account::{Account, AccountKind};
 use spaceport_core::name::check_account;
 use spaceport_core::space::DesiredRun;
+use spaceport_core::{RepoKind, Timestamp};
 
-use crate::admin::account;
 use crate::audit;
-use crate::caller::Admin;
-use crate::error::{ApiError, ErrorBody};
+use crate::caller::{Admin, User};
+use crate::error::{ApiError, ErrorBody, clip};
 use crate::extract::JsonBody;
 use crate::state::ApiState;
 
@@ -35,13 +34,16 @@ pub struct UserView {
     pub email: Option<String>,
     /// Administers this site.
     pub is_admin: bool,
+    /// Whether nobody can be it at the moment.
+    pub disabled: bool,
     /// Created.
     pub created_at: String,
 }
 
 impl UserView {
-    fn of(account: &Account) -> Self {
+    fn of(account: &Account, disabled: bool) -> Self {
         Self {
+            disabled,
             id: account.id.to_string(),
             name: account.name.clone(),
             full_name: account.full_name.clone(),
@@ -67,11 +69,12 @@ pub struct NewUser {
     pub is_admin: bool,
 }
 
-/// All users
+/// All users, disabled ones too
 #[utoipa::path(get, path = "/api/admin/users", tag = "admin",
     responses((status = 200, body = [UserView]), (status = 403, body = ErrorBody)))]
 pub async fn list_users(State(state): State<ApiState>, _: Admin) -> Result<Json<Vec<UserView>>, ApiError> {
-    Ok(Json(state.store.accounts().await?.iter().map(UserView::of).collect()))
+    let users = state.store.accounts_listed(AccountKind::User).await?;
+    Ok(Json(users.iter().map(|(account, disabled)| UserView::of(account, disabled.is_some())).collect()))
 }
 
 /// Create a user
@@ -101,13 +104,13 @@ pub async fn create_user(
     };
     state.store.account_create(&new).await?;
     audit::record(&state, &admin, "user.create", &new.name, json!({"isAdmin": new.is_admin})).await?;
-    Ok(Json(UserView::of(&new)))
+    Ok(Json(UserView::of(&new, false)))
 }
 
 /// Delete a user
 ///
-/// The account is disabled and its tokens are deleted; its Spaces are stopped and stay for a site
-/// admin. The name stays taken.
+/// The account is disabled, and its tokens, its password and its identities are deleted; its Spaces
+/// are stopped and stay for a site admin. The name stays taken.
 #[utoipa::path(delete, path = "/api/admin/users/{user}", tag = "admin",
     params(("user" = String, Path, description = "The account's name")),
     responses((status = 200, body = Object), (status = 404, body = ErrorBody), (status = 409, body = ErrorBody)))]
@@ -116,16 +119,62 @@ pub async fn delete_user(
     Admin(admin): Admin,
     Path(name): Path<String>,
 ) -> Result<Json<Value>, ApiError> {
-    let doomed = account(&state, &name).await?;
-    if doomed.id == admin.account().id {
-        return Err(ApiError::conflict("A site admin cannot delete the own account; let another one do it"));
-    }
-    let now = state.control.clock().now();
-    state.store.account_disable(doomed.id, now).await?;
+    let doomed = other(&admin, listed(&state, &name).await?.0)?;
+    state.store.account_retire(doomed.id, state.control.clock().now()).await?;
     stop_spaces(&state, &doomed).await?;
     state.control.activate_routes();
     audit::record(&state, &admin, "user.delete", &doomed.name, json!({"id": doomed.id})).await?;
     Ok(Json(json!({})))
+}
+
+/// Disable a user
+///
+/// Nobody can be it until it is enabled: its sessions end, its tokens are refused. Its Spaces run on.
+#[utoipa::path(post, path = "/api/admin/users/{user}/disable", tag = "admin",
+    params(("user" = String, Path, description = "The account's name")),
+    responses((status = 200, body = UserView), (status = 404, body = ErrorBody), (status = 409, body = ErrorBody)))]
+pub async fn disable_user(
+    State(state): State<ApiState>,
+    Admin(admin): Admin,
+    Path(name): Path<String>,
+) -> Result<Json<UserView>, ApiError> {
+    let user = other(&admin, listed(&state, &name).await?.0)?;
+    if state.store.account_disable(user.id, state.control.clock().now()).await? {
+        state.control.activate_routes();
+        audit::record(&state, &admin, "user.disable", &user.name, json!({"id": user.id})).await?;
+    }
+    Ok(Json(UserView::of(&user, true)))
+}
+
+/// Enable a user again
+#[utoipa::path(post, path = "/api/admin/users/{user}/enable", tag = "admin",
+    params(("user" = String, Path, description = "The account's name")),
+    responses((status = 200, body = UserView), (status = 404, body = ErrorBody)))]
+pub async fn enable_user(
+    State(state): State<ApiState>,
+    Admin(admin): Admin,
+    Path(name): Path<String>,
+) -> Result<Json<UserView>, ApiError> {
+    let (user, _) = listed(&state, &name).await?;
+    if state.store.account_enable(user.id).await? {
+        state.control.activate_routes();
+        audit::record(&state, &admin, "user.enable", &user.name, json!({"id": user.id})).await?;
+    }
+    Ok(Json(UserView::of(&user, false)))
+}
+
+/// The user a path names, disabled or not.
+async fn listed(state: &ApiState, name: &str) -> Result<(Account, Option<Timestamp>), ApiError> {
+    let found = state.store.account_listed(name).await?.filter(|(account, _)| account.kind == AccountKind::User);
+    found.ok_or_else(|| ApiError::not_found(format!("There is no user {:?}", clip(name))))
+}
+
+/// Nobody locks the own account up, so that there is always one site admin who can undo it.
+fn other(admin: &User, user: Account) -> Result<Account, ApiError> {
+    if user.id == admin.account().id {
+        return Err(ApiError::conflict("A site admin cannot disable or delete the own account; let another one do it"));
+    }
+    Ok(user)
 }
 
 /// Nobody answers for the Spaces of a deleted account, so they do not run on.

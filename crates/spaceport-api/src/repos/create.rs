@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use spaceport_core::account::Account;
+use spaceport_core::account::{Account, OrgRole};
 use spaceport_core::front_matter::InitialReadme;
 use spaceport_core::space::Visibility;
 use spaceport_core::{FlavorName, RepoKind, RepoName, Sdk, Volume};
@@ -139,8 +139,8 @@ pub(crate) async fn owner(state: &ApiState, user: &User, organization: Option<&s
     };
     match owner {
         Some(owner) if user.viewer.may_create_in(owner.id) => Ok(owner),
-        Some(owner) if owner.id == own.id => {
-            Err(ApiError::token_lacks(&format!("the permission 'repo.write' for {wanted}")))
+        Some(owner) if user.viewer.role_in(owner.id).is_some_and(|role| role >= OrgRole::Contributor) => {
+            Err(ApiError::token_lacks(&format!("the permission 'repo.write' for all of {wanted}")))
         }
         Some(_) | None => Err(ApiError::forbidden(format!("You may not create repositories under {:?}", clip(wanted)))),
     }

@@ -69,7 +69,7 @@ pub async fn pause_space(State(state): State<ApiState>, to: WriteSpace) -> Resul
 #[utoipa::path(post, path = "/api/spaces/{owner}/{name}/stop", tag = "spaces", params(SpacePath),
     responses((status = 200, body = RuntimeView), (status = 403, body = ErrorBody)))]
 pub async fn stop_space(State(state): State<ApiState>, to: WriteSpace) -> Result<Json<RuntimeView>, ApiError> {
-    if !to.user.account().is_admin {
+    if !to.user.viewer.acts_as_admin() {
         return Err(ApiError::forbidden("Only site admins stop a Space; its owner can pause it"));
     }
     change(&state, &to, "space.stop", json!({}), |desired| desired.run = DesiredRun::Stopped).await
@@ -87,7 +87,7 @@ pub async fn restart_space(
     to: WriteSpace,
     params: Params,
 ) -> Result<Json<RuntimeView>, ApiError> {
-    if to.space.desired.run == DesiredRun::Stopped && !to.user.account().is_admin {
+    if to.space.desired.run == DesiredRun::Stopped && !to.user.viewer.acts_as_admin() {
         return Err(ApiError::forbidden("A site admin stopped this Space; only a site admin can restart it"));
     }
     let factory = params.flag("factory");

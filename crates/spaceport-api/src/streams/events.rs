@@ -24,8 +24,9 @@ pub async fn stream_events(State(state): State<ApiState>, read: ReadSpace) -> Re
     let events = async_stream::stream! {
         let mut sent = None;
         loop {
-            // Looked up again each time: visibility and rights may have changed.
-            let found = crate::access::find_space(&state, &space.name, caller.clone()).await;
+            // Looked up again each time: credential, visibility and rights may have changed.
+            let Ok(caller) = caller.again(&state).await else { break };
+            let found = crate::access::find_space(&state, &space.name, caller).await;
             let Ok(read) = found else { break };
             let Ok(view) = info(&state, &read).await else { break };
             let next = event(&view);

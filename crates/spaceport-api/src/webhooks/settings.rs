@@ -238,7 +238,7 @@ async fn write(
 }
 
 fn view(state: &ApiState, user: &User, webhook: &Webhook) -> WebhookView {
-    let writer = user.viewer.token.role == TokenRole::Write;
+    let writer = user.viewer.credential.role() == TokenRole::Write;
     let sealed = webhook.sealed_secret.as_ref().filter(|_| writer);
     // One that does not open was sealed with another installation's key: the owner sets it anew.
     let secret = sealed.and_then(|sealed| state.vault.open_webhook(webhook.id, sealed).ok());

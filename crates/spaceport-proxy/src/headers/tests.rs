@@ -120,3 +120,23 @@ fn tokens_come_as_bearers_and_as_passwords() {
         assert_eq!(token(&HeaderValue::from_static(value)).as_deref(), expected, "{value:?}");
     }
 }
+
+#[test]
+fn the_hubs_cookies_go_and_the_apps_stay() {
+    let names = ["__Host-hub", "hub"];
+    for (sent, kept) in [
+        (vec!["a=1; hub=x; b=2"], vec!["a=1; b=2"]),
+        (vec!["hub=x"], vec![]),
+        (vec!["a=hub=x; hubs=1"], vec!["a=hub=x; hubs=1"]),
+        (vec!["a=1", "__Host-hub=x;c=3", "b=2"], vec!["a=1", "c=3", "b=2"]),
+        (vec!["hub", "Hub=1"], vec!["Hub=1"]),
+    ] {
+        let mut headers = HeaderMap::new();
+        for value in &sent {
+            headers.append(COOKIE, HeaderValue::from_static(value));
+        }
+        remove_cookies(&mut headers, &names);
+        let left: Vec<_> = headers.get_all(COOKIE).iter().map(|value| value.to_str().unwrap_or_default()).collect();
+        assert_eq!(left, kept, "{sent:?}");
+    }
+}

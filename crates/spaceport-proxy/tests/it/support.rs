@@ -160,7 +160,7 @@ impl TestProxy {
     fn publish_for(&self, target: Target, token: &str, private: bool) {
         let hash =
             |token: &str| Sha256::digest(token.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-        let holder = |account| TokenHolder { account, scopes: None };
+        let holder = |account| TokenHolder { account, until: None, scopes: None };
         let tokens = HashMap::from([(hash(token), holder(member())), (hash("of-a-stranger"), holder(stranger()))]);
         let access = if private { Access::Private { owner: owner() } } else { Access::Public };
         self.publish_with([(HOST, Route { access, ..route(target) })], tokens);

@@ -7,17 +7,18 @@ mod community;
 mod webhooks;
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
-use spaceport_core::account::{Account, AccountKind, OrgRole, Scopes, TokenRole};
+use spaceport_core::account::{Account, AccountKind, OrgRole, Scopes, Session, TokenRole};
 use spaceport_core::space::{Artifact, BuildState, DesiredRun, Inspection, Instance, Release, Space, Visibility};
 use spaceport_core::volume::{ReleaseVolume, Volume, VolumeKind, VolumeSource};
 use spaceport_core::{
     AccountId, BuildId, CommitSha, Diagnosis, FlavorName, InstanceId, Reason, ReleaseId, Repo, RepoId, RepoKind,
-    RepoName, Sdk, Sha256, SpaceId, SpaceStage, Timestamp, TokenId,
+    RepoName, Sdk, SessionId, Sha256, SpaceId, SpaceStage, Timestamp, TokenId,
 };
 use spaceport_store::{
-    AuditEntry, BuildEnd, NewObject, NewRepo, NewSpace, NewToken, RepoFilter, RepoObject, RepoSort, Secret, Store,
-    StoreError, Variable,
+    AuditEntry, BuildEnd, Identity, MemberChange, NewObject, NewRepo, NewSession, NewSpace, NewToken, OrgDeletion,
+    RepoFilter, RepoObject, RepoSort, SESSION_IDLE, Secret, Store, StoreError, Variable,
 };
 use spaceport_testkit::databases;
 
@@ -100,28 +101,42 @@ async fn accounts_and_tokens() {
             scopes: Scopes::default(),
             token,
             at: at(2),
+            expires_at: None,
         };
         store.token_create(&token("one", "hf_one")).await.unwrap();
         assert!(matches!(store.token_create(&token("one", "hf_two")).await, Err(StoreError::Exists(_))));
-        let (found, owner) = store.token_account("hf_one").await.unwrap().unwrap();
+        let (found, owner) = store.token_account("hf_one", at(3)).await.unwrap().unwrap();
         assert_eq!((found.role, found.hint.as_str(), &owner), (TokenRole::Write, "_one", &alice));
-        assert!(store.token_account("hf_ONE").await.unwrap().is_none());
-        assert_eq!(store.tokens_of(alice.id).await.unwrap().len(), 1);
+        assert!(store.token_account("hf_ONE", at(3)).await.unwrap().is_none());
+        let listed = store.tokens_of(alice.id).await.unwrap();
+        assert_eq!((listed.len(), listed[0].last_used_at), (1, Some(at(3))));
         let scoped = NewToken { role: TokenRole::FineGrained, ..token("scoped", "hf_two") };
         store.token_create(&scoped).await.unwrap();
-        let holders = store.token_holders().await.unwrap();
+        let holders = store.token_holders(at(3)).await.unwrap();
         let scopes: Vec<_> = holders.values().map(|holder| (holder.account, holder.scopes.clone())).collect();
         assert!(scopes.contains(&(alice.id, None)) && scopes.contains(&(alice.id, Some(Scopes::default()))));
         assert!(holders.keys().all(|hash| hash.len() == 64));
         assert_eq!(holders.len(), 2);
         assert!(store.token_delete(alice.id, "scoped").await.unwrap());
+        assert!(store.token_by_id(found.id, at(3)).await.unwrap().is_some());
         assert!(store.token_delete(alice.id, "one").await.unwrap());
         assert!(!store.token_delete(alice.id, "one").await.unwrap());
+        assert!(store.token_by_id(found.id, at(3)).await.unwrap().is_none());
+        tokens_that_end(store, &alice).await;
         store.token_create(&token("two", "hf_two")).await.unwrap();
         assert!(store.account_disable(alice.id, at(3)).await.unwrap());
         assert!(!store.account_disable(alice.id, at(3)).await.unwrap());
-        assert!(store.token_account("hf_two").await.unwrap().is_none());
+        assert!(store.token_account("hf_two", at(3)).await.unwrap().is_none());
+        assert!(store.token_holders(at(3)).await.unwrap().is_empty());
         assert!(store.account_by_name("alice").await.unwrap().is_none());
+        assert_eq!(store.account_listed("ALICE").await.unwrap(), Some((alice.clone(), Some(at(3)))));
+        assert!(store.account_enable(alice.id).await.unwrap());
+        assert!(!store.account_enable(alice.id).await.unwrap());
+        assert_eq!(store.accounts_listed(AccountKind::User).await.unwrap(), [(alice.clone(), None)]);
+        assert!(store.token_account("hf_two", at(3)).await.unwrap().is_some(), "its tokens were kept");
+        store.account_retire(alice.id, at(4)).await.unwrap();
+        assert!(store.account_enable(alice.id).await.unwrap());
+        assert!(store.token_account("hf_two", at(5)).await.unwrap().is_none(), "its tokens are gone");
         let entry = AuditEntry {
             id: "1".to_owned(),
             at: 7,
@@ -134,6 +149,152 @@ async fn accounts_and_tokens() {
         store.audit_add(&entry).await.unwrap();
         assert_eq!(store.audit_latest(at(7), 10).await.unwrap(), [entry]);
         assert!(store.audit_latest(at(6), 10).await.unwrap().is_empty());
+        store.close().await;
+    }
+}
+
+async fn tokens_that_end(store: &Store, owner: &Account) {
+    let until = |number, name, token, expires_at| NewToken {
+        id: TokenId::new(at(2), number),
+        account: owner.id,
+        name,
+        role: TokenRole::FineGrained,
+        scopes: Scopes::default(),
+        token,
+        at: at(2),
+        expires_at: Some(expires_at),
+    };
+    store.token_create(&until(11, "short", "hf_short", at(10))).await.unwrap();
+    assert!(store.token_account("hf_short", at(9)).await.unwrap().is_some());
+    assert!(store.token_account("hf_short", at(10)).await.unwrap().is_none());
+    let pass = store.token_holders(at(9)).await.unwrap().into_values().next().unwrap();
+    assert_eq!((pass.until, pass.scopes), (Some(at(10)), Some(Scopes::default())));
+    assert!(store.token_holders(at(10)).await.unwrap().is_empty());
+    // By its id, too.
+    assert!(store.token_delete(owner.id, &TokenId::new(at(2), 11).to_string()).await.unwrap());
+
+    // One that leaked does not come back.
+    store.token_create(&until(12, "leaked", "hf_leaked", at(10))).await.unwrap();
+    assert_eq!(store.token_revoke("hf_leaked", at(5)).await.unwrap(), Some((owner.id, "leaked".to_owned())));
+    assert_eq!(store.token_revoke("hf_leaked", at(5)).await.unwrap(), None);
+    assert!(store.token_is_revoked("hf_leaked").await.unwrap());
+    assert!(!store.token_is_revoked("hf_short").await.unwrap());
+}
+
+#[tokio::test]
+async fn signing_in() {
+    for db in databases().await {
+        let store = &db.store;
+        let (alice, bob) = (account(store, "alice", 1).await, account(store, "bob", 2).await);
+        let day = Duration::from_secs(24 * 60 * 60);
+        let begin = at(1_000_000);
+        let session = |number, account: &Account, expires_at| Session {
+            id: SessionId::new(at(2), number),
+            account: account.id,
+            created_at: begin,
+            last_used_at: begin,
+            expires_at,
+            origin: "::1".to_owned(),
+            agent: "Browser ü".to_owned(),
+        };
+        let (one, two) = (session(1, &alice, begin + day * 30), session(2, &alice, begin + day));
+        for (session, secret) in [(&one, "s1"), (&two, "s2")] {
+            store.session_create(&NewSession { session: session.clone(), secret }).await.unwrap();
+        }
+        assert_eq!(store.session_account("s1", begin).await.unwrap(), Some((one.clone(), alice.clone())));
+        assert_eq!(store.session_account("S1", begin).await.unwrap(), None);
+        assert_eq!(store.session_by_id(two.id, begin).await.unwrap(), Some((two.clone(), alice.clone())));
+        // It ends on its day, or when nobody uses it for long.
+        assert_eq!(store.session_account("s2", begin + day).await.unwrap(), None);
+        let later = begin + day * 10;
+        assert_eq!(store.session_account("s1", later).await.unwrap().unwrap().0.last_used_at, begin);
+        assert_eq!(store.session_account("s1", later + day).await.unwrap().unwrap().0.last_used_at, later);
+        assert_eq!(store.session_account("s1", later + day + SESSION_IDLE).await.unwrap(), None);
+        assert_eq!(store.sessions_of(alice.id, later).await.unwrap().len(), 1);
+        // Making one forgets those that are over.
+        let three = session(3, &alice, later + day);
+        let three = Session { created_at: later, last_used_at: later, ..three };
+        store.session_create(&NewSession { session: three.clone(), secret: "s3" }).await.unwrap();
+        assert_eq!(store.sessions_of(alice.id, begin).await.unwrap().len(), 2);
+        assert!(!store.session_delete(bob.id, three.id).await.unwrap(), "only one's own");
+        assert!(store.session_delete(alice.id, three.id).await.unwrap());
+
+        assert_eq!(store.password_of(alice.id).await.unwrap(), None);
+        store.password_set(alice.id, "h1", Some(one.id), later).await.unwrap();
+        assert!(store.session_account("s1", later).await.unwrap().is_some(), "the one that was kept");
+        store.password_set(alice.id, "h2", None, later).await.unwrap();
+        assert_eq!(store.password_of(alice.id).await.unwrap().as_deref(), Some("h2"));
+        assert!(store.session_account("s1", later).await.unwrap().is_none());
+
+        store.sign_in_link_create(bob.id, "l1", begin, begin + day).await.unwrap();
+        assert_eq!(store.sign_in_link_take("l1", begin + day).await.unwrap(), None);
+        assert_eq!(store.sign_in_link_take("l1", begin).await.unwrap(), Some(bob.clone()));
+        assert_eq!(store.sign_in_link_take("l1", begin).await.unwrap(), None, "once");
+
+        let identity = |subject: &str| Identity { issuer: "https://id".to_owned(), subject: subject.to_owned() };
+        let carol = Account { id: AccountId::new(at(1), 3), name: "carol".to_owned(), ..alice.clone() };
+        store.account_create_with(&carol, &identity("c")).await.unwrap();
+        assert_eq!(store.identity_account(&identity("c")).await.unwrap(), Some(carol.id));
+        assert!(matches!(store.identity_add(alice.id, &identity("c"), begin).await, Err(StoreError::Exists(_))));
+        let taken = Account { id: AccountId::new(at(1), 4), ..carol.clone() };
+        assert!(matches!(store.account_create_with(&taken, &identity("d")).await, Err(StoreError::Exists(_))));
+        assert_eq!(store.identity_account(&identity("d")).await.unwrap(), None, "both or neither");
+        store.identity_add(alice.id, &identity("d"), begin).await.unwrap();
+        assert_eq!(store.identities_of(alice.id).await.unwrap(), [identity("d")]);
+        assert!(store.identity_remove(alice.id, "https://id").await.unwrap());
+        assert!(!store.identity_remove(alice.id, "https://id").await.unwrap());
+
+        store.session_create(&NewSession { session: session(9, &bob, begin + day), secret: "s9" }).await.unwrap();
+        store.sign_in_link_create(bob.id, "l9", begin, begin + day).await.unwrap();
+        store.account_disable(bob.id, begin).await.unwrap();
+        store.account_enable(bob.id).await.unwrap();
+        assert!(store.session_account("s9", begin).await.unwrap().is_none(), "ended with the account");
+        assert!(store.sign_in_link_take("l9", begin).await.unwrap().is_none());
+        store.close().await;
+    }
+}
+
+#[tokio::test]
+async fn organizations() {
+    for db in databases().await {
+        let store = &db.store;
+        let (alice, bob) = (account(store, "alice", 1).await, account(store, "bob", 2).await);
+        let org = |name: &str, number| Account {
+            id: AccountId::new(at(1), number),
+            name: name.to_owned(),
+            kind: AccountKind::Org,
+            ..alice.clone()
+        };
+        let lab = org("Lab", 3);
+        store.org_create(&lab, alice.id).await.unwrap();
+        assert!(matches!(store.org_create(&org("ALICE", 4), alice.id).await, Err(StoreError::Exists(_))));
+        assert_eq!(store.roles_of(alice.id).await.unwrap(), [(lab.id, OrgRole::Admin)]);
+        assert_eq!(store.org_details(lab.id).await.unwrap(), "");
+        store.org_update(lab.id, "The Lab", "We make things.").await.unwrap();
+        assert_eq!(store.org_details(lab.id).await.unwrap(), "We make things.");
+        assert_eq!(store.account_by_id(lab.id).await.unwrap().unwrap().full_name, "The Lab");
+
+        // There is always an admin who can do something.
+        let set = async |user: &Account, role| store.member_set(lab.id, user.id, role, at(5)).await.unwrap();
+        assert_eq!(set(&alice, OrgRole::Write).await, MemberChange::LastAdmin);
+        assert_eq!(store.member_remove(lab.id, alice.id).await.unwrap(), MemberChange::LastAdmin);
+        assert_eq!(set(&bob, OrgRole::Admin).await, MemberChange::Done);
+        store.account_disable(bob.id, at(6)).await.unwrap();
+        assert_eq!(store.member_remove(lab.id, alice.id).await.unwrap(), MemberChange::LastAdmin);
+        store.account_enable(bob.id).await.unwrap();
+        let leave = async |user: &Account| store.member_remove(lab.id, user.id).await.unwrap();
+        let both = futures::future::join(leave(&alice), leave(&bob)).await;
+        assert!(matches!(
+            both,
+            (MemberChange::Done, MemberChange::LastAdmin) | (MemberChange::LastAdmin, MemberChange::Done)
+        ));
+        assert_eq!(store.members_of(lab.id).await.unwrap().len(), 1);
+
+        let hidden = model(store, &lab, "hidden", 7, 7).await;
+        assert_eq!(store.org_delete(lab.id).await.unwrap(), OrgDeletion::HasRepositories);
+        store.repo_delete(hidden.id, at(9)).await.unwrap();
+        assert_eq!(store.org_delete(lab.id).await.unwrap(), OrgDeletion::Done);
+        assert!(store.account_by_name("lab").await.unwrap().is_none());
         store.close().await;
     }
 }
@@ -287,8 +448,8 @@ async fn members_of_organizations() {
         assert_eq!(names(store, &seen(Some(bob.id))).await, ["Lab/hidden"]);
         assert!(names(store, &seen(Some(alice.id))).await.is_empty());
         assert!(names(store, &seen(None)).await.is_empty());
-        assert!(store.member_remove(lab.id, bob.id).await.unwrap());
-        assert!(!store.member_remove(lab.id, bob.id).await.unwrap());
+        assert_eq!(store.member_remove(lab.id, bob.id).await.unwrap(), MemberChange::Done);
+        assert_eq!(store.member_remove(lab.id, bob.id).await.unwrap(), MemberChange::NoMember);
         assert!(names(store, &seen(Some(bob.id))).await.is_empty());
         store.close().await;
     }
