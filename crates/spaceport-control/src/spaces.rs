@@ -62,6 +62,13 @@ pub struct Parts {
     pub config: Arc<ControlConfig>,
 }
 
+impl Parts {
+    /// Whether nothing of strangers may begin to run now.
+    pub(crate) fn starts_refused(&self) -> bool {
+        !self.config.allow_unfiltered && !self.engine.is_isolated()
+    }
+}
+
 /// The reconciler.
 #[derive(Debug, Clone)]
 pub struct Spaces {

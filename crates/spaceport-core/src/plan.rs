@@ -46,6 +46,8 @@ pub struct Observed {
     pub orphans: Vec<String>,
     /// The engine answered.
     pub engine_up: bool,
+    /// Apps are not started, since what keeps them from the node and from each other is not in place.
+    pub starts_refused: bool,
 }
 
 /// A build, as far as the plan needs it.
@@ -268,9 +270,7 @@ fn plan_running(desired: &Desired, observed: &Observed, limits: &Limits, mut dra
 
     // Whatever became of the newest commit, the last good build is released and kept running.
     let progress = match (&observed.wanted, observed.good) {
-        (Some(release), _) => {
-            Some(keep_running(release, Some(desired.restart), &observed.instances, observed.engine_up, now))
-        }
+        (Some(release), _) => Some(keep_running(release, Some(desired.restart), observed, now)),
         (None, Some(build)) => {
             draft.actions.push(Action::AddRelease { build });
             None
@@ -282,7 +282,7 @@ fn plan_running(desired: &Desired, observed: &Observed, limits: &Limits, mut dra
         .fallback
         .as_ref()
         .filter(|_| failed)
-        .map(|release| (release, keep_running(release, None, &observed.instances, observed.engine_up, now)));
+        .map(|release| (release, keep_running(release, None, observed, now)));
     for step in progress.iter().chain(fallback.iter().map(|(_, step)| step)) {
         draft.actions.extend(step.action());
         if let Some(at) = step.look_again() {

@@ -125,6 +125,7 @@ pub(crate) async fn observe(parts: &Parts, followers: &Followers, id: SpaceId) -
         instances,
         orphans,
         engine_up,
+        starts_refused: engine_up && parts.starts_refused(),
     };
     Ok(Some(Seen { space, observed, containers: Arc::clone(&containers), releases }))
 }

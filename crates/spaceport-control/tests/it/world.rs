@@ -484,6 +484,7 @@ fn config(data_dir: PathBuf) -> ControlConfig {
         hardware: HardwareFlavor::presets().into_iter().collect(),
         drain: DRAIN,
         app_hf_endpoint: None,
+        allow_unfiltered: false,
         builder: BuilderConfig {
             limits: BuildLimits { time: Duration::from_secs(600), ..BuilderConfig::default().limits },
             ..BuilderConfig::default()
