@@ -452,7 +452,8 @@ fn config_error(errors: &[ConfigError], now: Timestamp) -> Diagnosis {
     let mut message = first
         .map_or_else(|| "The front matter of README.md is invalid.".to_owned(), |error| sentence(&error.to_string()));
     if more > 0 {
-        message.push_str(&format!(" And {more} more: {}", sentence(&errors[1].to_string())));
+        // The evidence has all of them.
+        message = format!("{} ({more} more below).", message.trim_end_matches('.'));
     }
     let allowed = first.map(|error| error.allowed.as_str()).filter(|allowed| !allowed.is_empty());
     Diagnosis {

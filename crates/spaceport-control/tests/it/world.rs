@@ -228,6 +228,7 @@ impl World {
             secrets: Vec::new(),
             volumes: Vec::new(),
             head: Some(head),
+            has_app: false,
             at: self.clock.now(),
         };
         self.store.space_create(&new).await.unwrap();
