@@ -26,6 +26,8 @@ pub struct Health {
 pub struct HealthPart {
     /// It works.
     pub ok: bool,
+    /// Something of it is missing, which its message tells.
+    pub degraded: bool,
     /// What it is, or what is wrong with it.
     pub message: String,
 }

@@ -5,6 +5,7 @@ mod dockerfile;
 mod environment;
 mod python;
 mod requirements;
+mod room;
 mod scripts;
 mod site;
 
@@ -31,6 +32,9 @@ use context::Context;
 
 /// The queue is looked at this often, whatever was signalled.
 const TICK: Duration = Duration::from_secs(5);
+
+/// The download cache of an owner: this and the account's id.
+pub(crate) const CACHE_VOLUME: &str = "spaceport-cache-";
 
 /// How a build ended, if not with an artifact.
 #[derive(Debug)]
@@ -282,10 +286,23 @@ impl Builds {
         let Ok(Some(Inspection::Buildable(config))) = revision else {
             return Err(Stop::Again("the commit's configuration could not be read".to_owned()));
         };
-        match config.sdk {
-            Sdk::Gradio | Sdk::Streamlit => python::build(self, context, &config).await,
-            Sdk::Docker => dockerfile::build(self, context).await,
-            Sdk::Static => site::build(self, context, &config).await,
+        room::need(&self.parts, context).await?;
+        let runs_code = config.sdk != Sdk::Static || config.app_build_command.is_some();
+        if runs_code && self.parts.starts_refused() {
+            context.phase("isolation", "Waiting until what keeps builds from the node is in place").await;
+            self.parts.engine.isolated().await;
+        }
+        let building = async {
+            match config.sdk {
+                Sdk::Gradio | Sdk::Streamlit => python::build(self, context, &config).await,
+                Sdk::Docker => dockerfile::build(self, context).await,
+                Sdk::Static => site::build(self, context, &config).await,
+            }
+        };
+        tokio::select! {
+            built = building => built,
+            // What runs ends with the call that runs it.
+            stop = room::exhausted(&self.parts, context, config.sdk == Sdk::Docker) => Err(stop),
         }
     }
 

@@ -22,6 +22,8 @@ pub struct ControlConfig {
     pub drain: Duration,
     /// `HF_ENDPOINT` of apps; `None` leaves them to the public hub.
     pub app_hf_endpoint: Option<String>,
+    /// Apps and builds run even while what keeps them from the node is not in place.
+    pub allow_unfiltered: bool,
     /// How builds are done.
     pub builder: BuilderConfig,
 }
@@ -51,6 +53,14 @@ pub struct BuilderConfig {
     pub max_source_bytes: u64,
     /// A commit may hold so many files.
     pub max_source_files: usize,
+    /// With less on the engine's disk no build begins, and those that run end.
+    pub min_disk_bytes: u64,
+    /// With less memory left on the engine's host a Dockerfile's build ends.
+    pub min_memory_bytes: u64,
+    /// The engine's cache of Dockerfiles is cut down to so much.
+    pub build_cache_bytes: u64,
+    /// An owner's download cache that is larger begins anew.
+    pub download_cache_bytes: u64,
 }
 
 impl ControlConfig {
@@ -95,6 +105,10 @@ impl Default for BuilderConfig {
             preload_endpoint: "https://huggingface.co".to_owned(),
             max_source_bytes: 5 << 30,
             max_source_files: 100_000,
+            min_disk_bytes: 4 << 30,
+            min_memory_bytes: 256 << 20,
+            build_cache_bytes: 20 << 30,
+            download_cache_bytes: 20 << 30,
         }
     }
 }

@@ -17,6 +17,8 @@ use crate::handle::{ControlHandle, TaskStatus};
 
 /// How long an engine that is away is left alone.
 const RETRY: Duration = Duration::from_secs(2);
+/// How soon isolation that could not be put in place is tried again.
+const MEND: Duration = Duration::from_secs(30);
 
 /// Containers by instance, as of one moment.
 pub(crate) type Containers = Arc<HashMap<InstanceId, Container>>;
@@ -54,6 +56,19 @@ impl Engine {
         let _ = self.state.subscribe().wait_for(Option::is_some).await;
     }
 
+    /// Whether everything that keeps apps from the node and from each other is in place.
+    #[must_use]
+    pub fn is_isolated(&self) -> bool {
+        self.state.borrow().as_ref().is_some_and(|info| info.warnings.is_empty())
+    }
+
+    /// Waits until it is.
+    pub(crate) async fn isolated(&self) {
+        let is = |info: &Option<EngineInfo>| info.as_ref().is_some_and(|info| info.warnings.is_empty());
+        // The sender lives as long as `self`.
+        let _ = self.state.subscribe().wait_for(is).await;
+    }
+
     /// Our containers, read after this call began; `None` when the engine does not answer or is
     /// not prepared.
     pub(crate) async fn containers(&self) -> Option<Containers> {
@@ -85,21 +100,27 @@ impl Engine {
             let began = Instant::now();
             let session = async {
                 let info = self.runtime.prepare().await?;
-                for warning in &info.warnings {
-                    tracing::warn!(warning, "isolation is incomplete: {warning}");
-                }
                 let message = format!("Docker {} (API {})", info.version, info.api_version);
                 let events = self.runtime.events().await?;
-                self.state.send_replace(Some(info));
+                self.prepared(info);
                 control.report("engine", status(true, message, began, &control));
                 control.activate_all();
                 Ok::<_, spaceport_runtime::RuntimeError>(events)
             };
             match session.await {
                 Ok(mut events) => {
+                    let mut mend = Box::pin(control.clock().sleep(MEND));
                     loop {
                         tokio::select! {
                             () = stop.cancelled() => return,
+                            () = &mut mend, if !self.is_isolated() => {
+                                // What fails here fails for everybody, and the events end with it.
+                                if let Ok(info) = self.runtime.prepare().await {
+                                    self.prepared(info);
+                                    control.activate_all();
+                                }
+                                mend = Box::pin(control.clock().sleep(MEND));
+                            }
                             event = events.next() => match event {
                                 Some(event) => match event.space {
                                     Some(space) => control.activate_quietly(space),
@@ -124,6 +145,22 @@ impl Engine {
                 () = control.clock().sleep(RETRY) => {}
             }
         }
+    }
+}
+
+impl Engine {
+    /// Takes what the engine is; what is missing is told once and when it changes.
+    fn prepared(&self, info: EngineInfo) {
+        let before = self.info().map(|before| before.warnings);
+        if before.as_ref() != Some(&info.warnings) {
+            for warning in &info.warnings {
+                tracing::warn!(warning, "isolation is incomplete: {warning}");
+            }
+            if info.warnings.is_empty() && before.is_some() {
+                tracing::info!("isolation is complete");
+            }
+        }
+        self.state.send_replace(Some(info));
     }
 }
 

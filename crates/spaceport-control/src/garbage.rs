@@ -1,15 +1,17 @@
-//! Removes what nothing refers to: images of old builds and of deleted Spaces, folders of old
-//! static builds, temporary files.
+//! Removes what nothing refers to: images of old builds and of deleted Spaces, base images that were
+//! pulled, folders of old static builds, old logs, caches.
 //!
 //! The engine refuses to remove an image that a container or another image needs, so an
-//! environment goes only after everything made from it.
+//! environment goes only after everything made from it, and a base image after its environments.
+
+mod caches;
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use spaceport_core::space::{BuildState, DesiredRun};
-use spaceport_core::{BuildId, RepoKind, SpaceId};
+use spaceport_core::{BuildId, RepoKind, SpaceId, Timestamp};
 use tokio_util::sync::CancellationToken;
 
 use crate::engine::chain;
@@ -26,13 +28,18 @@ const RELEASES_KEPT: i64 = 5;
 const YOUNG: Duration = Duration::from_secs(60 * 60);
 /// An environment is kept so long after it was made, for builds that need the same.
 const ENVIRONMENT: Duration = Duration::from_secs(14 * 24 * 60 * 60);
-
+/// Logs of so many builds and so many attempts to run are kept of a Space, the newest ones, …
+const LOGS_KEPT: usize = 50;
+/// … and of these no more than so many bytes together.
+const LOGS_BYTES: u64 = 512 << 20;
+/// Caches are measured this often, since the engine reads every file of them.
+const CACHES: Duration = Duration::from_secs(60 * 60);
 /// Repositories are packed this often.
 const MAINTENANCE: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Runs until told to stop.
 pub async fn run(parts: Parts, stop: CancellationToken) {
-    let mut maintained = Instant::now();
+    let (mut maintained, mut measured) = (Instant::now(), None::<Timestamp>);
     loop {
         // First thing of all: a process that was killed between a push and its record left a
         // commit that nobody builds.
@@ -46,22 +53,38 @@ pub async fn run(parts: Parts, stop: CancellationToken) {
         }
         tokio::select! {
             () = stop.cancelled() => return,
-            () = tokio::time::sleep(PERIOD) => {}
+            () = parts.control.clock().sleep(PERIOD) => {}
         }
         if maintained.elapsed() > MAINTENANCE {
             maintained = Instant::now();
             maintain(&parts).await;
         }
         let began = Instant::now();
-        let result = pass(&parts).await;
+        let mut result = pass(&parts).await;
+        let at = parts.control.clock().now();
+        if measured.is_none_or(|before| at.since(before) >= CACHES) {
+            measured = Some(at);
+            let caches = caches::cut(&parts).await;
+            result = result.and_then(|removed| Ok(removed + caches?));
+        }
         let message = match &result {
-            Ok(removed) => format!("{removed} images and folders removed"),
+            Ok(removed) => format!("{removed} images, folders, logs and caches removed"),
             Err(error) => chain(error),
         };
         let duration_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
         let at = parts.control.clock().now();
         parts.control.report("garbage", TaskStatus { ok: result.is_ok(), message, at, duration_ms });
     }
+}
+
+/// Removes everything that can go, for a disk that is nearly full.
+///
+/// # Errors
+/// When the database, the engine or a file fails; what could be removed before is gone.
+pub(crate) async fn make_room(parts: &Parts) -> Result<(), WorkError> {
+    parts.engine.runtime.prune_build_cache(0).await?;
+    caches::cut(parts).await?;
+    pass(parts).await.map(drop)
 }
 
 async fn pass(parts: &Parts) -> Result<usize, WorkError> {
@@ -87,7 +110,7 @@ async fn pass(parts: &Parts) -> Result<usize, WorkError> {
         let build: Option<BuildId> = image.labels.get("spaceport.build").and_then(|id| id.parse().ok());
         let goes = match image.labels.get("spaceport.kind").map(String::as_str) {
             Some("release") => age > YOUNG && build.is_none_or(|build| !kept.contains(&build)),
-            Some("environment" | "platform") => age > ENVIRONMENT,
+            Some("environment" | "platform" | "base") => age > ENVIRONMENT,
             _ => false,
         };
         if goes && parts.engine.runtime.remove_image(&image.digest).await? {
@@ -96,6 +119,11 @@ async fn pass(parts: &Parts) -> Result<usize, WorkError> {
     }
     removed += crate::spaces::volumes::sweep(parts, RELEASES_KEPT).await?;
     removed += remove_folders(&folders, &spaces, &kept)?;
+    for space in spaces {
+        let logs = parts.control.logs().clone();
+        let pruned = tokio::task::spawn_blocking(move || logs.prune(space, LOGS_KEPT, LOGS_BYTES));
+        removed += pruned.await.unwrap_or(Ok(0))?;
+    }
     Ok(removed)
 }
 

@@ -1,8 +1,8 @@
 //! What a commit is: its front matter, and whether the file that starts it is there.
 
-use spaceport_core::config::{ConfigError, SpaceConfig};
+use spaceport_core::config::ConfigError;
 use spaceport_core::space::Inspection;
-use spaceport_core::{CommitSha, Sdk, SpaceId, front_matter};
+use spaceport_core::{CommitSha, SpaceId, front_matter};
 use spaceport_git::{GitError, Repositories};
 
 /// A README may hold so many bytes; its front matter is at the top.
@@ -32,21 +32,11 @@ pub(crate) async fn inspect(
         Ok(config) => config,
         Err(errors) => return Ok(Inspection::ConfigError(errors)),
     };
-    let file = start_file(&config);
+    let file = config.start_file().to_owned();
     let there = match repositories.read_file(space.into(), sha, &file, MAX_README).await {
         Ok(content) => content.is_some(),
         Err(GitError::FileTooLarge { .. }) => true,
         Err(error) => return Err(error),
     };
     if there { Ok(Inspection::Buildable(Box::new(config))) } else { Ok(Inspection::NoAppFile { file }) }
-}
-
-/// The file a build cannot do without.
-fn start_file(config: &SpaceConfig) -> String {
-    match config.sdk {
-        Sdk::Docker => "Dockerfile".to_owned(),
-        // The build command makes the entry file; a commit has its README at least.
-        Sdk::Static if config.app_build_command.is_some() => "README.md".to_owned(),
-        Sdk::Gradio | Sdk::Streamlit | Sdk::Static => config.app_file().to_owned(),
-    }
 }

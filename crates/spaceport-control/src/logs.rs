@@ -218,6 +218,46 @@ impl LogStore {
         open.get(&log).and_then(Weak::upgrade).is_some_and(|shared| !shared.state.borrow().1)
     }
 
+    /// Keeps the newest logs of a Space: of its builds and of its runs no more than `count` each, and
+    /// all together no more than `bytes`. What is being written stays. The number of those removed.
+    ///
+    /// # Errors
+    /// When a file cannot be removed.
+    pub fn prune(&self, space: SpaceId, count: usize, bytes: u64) -> std::io::Result<usize> {
+        let mut logs = Vec::new();
+        for entry in std::fs::read_dir(self.root.join(space.to_string())).into_iter().flatten() {
+            let entry = entry?;
+            let name = entry.file_name();
+            let Some((kind, id)) = name.to_str().and_then(|name| name.strip_suffix(".log")?.split_once('-')) else {
+                continue;
+            };
+            let log = match kind {
+                "build" => id.parse().ok().map(|build| LogId::Build(space, build)),
+                "run" => id.parse().ok().map(|instance| LogId::Run(space, instance)),
+                _ => None,
+            };
+            // Ids begin with the time, so their order is that of the attempts.
+            logs.extend(log.map(|log| (id.to_owned(), log, entry.path())));
+        }
+        logs.sort_by(|one, other| other.0.cmp(&one.0));
+        let (mut builds, mut runs, mut left, mut removed) = (0, 0, bytes, 0);
+        for (_, log, path) in logs {
+            let of_kind = if matches!(log, LogId::Build(..)) { &mut builds } else { &mut runs };
+            *of_kind += 1;
+            let length = std::fs::metadata(&path).map_or(0, |data| data.len());
+            let fits = left.checked_sub(length).filter(|_| *of_kind <= count);
+            match fits {
+                Some(rest) => left = rest,
+                None if self.is_live(log) => {}
+                None => match std::fs::remove_file(&path) {
+                    Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+                    _ => removed += 1,
+                },
+            }
+        }
+        Ok(removed)
+    }
+
     /// Removes the logs of a Space.
     ///
     /// # Errors
@@ -322,6 +362,32 @@ mod tests {
         let lines = store.tail(log, 10);
         assert!(lines[0].text.len() < MAX_LINE_BYTES + 100 && lines[0].text.contains("bytes cut"));
         assert_eq!(lines[1].text, "after");
+    }
+
+    #[test]
+    fn the_newest_logs_are_kept() {
+        let (_dir, store, _) = store();
+        let space = SpaceId::new(Timestamp::from_millis(1), 1);
+        let build = |n: u32| LogId::Build(space, BuildId::new(Timestamp::from_millis(i64::from(n)), 7));
+        let run = |n: u32| LogId::Run(space, InstanceId::new(Timestamp::from_millis(i64::from(n)), 7));
+        let text = "x".repeat(1000);
+        for n in 1..=6 {
+            store.writer(build(n)).unwrap().line(&text);
+            store.writer(run(n)).unwrap().line(&text);
+        }
+        let live = store.writer(run(1)).unwrap();
+        let there = |log| !store.tail(log, 1).is_empty();
+        assert_eq!(store.prune(space, 3, 1 << 20).unwrap(), 5);
+        for n in 1..=6 {
+            assert_eq!(there(build(n)), n > 3, "{n}");
+            assert_eq!(there(run(n)), n > 3 || n == 1, "{n}");
+        }
+        assert_eq!(store.prune(space, 3, 1 << 20).unwrap(), 0);
+        // Together they may have so many bytes: the oldest go.
+        assert_eq!(store.prune(space, 3, 3 * 1100).unwrap(), 3);
+        assert!(there(build(6)) && there(run(6)) && !there(build(4)) && there(run(1)));
+        live.line("still here");
+        assert_eq!(store.tail(run(1), 1)[0].text, "still here");
     }
 
     fn walk(dir: &Path) -> PathBuf {

@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures::FutureExt;
-use spaceport_core::plan::{Limits, Plan, Serving, plan};
+use spaceport_core::plan::{Action, Limits, Plan, Serving, plan};
 use spaceport_core::route::Target;
 use spaceport_core::space::{Artifact, Space};
 use spaceport_core::{SpaceId, SpaceStage, Timestamp};
@@ -60,6 +60,13 @@ pub struct Parts {
     pub vault: Vault,
     /// The site.
     pub config: Arc<ControlConfig>,
+}
+
+impl Parts {
+    /// Whether nothing of strangers may begin to run now.
+    pub(crate) fn starts_refused(&self) -> bool {
+        !self.config.allow_unfiltered && !self.engine.is_isolated()
+    }
 }
 
 /// The reconciler.
@@ -178,61 +185,78 @@ impl Spaces {
             let now = self.parts.control.clock().now();
             let limits = Limits { build_time: self.parts.config.builder.limits.time, drain: self.parts.config.drain };
             let plan = plan(&seen.space.desired, &seen.observed, &limits, now);
-            self.publish(&seen, &plan, now).await?;
+            // An action that changed nothing is not repeated in a hot loop.
+            let repeats = !plan.actions.is_empty() && before.0 == plan.actions && before.1.elapsed() < MIN_ROUND;
+            let actions: &[_] = if repeats { &[] } else { &plan.actions };
+            before = (plan.actions.clone(), Instant::now());
+            if reads_a_first_commit(&seen.space, &plan) {
+                self.execute_all(&seen, actions).await?;
+            } else {
+                // The route first: who reads that a Space runs asks it next.
+                let diagnosis = lasting(&plan, &seen.space);
+                self.publish_route(&seen, &plan, diagnosis.as_ref(), now).await?;
+                tokio::try_join!(
+                    self.publish_stage(&seen.space, plan.stage, diagnosis.as_ref(), now),
+                    self.execute_all(&seen, actions)
+                )?;
+            }
+            if repeats {
+                self.set_timer(id, now + RETRY);
+                return Ok(());
+            }
             if plan.actions.is_empty() {
                 if let Some(at) = plan.look_again {
                     self.set_timer(id, at);
                 }
                 return Ok(());
             }
-            // An action that changed nothing is not repeated in a hot loop.
-            if before.0 == plan.actions && before.1.elapsed() < MIN_ROUND {
-                self.set_timer(id, now + RETRY);
-                return Ok(());
-            }
-            before = (plan.actions.clone(), Instant::now());
-            for action in &plan.actions {
-                tracing::debug!(space.id = %id, action = ?action, "the Space {id} needs {action:?}");
-                self.execute(&seen, action).await?;
-            }
         }
         Ok(())
     }
 
-    /// Stage and route, as planned.
-    async fn publish(&self, seen: &Seen, plan: &Plan, now: Timestamp) -> Result<(), WorkError> {
-        let space = &seen.space;
-        // The time a stage began is kept while its reason stays the same.
-        let mut diagnosis = plan.diagnosis.clone();
-        if let (Some(new), Some(old)) = (&mut diagnosis, &space.diagnosis)
-            && new.reason == old.reason
-            && new.phase == old.phase
-            && new.since > old.since
-        {
-            new.since = old.since;
+    async fn execute_all(&self, seen: &Seen, actions: &[Action]) -> Result<(), WorkError> {
+        for action in actions {
+            tracing::debug!(
+                space.id = %seen.space.id, action = ?action, "the Space {} needs {action:?}", seen.space.id
+            );
+            self.execute(seen, action).await?;
         }
-        if plan.stage != space.stage || diagnosis != space.diagnosis {
-            self.parts.store.space_set_stage(space.id, plan.stage, diagnosis.as_ref(), now).await?;
-            if plan.stage != space.stage {
+        Ok(())
+    }
+
+    async fn publish_stage(
+        &self,
+        space: &Space,
+        stage: SpaceStage,
+        diagnosis: Option<&spaceport_core::Diagnosis>,
+        now: Timestamp,
+    ) -> Result<(), WorkError> {
+        if stage == SpaceStage::Running && stage != space.stage {
+            // Who kills the server at this moment finds the route in the table that the next one begins with.
+            self.parts.routes.save().await;
+        }
+        if stage != space.stage || diagnosis != space.diagnosis.as_ref() {
+            self.parts.store.space_set_stage(space.id, stage, diagnosis, now).await?;
+            if stage != space.stage {
                 tracing::info!(
-                    space.id = %space.id, space.name = %space.name, space.stage = %plan.stage,
-                    "{} is {}{}", space.name, plan.stage,
-                    diagnosis.as_ref().map_or(String::new(), |diagnosis| format!(": {}", diagnosis.message)),
+                    space.id = %space.id, space.name = %space.name, space.stage = %stage,
+                    "{} is {stage}{}", space.name,
+                    diagnosis.map_or(String::new(), |diagnosis| format!(": {}", diagnosis.message)),
                 );
             }
             self.parts.control.changed(space.id);
         }
-        self.publish_route(space, seen, plan, diagnosis.as_ref(), now).await
+        Ok(())
     }
 
     async fn publish_route(
         &self,
-        space: &Space,
         seen: &Seen,
         plan: &Plan,
         diagnosis: Option<&spaceport_core::Diagnosis>,
         now: Timestamp,
     ) -> Result<(), WorkError> {
+        let space = &seen.space;
         let host = spaceport_core::route::host(space.subdomain.as_str(), &self.parts.config.spaces_domain);
         let standing = || routes::standing(plan.stage, diagnosis, now);
         let (release, target) = match plan.serving {
@@ -260,6 +284,13 @@ impl Spaces {
                     },
                     _ => Target::Page(standing()),
                 };
+                if let Some(release) = release
+                    && self.parts.routes.current().hosts.get(&host).is_none_or(|before| before.target != target)
+                {
+                    // Its owner may have gone back to it; what serves last is what serves on when the next
+                    // push fails.
+                    self.parts.store.release_ready(release.id, now).await?;
+                }
                 (release, target)
             }
             None if matches!(plan.stage, SpaceStage::AppStarting) => (None, Target::Hold(standing())),
@@ -293,6 +324,26 @@ impl Spaces {
         }
         due
     }
+}
+
+/// The diagnosis of a plan; the time it began is kept while its reason stays the same.
+fn lasting(plan: &Plan, space: &Space) -> Option<spaceport_core::Diagnosis> {
+    let mut diagnosis = plan.diagnosis.clone();
+    if let (Some(new), Some(old)) = (&mut diagnosis, &space.diagnosis)
+        && new.reason == old.reason
+        && new.phase == old.phase
+        && new.since > old.since
+    {
+        new.since = old.since;
+    }
+    diagnosis
+}
+
+/// Whether a Space that has no app yet is only being looked at: it is not told that it builds before it is
+/// known that there is something to build.
+fn reads_a_first_commit(space: &Space, plan: &Plan) -> bool {
+    let inspects = plan.actions.iter().any(|action| matches!(action, Action::Inspect { .. }));
+    inspects && space.stage == SpaceStage::NoAppFile && plan.serving.is_none()
 }
 
 /// What stopped a worker; it tries again.

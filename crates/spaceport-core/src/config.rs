@@ -93,6 +93,17 @@ impl SpaceConfig {
             (None, Sdk::Gradio | Sdk::Streamlit) => "app.py",
         }
     }
+
+    /// The file a build cannot do without.
+    #[must_use]
+    pub fn start_file(&self) -> &str {
+        match self.sdk {
+            Sdk::Docker => "Dockerfile",
+            // The build command makes the entry file; a commit has its README at least.
+            Sdk::Static if self.app_build_command.is_some() => "README.md",
+            Sdk::Gradio | Sdk::Streamlit | Sdk::Static => self.app_file(),
+        }
+    }
 }
 
 /// One entry of `preload_from_hub`: `"repo [file1,file2] [commit]"`.

@@ -26,6 +26,8 @@ pub struct ExitEvidence<'a> {
     pub log: &'a [String],
     /// Whether the app had answered.
     pub was_ready: bool,
+    /// Whether its image is made by its own Dockerfile.
+    pub own_image: bool,
     /// When it ended.
     pub at: Timestamp,
 }
@@ -33,7 +35,7 @@ pub struct ExitEvidence<'a> {
 /// Why an app ended.
 #[must_use]
 pub fn exit(evidence: &ExitEvidence<'_>) -> Diagnosis {
-    let ExitEvidence { code, oom_killed, engine_error, memory_bytes, log, was_ready, at } = *evidence;
+    let ExitEvidence { code, oom_killed, engine_error, memory_bytes, log, was_ready, own_image, at } = *evidence;
     let (reason, message, remedy) = if !engine_error.is_empty()
         && (code == Some(127) || code == Some(126) || code == Some(128))
     {
@@ -52,7 +54,11 @@ pub fn exit(evidence: &ExitEvidence<'_>) -> Diagnosis {
         (
             Reason::ModuleMissing,
             format!("The Python module {module:?} is not installed."),
-            format!("Add the package that provides {module:?} to requirements.txt and push."),
+            if own_image {
+                format!("Install the package that provides {module:?} in the Dockerfile (RUN pip install …) and push.")
+            } else {
+                format!("Add the package that provides {module:?} to requirements.txt and push.")
+            },
         )
     } else if let Some(problem) = syntax_error(log) {
         (
@@ -104,11 +110,9 @@ pub fn exit(evidence: &ExitEvidence<'_>) -> Diagnosis {
 pub fn waiting(listening: &[(IpAddr, u16)], port: u16, log: &[String], since: Timestamp) -> Diagnosis {
     let on_port: Vec<_> = listening.iter().filter(|(_, listens)| *listens == port).collect();
     // Docker's own resolver listens on 127.0.0.11 in every container.
-    let others: Vec<_> = listening
-        .iter()
-        .filter(|(address, listens)| *listens != port && address.to_string() != "127.0.0.11")
-        .map(|(address, listens)| format!("{}:{listens}", host(*address)))
-        .collect();
+    let elsewhere =
+        || listening.iter().filter(|(address, listens)| *listens != port && address.to_string() != "127.0.0.11");
+    let others: Vec<_> = elsewhere().map(|(address, listens)| format!("{}:{listens}", host(*address))).collect();
     let sockets = || listening.iter().map(|(address, port)| format!("listening: {}:{port}", host(*address))).collect();
     if let Some((address, _)) = on_port.first() {
         return if on_port.iter().all(|(address, _)| address.is_loopback()) {
@@ -145,11 +149,19 @@ pub fn waiting(listening: &[(IpAddr, u16)], port: u16, log: &[String], since: Ti
             since,
         );
     }
+    let remedy = if elsewhere().all(|(address, _)| address.is_loopback()) {
+        format!(
+            "Make it listen on 0.0.0.0:{port}: another port can be set in README.md (app_port, docker Spaces), but \
+             nothing outside its container reaches 127.0.0.1."
+        )
+    } else {
+        format!("Make it listen on port {port}, or (docker Spaces) set app_port in README.md to the port it uses.")
+    };
     diagnosis(
         Reason::WrongPort,
         "wrong port",
         format!("The app listens on {}, expected 0.0.0.0:{port}.", others.join(", ")),
-        format!("Make it listen on port {port}, or (docker Spaces) set app_port in README.md to the port it uses."),
+        remedy,
         sockets(),
         since,
     )
@@ -322,8 +334,29 @@ mod tests {
             memory_bytes: 512 << 20,
             log: &log,
             was_ready: false,
+            own_image: false,
             at: Timestamp::from_millis(0),
         })
+    }
+
+    #[test]
+    fn a_missing_module_is_installed_where_the_image_is_made() {
+        let log = ["ModuleNotFoundError: No module named 'torch'".to_owned()];
+        let remedy = |own_image| {
+            let evidence = ExitEvidence {
+                code: Some(1),
+                oom_killed: false,
+                engine_error: "",
+                memory_bytes: 1,
+                log: &log,
+                was_ready: false,
+                own_image,
+                at: Timestamp::from_millis(0),
+            };
+            exit(&evidence).remedy
+        };
+        assert!(remedy(false).contains("requirements.txt") && !remedy(false).contains("Dockerfile"));
+        assert!(remedy(true).contains("Dockerfile") && !remedy(true).contains("requirements.txt"));
     }
 
     #[test]
@@ -394,6 +427,7 @@ mod tests {
         for (sockets, reason, part) in [
             (vec![(loopback, 7860)], Reason::LoopbackOnly, "127.0.0.1:7860"),
             (vec![(loopback, 8501), (dns, 40001)], Reason::WrongPort, "127.0.0.1:8501, expected 0.0.0.0:7860"),
+            (vec![(all, 8501)], Reason::WrongPort, "0.0.0.0:8501, expected 0.0.0.0:7860"),
             (vec![(dns, 40001)], Reason::NotListening, "expected 0.0.0.0:7860"),
             (vec![(all, 7860)], Reason::NotAnswering, "port 7860"),
         ] {
@@ -401,6 +435,10 @@ mod tests {
             let told = waiting(&sockets, 7860, &[], at);
             assert_eq!(told.reason, reason);
             assert!(told.message.contains(part), "{}", told.message);
+            if reason == Reason::WrongPort {
+                // Another app_port is of no use to one that nobody reaches.
+                assert_eq!(told.remedy.contains("127.0.0.1"), part.starts_with(loopback), "{}", told.remedy);
+            }
         }
     }
 }

@@ -46,6 +46,8 @@ pub struct Observed {
     pub orphans: Vec<String>,
     /// The engine answered.
     pub engine_up: bool,
+    /// Apps are not started, since what keeps them from the node and from each other is not in place.
+    pub starts_refused: bool,
 }
 
 /// A build, as far as the plan needs it.
@@ -268,9 +270,7 @@ fn plan_running(desired: &Desired, observed: &Observed, limits: &Limits, mut dra
 
     // Whatever became of the newest commit, the last good build is released and kept running.
     let progress = match (&observed.wanted, observed.good) {
-        (Some(release), _) => {
-            Some(keep_running(release, Some(desired.restart), &observed.instances, observed.engine_up, now))
-        }
+        (Some(release), _) => Some(keep_running(release, Some(desired.restart), observed, now)),
         (None, Some(build)) => {
             draft.actions.push(Action::AddRelease { build });
             None
@@ -282,7 +282,7 @@ fn plan_running(desired: &Desired, observed: &Observed, limits: &Limits, mut dra
         .fallback
         .as_ref()
         .filter(|_| failed)
-        .map(|release| (release, keep_running(release, None, &observed.instances, observed.engine_up, now)));
+        .map(|release| (release, keep_running(release, None, observed, now)));
     for step in progress.iter().chain(fallback.iter().map(|(_, step)| step)) {
         draft.actions.extend(step.action());
         if let Some(at) = step.look_again() {
@@ -452,7 +452,8 @@ fn config_error(errors: &[ConfigError], now: Timestamp) -> Diagnosis {
     let mut message = first
         .map_or_else(|| "The front matter of README.md is invalid.".to_owned(), |error| sentence(&error.to_string()));
     if more > 0 {
-        message.push_str(&format!(" And {more} more: {}", sentence(&errors[1].to_string())));
+        // The evidence has all of them.
+        message = format!("{} ({more} more below).", message.trim_end_matches('.'));
     }
     let allowed = first.map(|error| error.allowed.as_str()).filter(|allowed| !allowed.is_empty());
     Diagnosis {

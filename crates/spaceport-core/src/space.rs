@@ -270,7 +270,7 @@ pub struct Release {
     pub hardware: FlavorName,
     /// Made.
     pub created_at: Timestamp,
-    /// First time an instance of it answered.
+    /// When it last began to answer: its first instance, or a later one.
     pub ready_at: Option<Timestamp>,
 }
 

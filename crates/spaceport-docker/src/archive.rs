@@ -74,18 +74,31 @@ fn to(path: &str) -> UploadToContainerOptions {
     UploadToContainerOptions { path: path.to_owned(), ..Default::default() }
 }
 
-/// Writes a path of a container to a tar file on this host.
-pub(crate) async fn download(docker: &Docker, container: &str, path: &str, to: &Path) -> Result<(), RuntimeError> {
+/// Writes a path of a container to a tar file on this host; `false` when it is larger than it may be.
+pub(crate) async fn download(
+    docker: &Docker,
+    container: &str,
+    path: &str,
+    to: &Path,
+    max_bytes: u64,
+) -> Result<bool, RuntimeError> {
     let operation = format!("read {path} of a build step");
     let writing = |error| engine_error(format!("write {}", to.display()), error);
     let copy = async {
         let mut file = File::create(to).await.map_err(writing)?;
         let options = DownloadFromContainerOptions { path: path.to_owned() };
         let mut stream = docker.download_from_container(container, Some(options));
+        let mut left = max_bytes;
         while let Some(chunk) = stream.next().await {
-            file.write_all(&chunk.map_err(|error| classify(&operation, error))?).await.map_err(writing)?;
+            let chunk = chunk.map_err(|error| classify(&operation, error))?;
+            match left.checked_sub(chunk.len() as u64) {
+                Some(rest) => left = rest,
+                None => return Ok(false),
+            }
+            file.write_all(&chunk).await.map_err(writing)?;
         }
-        file.flush().await.map_err(writing)
+        file.flush().await.map_err(writing)?;
+        Ok(true)
     };
     tokio::time::timeout(TRANSFER_TIMEOUT, copy)
         .await

@@ -51,6 +51,30 @@ impl HostProcess {
         cgroups.contains(id).then_some(Self { proc, cgroups })
     }
 
+    /// Any process of this host; reads at once, for loops that look at all of them.
+    pub(crate) fn any(pid: u32) -> Option<Self> {
+        let proc = PathBuf::from(format!("/proc/{pid}"));
+        let cgroups = std::fs::read_to_string(proc.join("cgroup")).ok()?;
+        Some(Self { proc, cgroups })
+    }
+
+    /// Its cgroups, one line per controller.
+    pub(crate) fn cgroups(&self) -> &str {
+        &self.cgroups
+    }
+
+    /// Its root directory.
+    pub(crate) fn root(&self) -> PathBuf {
+        self.proc.join("root")
+    }
+
+    /// The folder of this host that holds what was written to its root directory; `None` unless that is
+    /// an overlay.
+    pub(crate) fn upper_folder(&self) -> Option<PathBuf> {
+        let mounts = std::fs::read_to_string(self.proc.join("mountinfo")).ok()?;
+        upper_of_root(&mounts)
+    }
+
     /// `/proc/net/tcp` and `tcp6` of its network namespace.
     pub(crate) async fn socket_tables(&self) -> Option<String> {
         let v4 = tokio::fs::read_to_string(self.proc.join("net/tcp")).await.ok()?;
@@ -82,7 +106,7 @@ impl HostProcess {
     }
 
     /// The directory of a version 1 controller.
-    fn directory(&self, controller: &str) -> Option<PathBuf> {
+    pub(crate) fn directory(&self, controller: &str) -> Option<PathBuf> {
         self.cgroups.lines().find_map(|line| {
             let mut fields = line.splitn(3, ':').skip(1);
             let (controllers, path) = (fields.next()?, fields.next()?);
@@ -92,10 +116,18 @@ impl HostProcess {
     }
 
     /// The directory of version 2.
-    fn unified(&self) -> Option<PathBuf> {
+    pub(crate) fn unified(&self) -> Option<PathBuf> {
         let path = self.cgroups.lines().find_map(|line| line.strip_prefix("0::"))?;
         Some(Path::new(CGROUPS).join(path.trim_start_matches('/')))
     }
+}
+
+/// From `/proc/<pid>/mountinfo`: <https://man7.org/linux/man-pages/man5/proc_pid_mountinfo.5.html>
+fn upper_of_root(mounts: &str) -> Option<PathBuf> {
+    let root = mounts.lines().find(|line| line.split(' ').nth(4) == Some("/"))?;
+    let (_, of_file_system) = root.split_once(" - ")?;
+    let options = of_file_system.splitn(3, ' ').nth(2)?;
+    options.split(',').find_map(|option| option.strip_prefix("upperdir=")).map(PathBuf::from)
 }
 
 async fn number(path: &Path) -> Option<u64> {

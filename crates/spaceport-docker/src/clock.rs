@@ -15,6 +15,12 @@ pub(crate) fn timestamp(text: Option<&str>) -> Timestamp {
     Timestamp::from_millis(text.and_then(nanos).map_or(0, |nanos| (nanos / 1_000_000).max(0)))
 }
 
+/// Now, by this host's clock: the only time nobody else gives us.
+pub(crate) fn now() -> Timestamp {
+    let nanos = OffsetDateTime::now_utc().unix_timestamp_nanos();
+    Timestamp::from_millis(i64::try_from(nanos / 1_000_000).unwrap_or_default())
+}
+
 /// The form `since` of the events takes: seconds, a point, nine digits.
 pub(crate) fn since(text: &str) -> Option<String> {
     let nanos = nanos(text)?;

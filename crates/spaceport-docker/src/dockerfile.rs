@@ -1,7 +1,6 @@
 //! `docker` Spaces: their own Dockerfile, built by BuildKit inside the engine.
 //!
-//! The context goes up as a stream from its file. Time is limited here; CPU and memory are not,
-//! since the engine's BuildKit takes no such limits (they would need a builder of its own). The
+//! The context goes up as a stream from its file. Time is limited here, the rest by `buildkit`. The
 //! site's certificates cannot be put under somebody else's `FROM`; a step that needs them mounts
 //! them: `RUN --mount=type=secret,id=spaceport-ca,target=/etc/spaceport-ca.pem …`.
 //!
@@ -23,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 use crate::client::{classify, engine_error, status_of};
 use crate::lines::Lines;
 use crate::progress::Progress;
-use crate::{DockerRuntime, archive, images, labels, session};
+use crate::{DockerRuntime, archive, buildkit, images, labels, session};
 
 /// The secret that holds the site's certificates.
 const CA_SECRET: &str = "spaceport-ca";
@@ -37,12 +36,14 @@ pub(crate) async fn build(
     log: &LogSink,
     cancel: &CancellationToken,
 ) -> Result<DockerfileOutcome, RuntimeError> {
-    let limit = build.limits.time;
+    let limits = build.limits;
+    let host = cache_host(&build.cache_scope);
     tokio::select! {
         biased;
         // Dropping the request makes the engine cancel the build.
         () = cancel.cancelled() => Err(RuntimeError::Canceled),
-        () = tokio::time::sleep(limit) => Ok(DockerfileOutcome::TimedOut),
+        () = tokio::time::sleep(limits.time) => Ok(DockerfileOutcome::TimedOut),
+        () = buildkit::limit(host, limits) => Ok(DockerfileOutcome::DiskExceeded),
         outcome = run(runtime, build, log) => outcome,
     }
 }
@@ -74,8 +75,7 @@ async fn run(
         t: Some(build.tag.clone()),
         nocache: build.no_cache,
         buildargs: Some(args),
-        // `.invalid` is nobody's: RFC 2606.
-        extrahosts: Some(format!("cache-{}.invalid:127.0.0.1", build.cache_scope)),
+        extrahosts: Some(format!("{}:127.0.0.1", cache_host(&build.cache_scope))),
         labels: Some(all_labels),
         version: BuilderVersion::BuilderBuildKit,
         session: Some(session),
@@ -99,6 +99,11 @@ async fn run(
             }
         },
     }
+}
+
+/// A name that is nobody's: RFC 2606.
+fn cache_host(scope: &str) -> String {
+    format!("cache-{scope}.invalid")
 }
 
 /// The inner result is BuildKit's: the image's id when it says it, or what failed.

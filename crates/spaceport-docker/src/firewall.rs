@@ -125,10 +125,11 @@ async fn run_here(script: &str) -> Result<(), String> {
 }
 
 async fn run_in_helper(runtime: &DockerRuntime, docker: &Docker, image: &str, script: String) -> Result<(), String> {
+    let config = &runtime.shared.config;
     let run = async {
         // A new engine has no image at all, and nothing may run unfiltered until it has one.
         let quiet: LogSink = Arc::new(|_: &str| {});
-        let digest = match images::pull(docker, image, &quiet, &CancellationToken::new()).await {
+        let digest = match images::pull(docker, &config.installation, image, &quiet, &CancellationToken::new()).await {
             Ok(digest) => digest,
             Err(error) => return Ok(Err(format!("the helper image {image} cannot be had: {error}"))),
         };

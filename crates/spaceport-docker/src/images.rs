@@ -4,20 +4,25 @@ use std::time::Duration;
 
 use bollard::Docker;
 use bollard::models::{ImageConfig, ImageInspect};
-use bollard::query_parameters::{CreateImageOptions, ListContainersOptions, ListImagesOptions, RemoveImageOptions};
+use bollard::query_parameters::{
+    CreateImageOptions, ListContainersOptions, ListImagesOptions, RemoveImageOptions, TagImageOptions,
+};
 use futures::StreamExt;
 use spaceport_core::{ImageDigest, Timestamp};
 use spaceport_runtime::{LogSink, OwnImage, RuntimeError};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use tokio_util::sync::CancellationToken;
 
 use crate::client::{CALL_TIMEOUT, START_TIMEOUT, absent, classify, engine_error, status_of, within};
-use crate::labels;
+use crate::{clock, labels};
 
 /// A registry that sends nothing for so long has stalled.
 const PULL_SILENCE: Duration = Duration::from_secs(120);
 /// A pull in all; the largest model images take this long on a slow line.
 const PULL_TIMEOUT: Duration = Duration::from_secs(3600);
+
+/// Repository of the tags of images that were pulled here.
+const PULLED: &str = "spaceport/pulled";
 
 /// The digest of a local image.
 pub(crate) async fn find(docker: &Docker, reference: &str) -> Result<Option<ImageDigest>, RuntimeError> {
@@ -39,8 +44,11 @@ async fn inspect(docker: &Docker, reference: &str) -> Result<Option<ImageInspect
     absent(within(CALL_TIMEOUT, &format!("inspect image {reference}"), docker.inspect_image(reference)).await)
 }
 
+/// What is pulled here is tagged with who pulled it and when, so that it can be told from images that
+/// people put on the engine and removed when it is of no use any more.
 pub(crate) async fn pull(
     docker: &Docker,
+    installation: &str,
     reference: &str,
     log: &LogSink,
     cancel: &CancellationToken,
@@ -54,7 +62,25 @@ pub(crate) async fn pull(
             pulled.unwrap_or_else(|_| Err(missing(reference, "the registry took longer than an hour")))?;
         }
     }
-    find(docker, reference).await?.ok_or_else(|| missing(reference, "the registry sent it, but it is not there"))
+    let found = find(docker, reference).await?;
+    let found = found.ok_or_else(|| missing(reference, "the registry sent it, but it is not there"))?;
+    let hash = blake3::hash(reference.as_bytes()).to_hex();
+    let tag = format!("{}-{}-{}", pulled_by(installation), clock::now().as_millis(), &hash[..16]);
+    let options = TagImageOptions { repo: Some(PULLED.to_owned()), tag: Some(tag) };
+    within(CALL_TIMEOUT, &format!("tag {reference}"), docker.tag_image(reference, Some(options))).await?;
+    Ok(found)
+}
+
+/// An installation in the tag of an image it pulled.
+fn pulled_by(installation: &str) -> String {
+    blake3::hash(installation.as_bytes()).to_hex()[..16].to_owned()
+}
+
+/// When an installation pulled the image with these tags; `None` when it did not.
+fn pulled_at(tags: &[String], installation: &str) -> Option<Timestamp> {
+    let start = format!("{PULLED}:{}-", pulled_by(installation));
+    let millis = tags.iter().find_map(|tag| tag.strip_prefix(&start)?.split('-').next()?.parse().ok())?;
+    Some(Timestamp::from_millis(millis))
 }
 
 async fn download(docker: &Docker, reference: &str, log: &LogSink) -> Result<(), RuntimeError> {
@@ -98,6 +124,15 @@ pub(crate) async fn list(docker: &Docker, installation: &str) -> Result<Vec<OwnI
         ..Default::default()
     };
     let images = within(CALL_TIMEOUT, "list the images", docker.list_images(Some(options))).await?;
+    let filters = HashMap::from([("reference".to_owned(), vec![PULLED.to_owned()])]);
+    let options = ListImagesOptions { filters: Some(filters), ..Default::default() };
+    let pulled = within(CALL_TIMEOUT, "list pulled images", docker.list_images(Some(options))).await?;
+    let pulled = pulled.into_iter().filter_map(|image| {
+        let created_at = pulled_at(&image.repo_tags, installation)?;
+        let labels = BTreeMap::from([("spaceport.kind".to_owned(), "base".to_owned())]);
+        let size_bytes = u64::try_from(image.size).unwrap_or_default();
+        Some(digest(&image.id).map(|digest| OwnImage { digest, labels, created_at, size_bytes }))
+    });
     images
         .into_iter()
         .map(|image| {
@@ -108,6 +143,7 @@ pub(crate) async fn list(docker: &Docker, installation: &str) -> Result<Vec<OwnI
                 size_bytes: u64::try_from(image.size).unwrap_or_default(),
             })
         })
+        .chain(pulled)
         .collect()
 }
 
@@ -123,7 +159,13 @@ pub(crate) async fn remove(docker: &Docker, image: &ImageDigest) -> Result<bool,
     if users.iter().any(|container| container.image_id.as_deref() == Some(image.as_str())) {
         return Ok(false);
     }
-    let force = found.repo_tags.map_or(0, |tags| tags.len()) > 1;
+    let tags = found.repo_tags.unwrap_or_default();
+    let (own, others): (Vec<_>, Vec<_>) = tags.iter().partition(|tag| tag.starts_with(PULLED));
+    if !own.is_empty() && others.len() > 1 {
+        // Somebody gave a pulled image a name of their own.
+        return Ok(false);
+    }
+    let force = tags.len() > 1;
     let options = RemoveImageOptions { force, ..Default::default() };
     let call = docker.remove_image(image.as_str(), Some(options), None);
     match within(START_TIMEOUT, &format!("remove image {image}"), call).await {
@@ -160,5 +202,14 @@ mod tests {
         assert_eq!(split_tag("spaceport/env:abc"), (Some("spaceport/env"), Some("abc")));
         assert_eq!(split_tag("registry:5000/env"), (Some("registry:5000/env"), None));
         assert_eq!(split_tag(""), (None, None));
+    }
+
+    #[test]
+    fn what_an_installation_pulled_is_known_by_its_tag() {
+        let tag = |installation: &str| format!("{PULLED}:{}-1800000000000-abc", pulled_by(installation));
+        let tags = ["docker.io/library/python:3.12".to_owned(), tag("one")];
+        assert_eq!(pulled_at(&tags, "one"), Some(Timestamp::from_millis(1_800_000_000_000)));
+        assert_eq!(pulled_at(&tags, "two"), None);
+        assert_eq!(pulled_at(&tags[..1], "one"), None);
     }
 }

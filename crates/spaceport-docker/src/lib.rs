@@ -13,6 +13,7 @@
 
 mod app;
 mod archive;
+mod buildkit;
 mod cgroup;
 mod client;
 mod clock;
@@ -21,12 +22,14 @@ mod config;
 mod dockerfile;
 mod events;
 mod firewall;
+mod host;
 mod images;
 mod labels;
 mod lines;
 mod logs;
 mod network;
 mod progress;
+mod raw;
 mod scratch;
 mod session;
 mod sockets;
@@ -36,6 +39,8 @@ mod volume;
 
 pub use config::DockerConfig;
 
+use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -45,9 +50,10 @@ use futures::stream::BoxStream;
 use spaceport_core::ImageDigest;
 use spaceport_runtime::{
     BuildStep, Container, ContainerEvent, ContainerId, ContainerSpec, DockerfileBuild, DockerfileOutcome, EngineInfo,
-    Layer, ListeningSocket, LogLine, LogPosition, LogSink, OwnImage, OwnVolume, Runtime, RuntimeError, StepOutcome,
-    Usage, VolumeSpec,
+    Layer, ListeningSocket, LogLine, LogPosition, LogSink, OwnImage, OwnVolume, Room, Runtime, RuntimeError,
+    StepOutcome, Usage, VolumeSpec,
 };
+use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -69,6 +75,8 @@ struct Shared {
     process: String,
     /// Removals of containers whose call was dropped.
     clean_up: TaskTracker,
+    /// Where the engine keeps everything; asked once.
+    data_root: OnceCell<Option<PathBuf>>,
     /// One volume is filled at a time.
     filling: tokio::sync::Mutex<()>,
 }
@@ -92,6 +100,7 @@ impl DockerRuntime {
                 trust,
                 process,
                 clean_up,
+                data_root: OnceCell::new(),
                 filling: tokio::sync::Mutex::default(),
             }),
         })
@@ -135,7 +144,7 @@ impl Runtime for DockerRuntime {
         log: LogSink,
         cancel: CancellationToken,
     ) -> Result<ImageDigest, RuntimeError> {
-        images::pull(&self.docker().await?, reference, &log, &cancel).await
+        images::pull(&self.docker().await?, &self.shared.config.installation, reference, &log, &cancel).await
     }
 
     async fn run_step(
@@ -166,6 +175,18 @@ impl Runtime for DockerRuntime {
 
     async fn remove_image(&self, digest: &ImageDigest) -> Result<bool, RuntimeError> {
         images::remove(&self.docker().await?, digest).await
+    }
+
+    async fn room(&self) -> Result<Room, RuntimeError> {
+        host::room(self).await
+    }
+
+    async fn prune_build_cache(&self, keep_bytes: u64) -> Result<u64, RuntimeError> {
+        host::prune_build_cache(self, keep_bytes).await
+    }
+
+    async fn volume_sizes(&self) -> Result<BTreeMap<String, u64>, RuntimeError> {
+        volume::sizes(self).await
     }
 
     async fn has_volume(&self, name: &str) -> Result<bool, RuntimeError> {

@@ -59,6 +59,8 @@ async fn ensure(runtime: &DockerRuntime, docker: &Docker) -> Result<NetworkInspe
     let request = NetworkCreateRequest {
         name: config.network.clone(),
         driver: Some("bridge".to_owned()),
+        // The packet filter knows IPv4 alone; an engine may be configured to give networks both.
+        enable_ipv6: Some(false),
         ipam: config.subnet.clone().map(|subnet| Ipam {
             config: Some(vec![IpamConfig { subnet: Some(subnet), ..Default::default() }]),
             ..Default::default()

@@ -283,10 +283,10 @@ async fn keep(
                 .await
                 .map(|digest| StepOutcome::Done(Some(digest)))
         }
-        Keep::Archive { path, to } => {
-            archive::download(docker, id, path, to).await?;
-            Ok(StepOutcome::Done(None))
-        }
+        Keep::Archive { path, to, max_bytes } => match archive::download(docker, id, path, to, *max_bytes).await? {
+            true => Ok(StepOutcome::Done(None)),
+            false => Ok(StepOutcome::ArchiveTooLarge),
+        },
     }
 }
 

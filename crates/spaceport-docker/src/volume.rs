@@ -4,7 +4,7 @@
 //! an empty one, the mark: a volume without its mark is what a crash left, and is made anew. One that
 //! begins empty is never removed for that: it may hold what an app wrote.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use bollard::Docker;
 use bollard::models::{ContainerCreateBody, HostConfig, Mount as EngineMount, MountType, VolumeCreateRequest};
@@ -14,7 +14,7 @@ use spaceport_runtime::{Mount, OwnVolume, RuntimeError, VolumeSpec};
 use crate::archive::{self, Entry};
 use crate::client::{CALL_TIMEOUT, START_TIMEOUT, status_of, within};
 use crate::scratch::Scratch;
-use crate::{DockerRuntime, labels};
+use crate::{DockerRuntime, labels, raw};
 
 /// Where a volume is in the container that fills it.
 const FILLED_AT: &str = "volume";
@@ -88,6 +88,19 @@ pub(crate) async fn list(runtime: &DockerRuntime) -> Result<Vec<OwnVolume>, Runt
     };
     let is_mark = |volume: &OwnVolume| volume.name.ends_with(MARK);
     Ok(found.volumes.unwrap_or_default().into_iter().map(own).filter(|volume| !is_mark(volume)).collect())
+}
+
+/// Bytes by name.
+pub(crate) async fn sizes(runtime: &DockerRuntime) -> Result<BTreeMap<String, u64>, RuntimeError> {
+    let version = runtime.docker().await?.client_version();
+    // Engines before 23 ignore the type and measure everything.
+    let answer = raw::call(&runtime.shared.client.endpoint, version, "GET", "/system/df?type=volume").await?;
+    let installation = runtime.shared.config.installation.as_str();
+    let volumes = answer["Volumes"].as_array().into_iter().flatten();
+    let own = volumes.filter(|volume| volume["Labels"][labels::INSTALLATION].as_str() == Some(installation));
+    Ok(own
+        .filter_map(|volume| Some((volume["Name"].as_str()?.to_owned(), volume["UsageData"]["Size"].as_u64()?)))
+        .collect())
 }
 
 pub(crate) async fn remove(runtime: &DockerRuntime, name: &str) -> Result<bool, RuntimeError> {

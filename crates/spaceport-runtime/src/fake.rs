@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use spaceport_core::{ImageDigest, InstanceId, Timestamp};
 
-use crate::{BuildStep, Container, ContainerId, ContainerSpec, DockerfileBuild, ListeningSocket, Usage};
+use crate::{BuildStep, Container, ContainerId, ContainerSpec, DockerfileBuild, ListeningSocket, Room, Usage};
 use model::State;
 
 /// What a build step does.
@@ -27,6 +27,8 @@ pub struct StepBehavior {
     pub end: StepEnd,
     /// What a kept archive holds.
     pub archive: Vec<u8>,
+    /// What it adds to its cache.
+    pub cached_bytes: u64,
 }
 
 /// How a build step ends.
@@ -54,6 +56,8 @@ pub struct DockerfileBehavior {
     pub failure: Option<String>,
     /// Whether it never ends by itself.
     pub hangs: bool,
+    /// Whether it writes more than it may.
+    pub fills_disk: bool,
 }
 
 /// What an app does when its container starts.
@@ -140,6 +144,32 @@ impl FakeRuntime {
     /// Docker's live restore; streams end.
     pub fn set_away(&self, away: bool) {
         self.lock().set_away(away);
+    }
+
+    /// Says what is left on the host; by default that is not known.
+    pub fn set_room(&self, room: Room) {
+        self.lock().room = room;
+    }
+
+    /// Says which isolation cannot be put in place.
+    pub fn set_warnings(&self, warnings: &[&str]) {
+        self.lock().warnings = warnings.iter().map(|&warning| warning.to_owned()).collect();
+    }
+
+    /// Says how large a volume is.
+    pub fn set_volume_size(&self, name: &str, bytes: u64) {
+        self.lock().volume_sizes.insert(name.to_owned(), bytes);
+    }
+
+    /// Says how large the cache of Dockerfiles is.
+    pub fn set_build_cache(&self, bytes: u64) {
+        self.lock().build_cache = bytes;
+    }
+
+    /// How large the cache of Dockerfiles is.
+    #[must_use]
+    pub fn build_cache(&self) -> u64 {
+        self.lock().build_cache
     }
 
     /// The app listens on one more socket.

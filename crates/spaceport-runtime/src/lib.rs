@@ -10,6 +10,7 @@ pub mod types;
 
 pub use types::*;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -83,7 +84,8 @@ pub trait Runtime: Send + Sync + 'static {
     /// The digest of a local image; `None` when it is not here.
     async fn find_image(&self, reference: &str) -> Result<Option<ImageDigest>, RuntimeError>;
 
-    /// The digest of an image, pulled when it is not here; the progress goes to `log`.
+    /// The digest of an image, pulled when it is not here; the progress goes to `log`. One that was
+    /// pulled is ours to remove: `list_images` has it, as made when it was pulled.
     async fn pull_image(
         &self,
         reference: &str,
@@ -113,7 +115,8 @@ pub trait Runtime: Send + Sync + 'static {
         cancel: CancellationToken,
     ) -> Result<DockerfileOutcome, RuntimeError>;
 
-    /// Ours, by label: images with what they were made for.
+    /// Ours: images with what they were made for, by label, and those that were pulled, with the label
+    /// `spaceport.kind` = `base`.
     async fn list_images(&self) -> Result<Vec<OwnImage>, RuntimeError>;
 
     /// Removes an image that nothing uses; absent is success, in use is `false`.
@@ -125,6 +128,16 @@ pub trait Runtime: Send + Sync + 'static {
     /// Makes a volume and fills it; one that is there already is left as it is. One that a crash left
     /// half-filled is made anew.
     async fn provide_volume(&self, volume: VolumeSpec) -> Result<(), RuntimeError>;
+
+    /// What is left on the engine's host.
+    async fn room(&self) -> Result<Room, RuntimeError>;
+
+    /// Removes the oldest cached results of Dockerfiles until at most so many bytes are left, and gives the
+    /// bytes that were freed. The cache is the engine's, so other people's results go too.
+    async fn prune_build_cache(&self, keep_bytes: u64) -> Result<u64, RuntimeError>;
+
+    /// Bytes in each of our volumes whose size the engine knows. It walks the files, so not all the time.
+    async fn volume_sizes(&self) -> Result<BTreeMap<String, u64>, RuntimeError>;
 
     /// Ours, by label, complete or not.
     async fn list_volumes(&self) -> Result<Vec<OwnVolume>, RuntimeError>;

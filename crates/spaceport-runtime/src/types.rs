@@ -14,8 +14,18 @@ pub struct EngineInfo {
     pub version: String,
     /// The negotiated API version, `1.41`.
     pub api_version: String,
-    /// Isolation that could not be put in place, one sentence each with the remedy.
+    /// Isolation that could not be put in place, one sentence each with the remedy. While there are some,
+    /// what runs can reach what it should not.
     pub warnings: Vec<String>,
+}
+
+/// What is left on the engine's host, as far as that can be known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Room {
+    /// Free bytes of the engine's disk; `None` when the engine is on another host.
+    pub disk_bytes: Option<u64>,
+    /// Memory that can be had without swapping; `None` when the engine is on another host.
+    pub memory_bytes: Option<u64>,
 }
 
 /// The engine's name of a container.
@@ -228,6 +238,8 @@ pub enum Keep {
         path: String,
         /// File to write.
         to: PathBuf,
+        /// It may have so many bytes.
+        max_bytes: u64,
     },
 }
 
@@ -266,6 +278,8 @@ pub enum StepOutcome {
     TimedOut,
     /// It wrote more than it may.
     DiskExceeded,
+    /// The archive to be kept is larger than it may be.
+    ArchiveTooLarge,
 }
 
 /// An archive on top of an image.
@@ -299,7 +313,8 @@ pub struct DockerfileBuild {
     pub tag: String,
     /// Ignore every cache.
     pub no_cache: bool,
-    /// Limits.
+    /// Limits of each step, and of the time of all. The engine has none for BuildKit but can be helped
+    /// where this process is root on its host; elsewhere only the time is limited.
     pub limits: BuildLimits,
 }
 
@@ -315,6 +330,8 @@ pub enum DockerfileOutcome {
     },
     /// Its time ran out.
     TimedOut,
+    /// Its steps wrote more than they may.
+    DiskExceeded,
 }
 
 /// An image of this installation.

@@ -57,9 +57,9 @@ const RELEASE_ADD: &str = "INSERT INTO releases (id, space_id, number, build_id,
 const RELEASE_BY_ID: &str = "SELECT * FROM releases WHERE id = $1";
 const RELEASE_OF: &str = "SELECT * FROM releases WHERE build_id = $1 AND settings = $2 AND hardware = $3";
 const RELEASES_OF: &str = "SELECT * FROM releases WHERE space_id = $1 ORDER BY number DESC LIMIT $2";
-const RELEASE_LAST_READY: &str =
-    "SELECT * FROM releases WHERE space_id = $1 AND ready_at IS NOT NULL AND id <> $2 ORDER BY number DESC LIMIT 1";
-const RELEASE_READY: &str = "UPDATE releases SET ready_at = $1 WHERE id = $2 AND ready_at IS NULL";
+const RELEASE_LAST_READY: &str = "SELECT * FROM releases WHERE space_id = $1 AND ready_at IS NOT NULL AND id <> $2 \
+     ORDER BY ready_at DESC, number DESC LIMIT 1";
+const RELEASE_READY: &str = "UPDATE releases SET ready_at = $1 WHERE id = $2";
 
 impl Store {
     /// Makes a release; making the same `(build, settings, hardware)` again changes nothing.
@@ -124,7 +124,7 @@ impl Store {
         .collect()
     }
 
-    /// The newest release besides `except` that ever answered.
+    /// The release besides `except` that began to answer last.
     ///
     /// # Errors
     /// When the database fails.
@@ -141,7 +141,7 @@ impl Store {
         .transpose()
     }
 
-    /// Records that a release answered for the first time.
+    /// Records that a release began to answer, for the first time or again.
     ///
     /// # Errors
     /// When the database fails.

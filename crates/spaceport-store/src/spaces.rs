@@ -45,6 +45,8 @@ pub struct NewSpace {
     pub volumes: Vec<Volume>,
     /// The commit `main` points to.
     pub head: Option<CommitSha>,
+    /// Whether that commit has the file that starts an app; one without is told so from the beginning.
+    pub has_app: bool,
     /// Now.
     pub at: Timestamp,
 }
@@ -154,7 +156,7 @@ impl Store {
             }
             subdomain = Subdomain::of(&new.name, attempt);
         }
-        let stage = if new.head.is_some() { SpaceStage::Building } else { SpaceStage::NoAppFile };
+        let stage = if new.has_app { SpaceStage::Building } else { SpaceStage::NoAppFile };
         let repo = NewRepo {
             id: new.id.into(),
             kind: RepoKind::Space,

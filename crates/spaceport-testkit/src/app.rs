@@ -131,7 +131,11 @@ impl TestApp {
             health: HealthProbe::new(move || {
                 let ok = probe.load(std::sync::atomic::Ordering::SeqCst);
                 async move {
-                    let part = HealthPart { ok, message: if ok { "works" } else { "does not answer" }.to_owned() };
+                    let part = HealthPart {
+                        ok,
+                        degraded: false,
+                        message: if ok { "works" } else { "does not answer" }.to_owned(),
+                    };
                     Health::of("0.0.0", BTreeMap::from([("database".to_owned(), part)]))
                 }
             }),

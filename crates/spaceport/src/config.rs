@@ -130,6 +130,14 @@ pub struct Builder {
     pub source_gib: u64,
     /// A commit may hold so many files.
     pub source_files: usize,
+    /// With fewer GiB left on the engine's disk no build begins.
+    pub free_disk_gib: u64,
+    /// With fewer MiB of memory left on the engine's host a Dockerfile's build ends.
+    pub free_memory_mib: u64,
+    /// GiB the engine may keep of Dockerfiles' steps.
+    pub build_cache_gib: u64,
+    /// GiB of downloads kept for an owner's next builds.
+    pub download_cache_gib: u64,
 }
 
 impl Default for Builder {
@@ -150,6 +158,10 @@ impl Default for Builder {
             preload_endpoint: control.preload_endpoint,
             source_gib: control.max_source_bytes >> 30,
             source_files: control.max_source_files,
+            free_disk_gib: control.min_disk_bytes >> 30,
+            free_memory_mib: control.min_memory_bytes >> 20,
+            build_cache_gib: control.build_cache_bytes >> 30,
+            download_cache_gib: control.download_cache_bytes >> 30,
         }
     }
 }
@@ -173,6 +185,8 @@ pub struct Docker {
     /// Image used to set the packet filter when the server is not root on the engine's host;
     /// default: the default Python's base image.
     pub helper_image: Option<String>,
+    /// Run apps and builds even if the packet filter that keeps them from the node cannot be set.
+    pub allow_unfiltered: bool,
 }
 
 /// `[proxy]`: the data plane.
@@ -422,6 +436,7 @@ impl Config {
             hardware: self.flavors(),
             drain: Duration::from_secs(self.drain_s),
             app_hf_endpoint: self.app_hf_endpoint.clone(),
+            allow_unfiltered: self.docker.allow_unfiltered,
             builder: spaceport_control::BuilderConfig {
                 concurrency: builder.concurrency,
                 limits: spaceport_control::config::build_limits(
@@ -439,6 +454,10 @@ impl Config {
                 preload_endpoint: builder.preload_endpoint,
                 max_source_bytes: builder.source_gib << 30,
                 max_source_files: builder.source_files,
+                min_disk_bytes: builder.free_disk_gib << 30,
+                min_memory_bytes: builder.free_memory_mib << 20,
+                build_cache_bytes: builder.build_cache_gib << 30,
+                download_cache_bytes: builder.download_cache_gib << 30,
             },
         }
     }

@@ -289,28 +289,39 @@ fn health(parts: &Parts) -> HealthProbe {
         async move {
             let mut health = BTreeMap::new();
             let mut part = |name: &str, ok: bool, message: String| {
-                health.insert(name.to_owned(), HealthPart { ok, message });
+                health.insert(name.to_owned(), HealthPart { ok, degraded: false, message });
             };
             match parts.store.ping().await {
                 Ok(()) => part("database", true, parts.store.engine().to_owned()),
                 Err(error) => part("database", false, error.to_string()),
             }
-            match parts.engine.info() {
-                Some(info) => part("engine", true, format!("Docker {} (API {})", info.version, info.api_version)),
-                None => {
-                    let reported = parts.control.statuses().remove("engine").map(|status| status.message);
-                    part("engine", false, reported.unwrap_or_else(|| "not reached yet".to_owned()));
-                }
-            }
             part("proxy", true, format!("{} hosts", parts.routes.current().hosts.len()));
             for (name, status) in parts.control.statuses() {
-                if name != "engine" {
-                    part(name, status.ok, status.message);
-                }
+                part(name, status.ok, status.message);
             }
+            health.insert("engine".to_owned(), engine_health(&parts));
             Health::of(env!("CARGO_PKG_VERSION"), health)
         }
     })
+}
+
+/// An engine without isolation is of use only where the operator said so.
+fn engine_health(parts: &Parts) -> HealthPart {
+    let Some(info) = parts.engine.info() else {
+        let reported = parts.control.statuses().remove("engine").map(|status| status.message);
+        let message = reported.unwrap_or_else(|| "not reached yet".to_owned());
+        return HealthPart { ok: false, degraded: false, message };
+    };
+    let degraded = !info.warnings.is_empty();
+    let mut message = format!("Docker {} (API {})", info.version, info.api_version);
+    for warning in &info.warnings {
+        message.push_str(". ");
+        message.push_str(warning);
+    }
+    if degraded && !parts.config.allow_unfiltered {
+        message.push_str(" Until then no app is started; [docker] allow_unfiltered = true starts them all the same.");
+    }
+    HealthPart { ok: !degraded || parts.config.allow_unfiltered, degraded, message }
 }
 
 /// First signal: stop accepting, finish. Second: stop now.

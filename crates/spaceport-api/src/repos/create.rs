@@ -15,7 +15,7 @@ use base64::engine::general_purpose::STANDARD;
 use spaceport_core::account::{Account, OrgRole};
 use spaceport_core::front_matter::InitialReadme;
 use spaceport_core::space::Visibility;
-use spaceport_core::{FlavorName, RepoKind, RepoName, Sdk, Volume};
+use spaceport_core::{FlavorName, RepoKind, RepoName, Sdk, Volume, front_matter};
 use spaceport_git::{Author, InitialCommit, InitialFile};
 use spaceport_store::{NewRepo as NewRow, NewSpace, Secret, StoreError, Variable};
 
@@ -162,6 +162,8 @@ struct App {
     variables: Vec<NewSetting>,
     secrets: Vec<NewSetting>,
     volumes: Vec<Volume>,
+    /// The first commit is more than a README.
+    has_start_file: bool,
 }
 
 impl Plan {
@@ -187,10 +189,10 @@ impl Plan {
             check_settings("secrets", &secrets)?;
             let sleep_after_s = body.sleep_time_seconds.map(sleep_after).transpose()?.flatten();
             let readme = readme(&name, sdk, body.sdk_version);
-            (
-                Some(App { sdk, hardware, sleep_after_s, variables, secrets, volumes: Vec::new() }),
-                files(given, Some(readme))?,
-            )
+            let files = files(given, Some(readme))?;
+            let has_start_file = has_start_file(&files);
+            let volumes = Vec::new();
+            (Some(App { sdk, hardware, sleep_after_s, variables, secrets, volumes, has_start_file }), files)
         } else {
             (None, files(given, None)?)
         };
@@ -273,6 +275,7 @@ fn new_space(state: &ApiState, repo: &NewRow, app: App) -> NewSpace {
         secrets: app.secrets.into_iter().map(secret).collect(),
         volumes: app.volumes,
         head: repo.head.clone(),
+        has_app: app.has_start_file,
         at,
     }
 }
@@ -310,6 +313,13 @@ pub(crate) fn visibility(
 }
 
 /// The first files: the caller's, and what every Space begins with where the caller has none.
+/// Whether a first commit can become an app.
+fn has_start_file(files: &[InitialFile]) -> bool {
+    let readme = files.iter().find(|file| file.path == "README.md");
+    let config = readme.and_then(|file| front_matter::parse(&file.content).ok());
+    config.is_some_and(|config| files.iter().any(|file| file.path == config.start_file()))
+}
+
 fn files(given: Vec<NewFile>, readme: Option<String>) -> Result<Vec<InitialFile>, ApiError> {
     if given.len() > MAX_FILES {
         return Err(ApiError::bad_request(format!(

@@ -74,7 +74,7 @@ pub struct ReleaseView {
     pub secrets: Vec<String>,
     /// Made.
     pub created_at: String,
-    /// First time it answered.
+    /// When it last began to answer.
     pub ready_at: Option<String>,
     /// Whether it answers requests now.
     pub serving: bool,

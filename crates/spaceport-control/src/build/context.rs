@@ -189,15 +189,23 @@ impl Context {
                 at: self.parts.control.clock().now(),
             })))),
             StepOutcome::TimedOut => Err(Stop::Failed(Box::new(self.timed_out(self.parts.config.builder.limits.time)))),
-            StepOutcome::DiskExceeded => Err(self.failed(
-                Reason::DiskFull,
-                &format!(
-                    "The build wrote more than its limit of {} GiB while {doing}.",
-                    self.parts.config.builder.limits.disk_bytes >> 30
-                ),
-                "Install less, or download large files when the app starts.",
+            StepOutcome::DiskExceeded => Err(self.disk_exceeded(doing)),
+            StepOutcome::ArchiveTooLarge => Err(self.failed(
+                Reason::SourceTooLarge,
+                &format!("The build's output has more than {} GiB.", self.parts.config.builder.max_source_bytes >> 30),
+                "Let the build make fewer or smaller files.",
             )),
         }
+    }
+
+    /// A build wrote too much.
+    pub(crate) fn disk_exceeded(&self, doing: &str) -> Stop {
+        let limit = self.parts.config.builder.limits.disk_bytes >> 30;
+        self.failed(
+            Reason::DiskFull,
+            &format!("The build wrote more than its limit of {limit} GiB while {doing}."),
+            "Install less, or download large files when the app starts.",
+        )
     }
 
     /// Writes the commit as an archive below the build's folder.

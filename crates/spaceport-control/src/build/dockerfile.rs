@@ -10,6 +10,9 @@ use spaceport_runtime::{DockerfileBuild, DockerfileOutcome};
 use super::context::Context;
 use super::{Builds, Stop};
 
+/// What BuildKit says of a step that was killed.
+const KILLED: &str = "exit code: 137";
+
 pub(super) async fn build(builds: &Builds, context: &Context) -> Result<Artifact, Stop> {
     let parts = &builds.parts;
     context.phase("source", "Reading the commit").await;
@@ -38,6 +41,17 @@ pub(super) async fn build(builds: &Builds, context: &Context) -> Result<Artifact
     match parts.engine.runtime.build_dockerfile(build, context.sink(), context.cancel.clone()).await? {
         DockerfileOutcome::Done(digest) => Ok(Artifact::Image { digest }),
         DockerfileOutcome::TimedOut => Err(Stop::Failed(Box::new(context.timed_out(parts.config.builder.limits.time)))),
+        DockerfileOutcome::DiskExceeded => Err(context.disk_exceeded("building the Dockerfile")),
+        DockerfileOutcome::Failed { message } if message.contains(KILLED) => {
+            let limit = parts.config.builder.limits.memory_bytes >> 30;
+            let text = format!(
+                "The Dockerfile failed: {}; code 137 is that of a process that was killed, as happens to one that needs \
+                 more than {limit} GiB of memory",
+                plain(&message)
+            );
+            let remedy = "Use less memory in this step: fewer parallel jobs, smaller pieces, prebuilt packages.";
+            Err(context.failed(Reason::OutOfMemory, &sentence(&text), remedy))
+        }
         DockerfileOutcome::Failed { message } => {
             let full = message.contains("no space left on device");
             let base = message.contains("pull access denied")

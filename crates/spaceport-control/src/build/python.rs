@@ -21,7 +21,7 @@ use super::dockerfile::{labels, tag};
 use super::environment::{self, Inputs};
 use super::requirements::names_local_files;
 use super::scripts::install_packages;
-use super::{Builds, Stop};
+use super::{Builds, CACHE_VOLUME, Stop};
 
 /// Raised when this file or `environment` makes another image from the same inputs.
 pub(super) const BUILDER_VERSION: u32 = 1;
@@ -118,7 +118,12 @@ fn python_image(builds: &Builds, context: &Context, config: &SpaceConfig) -> Res
     if let Some(image) = builder.python_images.get(version).or_else(|| builder.python_images.get(&minor)) {
         return Ok(image.clone());
     }
-    builder.python_image.as_ref().map(|image| image.replace("{version}", version)).ok_or_else(|| {
+    // The minor version alone: every patch release would be an image of its own, and one that gets no
+    // security fixes any more.
+    if builder.python_image.is_some() && minor != version {
+        context.say(&format!("python_version {version}: this site has the newest release of Python {minor}"));
+    }
+    builder.python_image.as_ref().map(|image| image.replace("{version}", &minor)).ok_or_else(|| {
         let offered = builder.python_images.keys().cloned().collect::<Vec<_>>().join(", ");
         context.failed(
             Reason::BaseImageUnavailable,
@@ -198,5 +203,5 @@ pub(super) async fn platform_image(
 
 /// The download cache of one owner.
 pub(super) fn cache_volume(context: &Context) -> String {
-    format!("spaceport-cache-{}", context.space.owner)
+    format!("{CACHE_VOLUME}{}", context.space.owner)
 }

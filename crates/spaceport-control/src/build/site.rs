@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use spaceport_core::Reason;
 use spaceport_core::config::SpaceConfig;
 use spaceport_core::space::Artifact;
+use spaceport_git::SourceLimits;
 use spaceport_runtime::Keep;
 
 use super::context::{Context, step};
@@ -15,6 +16,8 @@ use super::{Builds, Stop};
 /// Hub: a build command's output is kept on this ref.
 const BUILD_REF: &str = "refs/convert/build";
 const APP: &str = "/home/user/app";
+/// What an archive adds to each file: its header, a longer name, the rest of its last block.
+const HEADERS: u64 = 2048;
 
 pub(super) async fn build(builds: &Builds, context: &Context, config: &SpaceConfig) -> Result<Artifact, Stop> {
     let parts = &builds.parts;
@@ -34,10 +37,12 @@ pub(super) async fn build(builds: &Builds, context: &Context, config: &SpaceConf
     let image = platform_image(builds, context, &base, false).await?;
     context.phase("build", &format!("Running {command}")).await;
     let output = context.folder.join("output.tar");
+    let limits = context.source_limits();
     // The command runs in the repository's folder, as the hosted service does it.
     let keep = Keep::Archive {
         path: if folder.as_os_str().is_empty() { APP.to_owned() } else { format!("{APP}/{}", folder.display()) },
         to: output.clone(),
+        max_bytes: limits.max_total_bytes.saturating_add(limits.max_files as u64 * HEADERS),
     };
     let check = format!(
         "test -f {} || {{ echo \"The build command made no {}\"; exit 66; }}",
@@ -63,12 +68,12 @@ pub(super) async fn build(builds: &Builds, context: &Context, config: &SpaceConf
     context.phase("store", "Storing the files").await;
     let unpacked = context.folder.join("output");
     let (tar, to) = (output, unpacked.clone());
-    let unpack = tokio::task::spawn_blocking(move || unpack(&tar, &to)).await;
+    let unpack = tokio::task::spawn_blocking(move || unpack(&tar, &to, limits)).await;
     unpack.map_err(|error| Stop::Again(error.to_string()))?.map_err(|error| {
         context.failed(
             Reason::SourceUnsafe,
             &format!("The output of the build cannot be used: {error}."),
-            "The output must be plain files and folders.",
+            "The output must be plain files and folders, as many and as large as a commit may have.",
         )
     })?;
     let message = format!("Build {} of {}", context.build.number, context.build.sha);
@@ -102,8 +107,9 @@ async fn remove(folder: &Path) -> std::io::Result<()> {
 
 /// Unpacks the archive of one folder, without its name, and without anything but files and
 /// folders that stay below.
-fn unpack(archive: &Path, to: &Path) -> std::io::Result<()> {
+fn unpack(archive: &Path, to: &Path, limits: SourceLimits) -> std::io::Result<()> {
     std::fs::create_dir_all(to)?;
+    let (mut files, mut left) = (0, limits.max_total_bytes);
     let mut archive = tar::Archive::new(std::io::BufReader::new(std::fs::File::open(archive)?));
     for entry in archive.entries()? {
         let mut entry = entry?;
@@ -118,6 +124,14 @@ fn unpack(archive: &Path, to: &Path) -> std::io::Result<()> {
             // node_modules/.bin and the like hold links; what is served are files.
             continue;
         }
+        files += 1;
+        if files > limits.max_files {
+            return Err(std::io::Error::other(format!("it has more than {} files", limits.max_files)));
+        }
+        // What the archive says of itself may be more than it has bytes.
+        left = left.checked_sub(entry.size()).ok_or_else(|| {
+            std::io::Error::other(format!("its files have more than {} bytes", limits.max_total_bytes))
+        })?;
         let target = to.join(&inner);
         if kind.is_dir() {
             std::fs::create_dir_all(&target)?;

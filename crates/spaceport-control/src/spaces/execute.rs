@@ -6,7 +6,7 @@ use std::time::Duration;
 use spaceport_core::diagnose::{self, ExitEvidence};
 use spaceport_core::plan::Action;
 use spaceport_core::space::{Artifact, Instance, Release};
-use spaceport_core::{CommitSha, Diagnosis, HardwareFlavor, InstanceId, Reason, ReleaseId, Timestamp};
+use spaceport_core::{CommitSha, Diagnosis, HardwareFlavor, InstanceId, Reason, ReleaseId, Sdk, Timestamp};
 use spaceport_runtime::{Container, ContainerId, ContainerSpec, ContainerState, Exit, RuntimeError};
 
 use super::observe::Seen;
@@ -161,6 +161,7 @@ impl Spaces {
                 memory_bytes: 0,
                 log: &[],
                 was_ready: false,
+                own_image: release.config.sdk == Sdk::Docker,
                 at: now(),
             }),
             Err(error) => {
@@ -316,6 +317,7 @@ impl Spaces {
             memory_bytes,
             log: &log,
             was_ready: row.ready_at.is_some(),
+            own_image: seen.release_of(id).is_some_and(|release| release.config.sdk == Sdk::Docker),
             at: exit.as_ref().map_or(now, |exit| exit.finished_at),
         });
         tracing::info!(space.id = %seen.space.id, "{} ended: {}", seen.space.name, why.message);

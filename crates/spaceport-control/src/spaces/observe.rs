@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use spaceport_core::plan::{BuildSeen, ContainerSeen, InstanceSeen, Observed, ReleaseSeen};
-use spaceport_core::space::{Artifact, Build, BuildState, Instance, Release, Space};
+use spaceport_core::space::{Artifact, Build, BuildState, Release, Space};
 use spaceport_core::{InstanceId, ReleaseId, SpaceId};
 use spaceport_runtime::ContainerState;
 use spaceport_store::Store;
@@ -73,7 +73,7 @@ pub(crate) async fn observe(parts: &Parts, followers: &Followers, id: SpaceId) -
     }
     let good = match &build {
         Some(build) if build.state == BuildState::Succeeded => Some(build.clone()),
-        _ => last_good(store, id, &rows).await?,
+        _ => last_good(store, id).await?,
     };
     let mut releases = Vec::new();
     let mut wanted = None;
@@ -125,21 +125,21 @@ pub(crate) async fn observe(parts: &Parts, followers: &Followers, id: SpaceId) -
         instances,
         orphans,
         engine_up,
+        starts_refused: engine_up && parts.starts_refused(),
     };
     Ok(Some(Seen { space, observed, containers: Arc::clone(&containers), releases }))
 }
 
-/// The build that serves until the newest commit is one. That is the newest good one, unless an
-/// app of another answered after it was made: then its owner went back to that one.
-async fn last_good(store: &Store, id: SpaceId, rows: &[Instance]) -> Result<Option<Build>, WorkError> {
+/// The build that serves until the newest commit is one. That is the newest good one, unless a release of
+/// another began to answer after it was made: then its owner went back to that one.
+async fn last_good(store: &Store, id: SpaceId) -> Result<Option<Build>, WorkError> {
     let newest = store.build_last_good(id).await?;
-    let proven = rows.iter().find(|row| row.ready_at.is_some());
+    let proven = store.release_last_ready(id, None).await?;
     let made = newest.as_ref().and_then(|build| build.finished_at);
     if let (Some(proven), Some(made)) = (proven, made)
-        && proven.created_at > made
-        && let Some(release) = store.release_by_id(proven.release).await?
+        && proven.ready_at.is_some_and(|ready| ready > made)
     {
-        return Ok(store.build_by_id(release.build).await?.or(newest));
+        return Ok(store.build_by_id(proven.build).await?.or(newest));
     }
     Ok(newest)
 }

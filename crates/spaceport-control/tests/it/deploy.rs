@@ -1,10 +1,12 @@
 //! From a push to an app that answers, and to the next one.
 
+use spaceport_control::Routes;
+use spaceport_core::route::Target;
 use spaceport_core::space::BuildState;
 use spaceport_core::{Reason, SpaceStage};
 
 use crate::apps::{gradio, readme, site};
-use crate::world::{DRAIN, World};
+use crate::world::{DRAIN, TICKETS, World, target};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_push_becomes_an_app_that_answers() {
@@ -54,6 +56,54 @@ async fn a_second_push_starts_beside_and_the_old_app_is_drained() {
     world.wait_for("the old container to go", || async { world.fake.containers().len() == 1 }).await;
     let builds = world.builds(space).await;
     assert!(builds.len() == 3 && builds.iter().all(|build| build.state == BuildState::Succeeded), "{builds:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_reads_that_a_space_runs_reaches_it_whatever_happens_next() {
+    let mut world = World::new().await;
+    for title in ["one", "two", "three"] {
+        let space = world.space(&format!("alice/{title}")).await;
+        world.push(space, &gradio(title)).await;
+        world.wait_stage(space, SpaceStage::Running).await;
+        assert!(matches!(world.target(space), Some(Target::Upstream { .. })), "{:?}", world.target(space));
+        // The server dies at this very moment.
+        let table = Routes::load(world.data_dir().join("routes.json"), TICKETS).current();
+        assert!(matches!(target(&table, space), Some(Target::Upstream { .. })), "{:?}", target(&table, space));
+        world.restart().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_new_space_has_no_app_file_from_the_beginning() {
+    let world = World::new().await;
+    let space = world.space("alice/demo").await;
+    world
+        .wait_for("the reason", || async {
+            let seen = world.seen(space).await;
+            assert_eq!(seen.stage, SpaceStage::NoAppFile);
+            seen.diagnosis.is_some_and(|why| why.reason == Reason::AppFileMissing)
+        })
+        .await;
+    world.push(space, &gradio("one")).await;
+    world.wait_visit(space, "one").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn going_back_to_an_older_commit_works_for_files_too() {
+    let world = World::new().await;
+    let space = world.space("alice/demo").await;
+    let first = world.push(space, &site("one")).await;
+    world.wait_visit(space, "<h1>one</h1>").await;
+    world.push(space, &site("two")).await;
+    world.wait_visit(space, "<h1>two</h1>").await;
+    world.push_commit(space, &first).await;
+    world.wait_visit(space, "<h1>one</h1>").await;
+    world.wait_stage(space, SpaceStage::Running).await;
+    assert_eq!(world.builds(space).await.len(), 2, "nothing is built again");
+    // What its owner went back to serves on when the next push fails.
+    world.push(space, &[readme("static", "three", "pinned: maybe\n")]).await;
+    world.wait_stage(space, SpaceStage::ConfigError).await;
+    assert_eq!(world.visit(space).await.as_deref(), Some("<h1>one</h1>"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

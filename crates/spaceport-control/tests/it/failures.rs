@@ -86,6 +86,28 @@ async fn after_going_back_a_bad_push_keeps_what_serves() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn after_going_back_a_crashing_push_starts_no_third_app() {
+    let world = World::new().await;
+    let space = world.space("alice/demo").await;
+    let first = world.push(space, &gradio("first")).await;
+    world.wait_stage(space, SpaceStage::Running).await;
+    world.push(space, &gradio("second")).await;
+    world.wait_visit(space, "second").await;
+    world.push_commit(space, &first).await;
+    world.wait_visit(space, "first").await;
+    world.wait_stage(space, SpaceStage::Running).await;
+    world.clock.skip(DRAIN);
+    world.wait_for("one container", || async { world.fake.containers().len() == 1 }).await;
+    let serves = world.container(space);
+    world.push(space, &gradio("bad-import")).await;
+    world.wait_reason(space, SpaceStage::RuntimeError, Reason::ModuleMissing).await;
+    world.clock.skip(DRAIN);
+    world.wait_for("one container", || async { world.fake.containers().len() == 1 }).await;
+    assert_eq!(world.container(space).id, serves.id);
+    assert_eq!(world.visit(space).await.as_deref(), Some("first"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_crash_is_repaired_at_once_and_a_loop_waits_longer_each_time() {
     let world = World::new().await;
     let space = world.running("alice/demo", &gradio("one")).await;

@@ -1,6 +1,7 @@
 //! Ends a server between two steps: after a given number of borders crossed on the way to the
 //! engine and back, nothing passes any more.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -12,8 +13,8 @@ use spaceport_core::ImageDigest;
 use spaceport_runtime::fake::FakeRuntime;
 use spaceport_runtime::{
     BuildStep, Container, ContainerEvent, ContainerId, ContainerSpec, DockerfileBuild, DockerfileOutcome, EngineInfo,
-    Layer, ListeningSocket, LogLine, LogPosition, LogSink, OwnImage, OwnVolume, Runtime, RuntimeError, StepOutcome,
-    Usage, VolumeSpec,
+    Layer, ListeningSocket, LogLine, LogPosition, LogSink, OwnImage, OwnVolume, Room, Runtime, RuntimeError,
+    StepOutcome, Usage, VolumeSpec,
 };
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -127,6 +128,18 @@ impl Runtime for Gate {
 
     async fn provide_volume(&self, volume: VolumeSpec) -> Result<(), RuntimeError> {
         self.pass(self.fake.provide_volume(volume)).await
+    }
+
+    async fn room(&self) -> Result<Room, RuntimeError> {
+        self.fake.room().await
+    }
+
+    async fn prune_build_cache(&self, keep_bytes: u64) -> Result<u64, RuntimeError> {
+        self.pass(self.fake.prune_build_cache(keep_bytes)).await
+    }
+
+    async fn volume_sizes(&self) -> Result<BTreeMap<String, u64>, RuntimeError> {
+        self.pass(self.fake.volume_sizes()).await
     }
 
     async fn list_volumes(&self) -> Result<Vec<OwnVolume>, RuntimeError> {

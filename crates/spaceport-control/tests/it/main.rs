@@ -14,5 +14,7 @@ mod crashes;
 mod deploy;
 mod environments;
 mod failures;
+mod garbage;
 mod lifecycle;
+mod limits;
 mod simulation;

@@ -228,6 +228,7 @@ impl World {
             secrets: Vec::new(),
             volumes: Vec::new(),
             head: Some(head),
+            has_app: false,
             at: self.clock.now(),
         };
         self.store.space_create(&new).await.unwrap();
@@ -484,6 +485,7 @@ fn config(data_dir: PathBuf) -> ControlConfig {
         hardware: HardwareFlavor::presets().into_iter().collect(),
         drain: DRAIN,
         app_hf_endpoint: None,
+        allow_unfiltered: false,
         builder: BuilderConfig {
             limits: BuildLimits { time: Duration::from_secs(600), ..BuilderConfig::default().limits },
             ..BuilderConfig::default()

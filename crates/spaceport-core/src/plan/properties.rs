@@ -105,6 +105,7 @@ prop_compose! {
         mut instances in prop::collection::vec(instance(), 0..8),
         orphans in 0usize..2,
         engine_up: bool,
+        starts_refused: bool,
     ) -> Observed {
         for (n, seen) in (1u128..).zip(&mut instances) {
             seen.row.id = InstanceId::new(T0, n);
@@ -126,6 +127,7 @@ prop_compose! {
             instances,
             orphans: vec!["orphan".to_owned(); if engine_up { orphans } else { 0 }],
             engine_up,
+            starts_refused,
         }
     }
 }
@@ -202,6 +204,15 @@ proptest! {
                     | Action::RemoveOrphan(_) | Action::Forget
             );
             prop_assert_eq!(count(asks), 0);
+        }
+
+        // Nothing begins to run without isolation.
+        if observed.starts_refused {
+            prop_assert_eq!(attempts, 0);
+            for action in &plan.actions {
+                let Action::Start(id) = action else { continue };
+                prop_assert!(of(*id).container == ContainerSeen::Running, "{:?}", action);
+            }
         }
 
         // A Space is forgotten when nothing of it is left.

@@ -62,14 +62,14 @@ impl Progress {
 pub(super) fn keep_running(
     release: &ReleaseSeen,
     restart: Option<i64>,
-    instances: &[InstanceSeen],
-    engine_up: bool,
+    observed: &Observed,
     now: Timestamp,
 ) -> Progress {
     if release.files {
         return Progress::Files(release.id);
     }
-    let ours: Vec<&InstanceSeen> = instances
+    let ours: Vec<&InstanceSeen> = observed
+        .instances
         .iter()
         .filter(|seen| seen.row.release == release.id && restart.is_none_or(|restart| seen.row.restart == restart))
         .collect();
@@ -78,14 +78,15 @@ pub(super) fn keep_running(
     let failing = ended.first().filter(|row| row.ready_at.is_none()).and_then(|row| row.diagnosis.clone());
     let live = ours.iter().find(|seen| seen.row.ended_at.is_none() && seen.row.retired_at.is_none());
     if let Some(seen) = live {
-        return live_progress(seen, release, failing, now);
+        return live_progress(seen, release, failing, observed.starts_refused, now);
     }
     let next_attempt = ours.iter().map(|seen| seen.row.attempt).max().unwrap_or(0) + 1;
+    let can_start = observed.engine_up && !observed.starts_refused;
     let start = |failing| Progress::Starting {
         instance: None,
-        step: engine_up.then_some(Action::AddInstance { release: release.id, attempt: next_attempt }),
+        step: can_start.then_some(Action::AddInstance { release: release.id, attempt: next_attempt }),
         deadline: None,
-        again: (!engine_up).then(|| now + ENGINE_RETRY),
+        again: (!can_start).then(|| now + ENGINE_RETRY),
         failing,
     };
     let Some(next) = backoff::next(&ended) else { return start(None) };
@@ -101,7 +102,13 @@ pub(super) fn keep_running(
     }
 }
 
-fn live_progress(seen: &InstanceSeen, release: &ReleaseSeen, failing: Option<Diagnosis>, now: Timestamp) -> Progress {
+fn live_progress(
+    seen: &InstanceSeen,
+    release: &ReleaseSeen,
+    failing: Option<Diagnosis>,
+    starts_refused: bool,
+    now: Timestamp,
+) -> Progress {
     let row = &seen.row;
     let started = row.started_at.unwrap_or(row.created_at);
     let deadline = started + release.startup_timeout;
@@ -115,6 +122,9 @@ fn live_progress(seen: &InstanceSeen, release: &ReleaseSeen, failing: Option<Dia
     match seen.container {
         ContainerSeen::Unknown if row.ready_at.is_some() => Progress::Ready(row.id),
         ContainerSeen::Unknown => starting(None, Some(now + ENGINE_RETRY)),
+        ContainerSeen::Missing | ContainerSeen::Created if row.started_at.is_none() && starts_refused => {
+            starting(None, Some(now + ENGINE_RETRY))
+        }
         ContainerSeen::Missing | ContainerSeen::Created if row.started_at.is_none() => {
             starting(Some(Action::Start(row.id)), None)
         }
@@ -144,8 +154,18 @@ pub(super) fn stage(
             let row =
                 instance.and_then(|id| observed.instances.iter().find(|seen| seen.row.id == id)).map(|seen| &seen.row);
             let since = row.map_or(now, |row| row.started_at.unwrap_or(row.created_at));
+            let is_started = row.is_some_and(|row| row.started_at.is_some());
             let mut why = row.and_then(|row| row.diagnosis.clone()).unwrap_or_else(|| {
-                if observed.engine_up {
+                if observed.engine_up && observed.starts_refused && !is_started {
+                    told(
+                        Reason::EngineUnavailable,
+                        "waiting for the packet filter",
+                        "What keeps apps from the node and from each other is not in place, so none is started.",
+                        "Nothing to do for you: it starts as soon as that is mended. Administrators: the engine's part of \
+                         /api/health says what is missing.",
+                        since,
+                    )
+                } else if observed.engine_up {
                     told(Reason::Starting, "starting", "The app is starting.", "", since)
                 } else {
                     told(

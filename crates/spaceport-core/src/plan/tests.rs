@@ -336,6 +336,28 @@ fn the_engine_may_go_away() {
 }
 
 #[test]
+fn nothing_is_started_without_isolation_and_what_runs_stays() {
+    let runs = ready(instance(9, 1, ContainerSeen::Running), 1);
+    let mut world = World::new().released().with(runs);
+    world.observed.starts_refused = true;
+    let plan = world.plan(5);
+    check(&plan, SpaceStage::Running, &[]);
+    assert!(plan.serving.is_some());
+    for waiting in [None, Some(instance(9, 1, ContainerSeen::Missing)), Some(instance(9, 1, ContainerSeen::Created))] {
+        let mut world = World::new().released();
+        if let Some(mut seen) = waiting {
+            seen.row.started_at = None;
+            world = world.with(seen);
+        }
+        world.observed.starts_refused = true;
+        let plan = world.plan(5);
+        check(&plan, SpaceStage::AppStarting, &[]);
+        assert!(plan.look_again.is_some());
+        assert!(plan.diagnosis.unwrap().remedy.contains("/api/health"));
+    }
+}
+
+#[test]
 fn a_container_that_vanished_or_ended_is_recorded() {
     let id = InstanceId::new(T0, 9);
     for container in [ContainerSeen::Exited, ContainerSeen::Created] {

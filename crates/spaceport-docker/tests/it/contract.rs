@@ -65,7 +65,7 @@ pub async fn a_step_out_of_memory_says_so(world: &World) {
 pub async fn a_step_can_keep_an_archive(world: &World) {
     let mut step = world.step(steps::PACK);
     let to = world.dir.path().join("kept.tar");
-    step.keep = Keep::Archive { path: "/tmp/out".to_owned(), to: to.clone() };
+    step.keep = Keep::Archive { path: "/tmp/out".to_owned(), to: to.clone(), max_bytes: 1 << 20 };
     let (log, _) = sink();
     let outcome = world.runtime.run_step(step, log, CancellationToken::new()).await.unwrap();
     assert_eq!(outcome, StepOutcome::Done(None));
@@ -75,6 +75,14 @@ pub async fn a_step_can_keep_an_archive(world: &World) {
     // Entries begin with the last part of the path.
     assert!(paths.contains(&"out/file".to_owned()), "{paths:?}");
     assert!(world.runtime.list_images().await.unwrap().is_empty());
+}
+
+pub async fn an_archive_may_be_too_large(world: &World) {
+    let mut step = world.step(steps::PACK);
+    step.keep = Keep::Archive { path: "/tmp/out".to_owned(), to: world.dir.path().join("kept.tar"), max_bytes: 1000 };
+    let (log, _) = sink();
+    let outcome = world.runtime.run_step(step, log, CancellationToken::new()).await.unwrap();
+    assert_eq!(outcome, StepOutcome::ArchiveTooLarge);
 }
 
 pub async fn a_step_ends_with_its_time(world: &World) {
@@ -89,6 +97,19 @@ pub async fn a_step_ends_when_it_writes_too_much(world: &World) {
     let (log, _) = sink();
     let outcome = within(world.runtime.run_step(world.step(steps::FILL_DISK), log, CancellationToken::new())).await;
     assert_eq!(outcome.unwrap(), StepOutcome::DiskExceeded);
+}
+
+pub async fn the_size_of_a_volume_is_known(world: &World) {
+    let volume = world.name("spaceport-contract-cache");
+    let mut step = world.step(steps::FILL_CACHE);
+    step.cache = Some((volume.clone(), "/cache".to_owned()));
+    let (log, _) = sink();
+    let outcome = world.runtime.run_step(step, log, CancellationToken::new()).await.unwrap();
+    assert!(matches!(outcome, StepOutcome::Done(_)), "{outcome:?}");
+    let sizes = world.runtime.volume_sizes().await.unwrap();
+    assert!(sizes.get(&volume).is_some_and(|bytes| *bytes >= 1 << 20), "{sizes:?}");
+    assert!(world.runtime.remove_volume(&volume).await.unwrap());
+    assert!(!world.runtime.volume_sizes().await.unwrap().contains_key(&volume));
 }
 
 pub async fn a_canceled_step_is_canceled(world: &World) {

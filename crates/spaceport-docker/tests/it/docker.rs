@@ -127,7 +127,11 @@ async fn a_step_of_a_user_has_no_capability_and_owns_its_cache() {
                 world.step("grep CapEff /proc/self/status; cat /cache/file || echo none; echo kept > /cache/file");
             step.user = "1000".to_owned();
             step.cache = Some((volume.clone(), "/cache".to_owned()));
-            step.keep = Keep::Archive { path: "/etc/hostname".to_owned(), to: world.dir.path().join("x.tar") };
+            step.keep = Keep::Archive {
+                path: "/etc/hostname".to_owned(),
+                to: world.dir.path().join("x.tar"),
+                max_bytes: u64::MAX,
+            };
             let printed = output(world, step).await;
             assert!(printed.contains(&"CapEff:\t0000000000000000".to_owned()), "{printed:#?}");
             assert!(printed.contains(&expected.to_owned()), "{printed:#?}");
@@ -224,6 +228,20 @@ async fn the_sites_certificates_are_trusted_in_steps_and_apps() {
         let container = world.runtime.start(world.app(look)).await.unwrap();
         let mut log = world.runtime.logs(&container.id, None).await.unwrap();
         assert_eq!(within(log.next()).await.unwrap().unwrap().text, expected);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_host_says_what_is_left() {
+    on_docker(async |world: &World| {
+        let room = world.runtime.room().await.unwrap();
+        if std::path::Path::new("/var/lib/docker").is_dir() {
+            assert!(room.disk_bytes.is_some_and(|bytes| bytes > 0), "{room:?}");
+        }
+        assert!(room.memory_bytes.is_some_and(|bytes| bytes > 0), "{room:?}");
+        // Keeping more than there is removes nothing.
+        assert_eq!(world.runtime.prune_build_cache(1 << 60).await.unwrap(), 0);
     })
     .await;
 }

@@ -82,6 +82,44 @@ async fn what_one_scope_cached_no_other_finds() {
     .await;
 }
 
+/// Whether the limits of steps can be set: by root, on the engine's host.
+fn can_limit() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let is_root = status.lines().any(|line| line.starts_with("Uid:\t0\t"));
+    let is_host = std::path::Path::new("/var/lib/docker").is_dir();
+    if !is_root || !is_host {
+        eprintln!("skipped: only root on the engine's host can limit the steps of a Dockerfile");
+    }
+    is_root && is_host
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_step_has_limits() {
+    if !can_limit() {
+        return;
+    }
+    on_docker(async |world: &World| {
+        // A second to be found; then 1 GiB where 256 MiB are allowed, and more processes than allowed.
+        for (command, said) in [
+            ("sleep 1; python3 -c \"b'x' * (1 << 30)\"", "137"),
+            ("sleep 1; for i in $(seq 300); do sleep 9 & done", "fork"),
+        ] {
+            let build = dockerfile(world, &format!("FROM {BASE}\nRUN {command}\n"));
+            let (log, lines) = sink();
+            let outcome = within(world.runtime.build_dockerfile(build, log, CancellationToken::new())).await.unwrap();
+            let lines = lines.lock().unwrap().clone();
+            let DockerfileOutcome::Failed { message } = outcome else { panic!("{outcome:?} {lines:#?}") };
+            assert!(message.contains(said), "{message} {lines:#?}");
+        }
+        let text = format!("FROM {BASE}\nRUN dd if=/dev/zero of=/big bs=1M count=64; sync; sleep 600\n");
+        let (log, _) = sink();
+        let build = dockerfile(world, &text);
+        let outcome = within(world.runtime.build_dockerfile(build, log, CancellationToken::new())).await.unwrap();
+        assert_eq!(outcome, DockerfileOutcome::DiskExceeded);
+    })
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_mistake_in_a_dockerfile_is_named() {
     on_docker(async |world: &World| {

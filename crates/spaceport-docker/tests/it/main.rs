@@ -41,6 +41,8 @@ promises!(
     a_failing_step_is_an_outcome,
     a_step_out_of_memory_says_so,
     a_step_can_keep_an_archive,
+    an_archive_may_be_too_large,
+    the_size_of_a_volume_is_known,
     a_step_ends_with_its_time,
     a_step_ends_when_it_writes_too_much,
     a_canceled_step_is_canceled,

@@ -31,6 +31,7 @@ pub mod steps {
     pub const EAT_MEMORY: &str = "python3 -c \"b'x' * (1 << 30)\"";
     pub const HANG: &str = "echo waiting; sleep 600";
     pub const FILL_DISK: &str = "dd if=/dev/zero of=/opt/big bs=1M count=64 2>/dev/null; sleep 600";
+    pub const FILL_CACHE: &str = "dd if=/dev/zero of=/cache/file bs=1M count=2 2>/dev/null";
     pub const PACK: &str = "mkdir -p /tmp/out; echo packed > /tmp/out/file";
 }
 
@@ -166,6 +167,7 @@ pub fn fake() -> World {
         steps::FAIL => StepBehavior { lines: lines(&["broken"]), end: StepEnd::Exit(3), ..Default::default() },
         steps::EAT_MEMORY => StepBehavior { end: StepEnd::OutOfMemory, ..Default::default() },
         steps::HANG => StepBehavior { lines: lines(&["waiting"]), end: StepEnd::Hang, ..Default::default() },
+        steps::FILL_CACHE => StepBehavior { cached_bytes: 2 << 20, ..Default::default() },
         steps::FILL_DISK => StepBehavior { end: StepEnd::DiskFull, ..Default::default() },
         steps::PACK => {
             let mut tar = tar::Builder::new(Vec::new());
@@ -183,6 +185,7 @@ pub fn fake() -> World {
             lines: lines(&["#1 [1/2] FROM base", "#2 [2/2] RUN", "#2 built with care"]),
             failure: has("exit 7").then(|| "[2/2] RUN: exit code: 7\nabout to fail".to_owned()),
             hangs: has("sleep 600"),
+            fills_disk: false,
         }
     });
     fake.on_start(|spec| {

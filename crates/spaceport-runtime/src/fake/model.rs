@@ -10,7 +10,7 @@ use tokio::sync::{broadcast, watch};
 use super::{AppBehavior, DockerfileBehavior, Program, StepBehavior};
 use crate::{
     BuildStep, Container, ContainerEvent, ContainerId, ContainerSpec, ContainerState, DockerfileBuild, Exit,
-    ListeningSocket, LogLine, LogPosition, OwnImage, RuntimeError, Usage, VolumeSpec,
+    ListeningSocket, LogLine, LogPosition, OwnImage, Room, RuntimeError, Usage, VolumeSpec,
 };
 
 /// Events kept for a reader that is slow; more are hints nobody needs.
@@ -24,6 +24,10 @@ pub(super) struct State {
     pub(super) starts: BTreeMap<InstanceId, usize>,
     pub(super) builds: usize,
     pub(super) volumes: BTreeMap<String, VolumeSpec>,
+    pub(super) volume_sizes: BTreeMap<String, u64>,
+    pub(super) room: Room,
+    pub(super) warnings: Vec<String>,
+    pub(super) build_cache: u64,
     pub(super) step: Program<BuildStep, StepBehavior>,
     pub(super) dockerfile: Program<DockerfileBuild, DockerfileBehavior>,
     pub(super) app: Program<ContainerSpec, AppBehavior>,
@@ -42,6 +46,10 @@ impl Default for State {
             starts: BTreeMap::new(),
             builds: 0,
             volumes: BTreeMap::new(),
+            volume_sizes: BTreeMap::new(),
+            room: Room::default(),
+            warnings: Vec::new(),
+            build_cache: 0,
             step: Arc::new(|_| StepBehavior::default()),
             dockerfile: Arc::new(|_| DockerfileBehavior::default()),
             app: Arc::new(|_| AppBehavior::default()),

@@ -1,5 +1,6 @@
 //! The fake engine behind the port.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -11,15 +12,15 @@ use tokio_util::sync::CancellationToken;
 use super::{FakeRuntime, StepEnd};
 use crate::{
     BuildStep, Container, ContainerEvent, ContainerId, ContainerSpec, DockerfileBuild, DockerfileOutcome, EngineInfo,
-    Keep, Layer, ListeningSocket, LogLine, LogPosition, LogSink, OwnImage, OwnVolume, Runtime, RuntimeError,
+    Keep, Layer, ListeningSocket, LogLine, LogPosition, LogSink, OwnImage, OwnVolume, Room, Runtime, RuntimeError,
     StepOutcome, Usage, VolumeSpec,
 };
 
 #[async_trait]
 impl Runtime for FakeRuntime {
     async fn prepare(&self) -> Result<EngineInfo, RuntimeError> {
-        self.lock().reachable()?;
-        Ok(EngineInfo { version: "fake".to_owned(), api_version: "1.41".to_owned(), warnings: Vec::new() })
+        let warnings = self.lock().reachable()?.warnings.clone();
+        Ok(EngineInfo { version: "fake".to_owned(), api_version: "1.41".to_owned(), warnings })
     }
 
     async fn ping(&self) -> Result<(), RuntimeError> {
@@ -46,7 +47,8 @@ impl Runtime for FakeRuntime {
             match state.image(reference) {
                 Some(digest) => return Ok(digest),
                 None if state.registry.contains(reference) => {
-                    state.add_image(reference, None, Default::default(), false, now)
+                    let labels = BTreeMap::from([("spaceport.kind".to_owned(), "base".to_owned())]);
+                    state.add_image(reference, None, labels, true, now)
                 }
                 None => {
                     let source = "the registry has no such image".into();
@@ -75,6 +77,14 @@ impl Runtime for FakeRuntime {
         for line in &behavior.lines {
             log(line);
         }
+        if let Some((name, _)) = &step.cache {
+            let mut state = self.lock();
+            let state = state.reachable()?;
+            let (labels, image) = (BTreeMap::new(), step.image.clone());
+            let made = VolumeSpec { name: name.clone(), labels, image, content: None };
+            state.volumes.entry(name.clone()).or_insert(made);
+            *state.volume_sizes.entry(name.clone()).or_default() += behavior.cached_bytes;
+        }
         if cancel.is_cancelled() {
             return Err(RuntimeError::Canceled);
         }
@@ -93,7 +103,10 @@ impl Runtime for FakeRuntime {
                 let image = state.reachable()?.add_image(&settings.tag, parent, settings.labels, true, now);
                 Ok(StepOutcome::Done(Some(image)))
             }
-            Keep::Archive { path, to } => {
+            Keep::Archive { max_bytes, .. } if behavior.archive.len() as u64 > max_bytes => {
+                Ok(StepOutcome::ArchiveTooLarge)
+            }
+            Keep::Archive { path, to, .. } => {
                 std::fs::write(&to, &behavior.archive).map_err(|error| RuntimeError::Engine {
                     operation: format!("keep {path}"),
                     source: error.into(),
@@ -137,6 +150,9 @@ impl Runtime for FakeRuntime {
         if behavior.hangs {
             return hang(build.limits.time, &cancel).await.map(|()| DockerfileOutcome::TimedOut);
         }
+        if behavior.fills_disk {
+            return Ok(DockerfileOutcome::DiskExceeded);
+        }
         if let Some(message) = behavior.failure {
             return Ok(DockerfileOutcome::Failed { message });
         }
@@ -170,6 +186,22 @@ impl Runtime for FakeRuntime {
         Ok(())
     }
 
+    async fn room(&self) -> Result<Room, RuntimeError> {
+        Ok(self.lock().reachable()?.room)
+    }
+
+    async fn prune_build_cache(&self, keep_bytes: u64) -> Result<u64, RuntimeError> {
+        let mut state = self.lock();
+        let state = state.reachable()?;
+        let freed = state.build_cache.saturating_sub(keep_bytes);
+        state.build_cache -= freed;
+        Ok(freed)
+    }
+
+    async fn volume_sizes(&self) -> Result<BTreeMap<String, u64>, RuntimeError> {
+        Ok(self.lock().reachable()?.volume_sizes.clone())
+    }
+
     async fn list_volumes(&self) -> Result<Vec<OwnVolume>, RuntimeError> {
         let own =
             |(name, volume): (&String, &VolumeSpec)| OwnVolume { name: name.clone(), labels: volume.labels.clone() };
@@ -185,6 +217,7 @@ impl Runtime for FakeRuntime {
             return Ok(false);
         }
         state.volumes.remove(name);
+        state.volume_sizes.remove(name);
         Ok(true)
     }
 

@@ -72,6 +72,7 @@ fn new_space(owner: &Account, name: &str, number: u128, millis: i64) -> NewSpace
         secrets: vec![("S".to_owned(), secret)],
         volumes: Vec::new(),
         head: Some(sha('a')),
+        has_app: true,
         at: at(millis),
     }
 }
@@ -601,6 +602,12 @@ async fn builds_releases_and_attempts() {
         store.release_ready(release.id, at(18)).await.unwrap();
         assert_eq!(store.release_last_ready(space.id, None).await.unwrap().unwrap().ready_at, Some(at(18)));
         assert!(store.release_last_ready(space.id, Some(release.id)).await.unwrap().is_none());
+        // Not the newest, but the one that began to answer last.
+        let newer = Release { id: ReleaseId::new(at(17), 3), settings: 1, ready_at: Some(at(19)), ..release.clone() };
+        store.release_add(&newer).await.unwrap();
+        assert_eq!(store.release_last_ready(space.id, None).await.unwrap().unwrap().id, newer.id);
+        store.release_ready(release.id, at(20)).await.unwrap();
+        assert_eq!(store.release_last_ready(space.id, None).await.unwrap().unwrap().id, release.id);
         attempts(store, &space, release.id).await;
     }
 }

@@ -36,5 +36,5 @@ mistakes! {
     app_file_outside: readme("An `app_file` outside of the repository",
         |_| front("sdk: gradio\napp_file: ../app.py"), "README.md, line 3, column 11: `app_file`: `../app.py` is not a plain path: it has the part `..`.", "Change app_file in line 3 of README.md; allowed: a path relative to the repository's root, without `..`.");
     two_mistakes: readme("Two mistakes at once: both are told",
-        |_| front("sdk: static\ncolorTo: mauve\npinned: maybe"), "README.md, line 3, column 10: `colorTo`: `mauve` is not allowed. And 1 more: README.md, line 4, column 9: `pinned`: `maybe` is not allowed.", "Change colorTo in line 3 of README.md; allowed: red, yellow, green, blue, indigo, purple, pink, gray.");
+        |_| front("sdk: static\ncolorTo: mauve\npinned: maybe"), "README.md, line 3, column 10: `colorTo`: `mauve` is not allowed (1 more below).", "Change colorTo in line 3 of README.md; allowed: red, yellow, green, blue, indigo, purple, pink, gray.");
 }

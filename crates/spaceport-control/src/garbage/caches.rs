@@ -1,0 +1,40 @@
+//! Caches grow until somebody cuts them: the engine's of Dockerfiles, and the owners' of downloads.
+
+use std::collections::HashSet;
+
+use spaceport_core::AccountId;
+
+use crate::build::CACHE_VOLUME;
+use crate::spaces::{Parts, WorkError};
+
+/// Cuts every cache down to its limit; the number of those that were too large or without an owner.
+pub(super) async fn cut(parts: &Parts) -> Result<usize, WorkError> {
+    let builder = &parts.config.builder;
+    let freed = parts.engine.runtime.prune_build_cache(builder.build_cache_bytes).await?;
+    let mut cut = usize::from(freed > 0);
+    // Listed before the owners are read: a volume that is made meanwhile is not in the list.
+    let volumes = parts.engine.runtime.list_volumes().await?;
+    let owners = owners(parts).await?;
+    let sizes = parts.engine.runtime.volume_sizes().await?;
+    for volume in volumes {
+        let Some(owner) = volume.name.strip_prefix(CACHE_VOLUME) else { continue };
+        let is_known = owner.parse().is_ok_and(|owner: AccountId| owners.contains(&owner));
+        let is_large = sizes.get(&volume.name).is_some_and(|bytes| *bytes > builder.download_cache_bytes);
+        // As a whole, since only the programs that fill it know its parts. One that a build uses stays
+        // until next time.
+        if (!is_known || is_large) && parts.engine.runtime.remove_volume(&volume.name).await? {
+            tracing::info!(volume.name = volume.name, "removed the download cache {}", volume.name);
+            cut += 1;
+        }
+    }
+    Ok(cut)
+}
+
+/// Accounts with a Space; nobody else builds.
+async fn owners(parts: &Parts) -> Result<HashSet<AccountId>, WorkError> {
+    let mut owners = HashSet::new();
+    for id in parts.store.space_ids().await? {
+        owners.extend(parts.store.space_by_id(id).await?.map(|space| space.owner));
+    }
+    Ok(owners)
+}
