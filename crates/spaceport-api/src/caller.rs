@@ -55,6 +55,16 @@ impl Caller {
         Ok(Self { viewer: Some(Viewer { account, token, orgs }), origin })
     }
 
+    /// The same as they are now; `None` when the token is no longer valid.
+    pub(crate) async fn renewed(&self, state: &ApiState) -> Result<Option<Self>, ApiError> {
+        let Some(Viewer { account, token, .. }) = &self.viewer else { return Ok(Some(self.clone())) };
+        let tokens = state.store.tokens_of(account.id).await?;
+        let Some(token) = tokens.into_iter().find(|other| other.id == token.id) else { return Ok(None) };
+        let Some(account) = state.store.account_by_id(account.id).await? else { return Ok(None) };
+        let orgs = state.store.roles_of(account.id).await?;
+        Ok(Some(Self { viewer: Some(Viewer { account, token, orgs }), origin: self.origin.clone() }))
+    }
+
     /// The account.
     #[must_use]
     pub fn account(&self) -> Option<&Account> {

@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use axum::Json;
-use axum::http::header::{CONTENT_RANGE, HeaderName, LOCATION, WWW_AUTHENTICATE};
+use axum::http::header::{CONTENT_RANGE, HeaderName, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
@@ -196,6 +196,14 @@ impl ApiError {
     pub fn unavailable(message: impl Into<String>, cause: impl std::error::Error + Send + Sync + 'static) -> Self {
         let error = Self::new(StatusCode::SERVICE_UNAVAILABLE, "Unavailable", message);
         Self { cause: Some(Box::new(cause)), ..error }
+    }
+
+    /// All hands are full.
+    #[must_use]
+    pub fn busy(message: impl Into<String>, retry_after_s: u32) -> Self {
+        let mut error = Self::new(StatusCode::SERVICE_UNAVAILABLE, "Busy", message);
+        error.headers.insert(RETRY_AFTER, HeaderValue::from(retry_after_s));
+        error
     }
 
     /// Our fault.

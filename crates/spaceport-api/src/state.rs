@@ -22,6 +22,7 @@ use crate::files::commit::spool::Uploads;
 use crate::files::downloads::Downloads;
 use crate::health::Health;
 use crate::large::LargeFiles;
+use crate::slots::GitSlots;
 
 /// Everything the router needs.
 #[derive(Clone, FromRef)]
@@ -34,6 +35,8 @@ pub struct ApiState {
     pub repositories: Repositories,
     /// Large files.
     pub large: LargeFiles,
+    /// The turns of git processes.
+    pub git: GitSlots,
     /// Seals secrets.
     pub vault: Vault,
     /// Signs tickets for private Spaces; the proxy has the same in its route table.

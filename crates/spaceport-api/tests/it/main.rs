@@ -9,6 +9,7 @@ mod commits;
 mod files;
 mod git;
 mod large_files;
+mod leaving;
 mod openapi;
 mod refs;
 mod repositories;
