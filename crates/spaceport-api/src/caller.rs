@@ -91,24 +91,26 @@ impl Caller {
         Ok(Self { viewer: Some(Viewer { account, credential, orgs }), origin })
     }
 
-    /// The same caller as it is now, for streams that outlive a token or a membership: anonymous once
-    /// its credential is worth nothing.
-    pub(crate) async fn again(&self, state: &ApiState) -> Result<Self, ApiError> {
+    /// The same caller as it is now, for streams that outlive a token or a membership; `None` once its
+    /// credential is worth nothing.
+    pub(crate) async fn renewed(&self, state: &ApiState) -> Result<Option<Self>, ApiError> {
         let now = state.control.clock().now();
-        let found = match self.viewer.as_ref().map(|viewer| &viewer.credential) {
-            None => None,
-            Some(Credential::Token(token)) => {
+        let Some(viewer) = &self.viewer else { return Ok(Some(self.clone())) };
+        let found = match &viewer.credential {
+            Credential::Token(token) => {
                 let found = state.store.token_by_id(token.id, now).await?;
                 found.map(|(token, account)| (Credential::Token(token), account))
             }
-            Some(Credential::Session(session)) => {
+            Credential::Session(session) => {
                 let found = state.store.session_by_id(session.id, now).await?;
                 found.map(|(session, account)| (Credential::Session(session), account))
             }
         };
         match found {
-            Some((credential, account)) => Self::known(state, credential, account, self.origin.clone()).await,
-            None => Ok(Self { viewer: None, origin: self.origin.clone() }),
+            Some((credential, account)) => {
+                Self::known(state, credential, account, self.origin.clone()).await.map(Some)
+            }
+            None => Ok(None),
         }
     }
 

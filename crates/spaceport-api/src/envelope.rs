@@ -32,7 +32,14 @@ pub(crate) async fn envelop(request: Request, next: Next) -> Response {
     let began = Instant::now();
     async move {
         // The state of a request that panicked is dropped with it.
-        let answered = AssertUnwindSafe(next.run(request)).catch_unwind().await;
+        let answered = AssertUnwindSafe(async {
+            // The databases have no such character in a text, and nothing here has one in its name.
+            if request.uri().path_and_query().is_some_and(|asked| asked.as_str().contains("%00")) {
+                return ApiError::bad_request("The address has a NUL character (%00) in it").into_response();
+            }
+            next.run(request).await
+        });
+        let answered = answered.catch_unwind().await;
         let mut response = answered.unwrap_or_else(|panic| {
             let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
             let text = text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();

@@ -235,6 +235,14 @@ impl ApiError {
         Self { cause: Some(Box::new(cause)), ..error }
     }
 
+    /// All hands are full.
+    #[must_use]
+    pub fn busy(message: impl Into<String>, retry_after_s: u32) -> Self {
+        let mut error = Self::new(StatusCode::SERVICE_UNAVAILABLE, "Busy", message);
+        error.headers.insert(RETRY_AFTER, HeaderValue::from(retry_after_s));
+        error
+    }
+
     /// Our fault.
     #[must_use]
     pub fn internal(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {

@@ -25,10 +25,23 @@ impl<T: DeserializeOwned, S: Sync> FromRequest<S> for JsonBody<T> {
     async fn from_request(request: Request, _: &S) -> Result<Self, ApiError> {
         let body = read_body(request.into_body(), MAX_BODY_BYTES).await?;
         let text: &[u8] = if body.iter().all(u8::is_ascii_whitespace) { b"{}" } else { &body };
+        if has_nul(text) {
+            return Err(ApiError::bad_request("The body has a NUL character (\\u0000) in it; texts cannot have one"));
+        }
         let read = serde_json::from_slice(text);
         read.map(Self)
             .map_err(|error| ApiError::bad_request(format!("The body is not the JSON expected here: {error}")))
     }
+}
+
+/// Whether a JSON text has a NUL in one of its strings, where it stands escaped: the databases have
+/// no such character in a text.
+fn has_nul(json: &[u8]) -> bool {
+    const NUL: &[u8] = b"\\u0000";
+    json.windows(NUL.len()).enumerate().filter(|(_, window)| *window == NUL).any(|(at, _)| {
+        // An even number of backslashes before it are escaped themselves, an odd one escapes its own.
+        json[..at].iter().rev().take_while(|byte| **byte == b'\\').count() % 2 == 0
+    })
 }
 
 /// All of a body, within a size and a time.
@@ -131,4 +144,28 @@ impl FromRequestParts<crate::ApiState> for CalledUrl {
 
 fn first(list: &str) -> String {
     list.split(',').next().unwrap_or("").trim().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::has_nul;
+
+    #[test]
+    fn a_nul_is_seen_however_it_is_escaped() {
+        for (json, nul) in [
+            (r#"{"a": "b\u0000"}"#, true),
+            (r#"{"a": "\\\u0000"}"#, true),
+            (r#"{"a\u0000": 1}"#, true),
+            (r#"{"a": "\\u0000"}"#, false),
+            (r#"{"a": "\\\\u0000"}"#, false),
+            (r#"{"a": "\u00001"}"#, true),
+            (r#"{"a": "\u0001 u0000"}"#, false),
+        ] {
+            assert_eq!(has_nul(json.as_bytes()), nul, "{json}");
+            let value: serde_json::Value = serde_json::from_str(json).unwrap();
+            let parsed = value.as_object().unwrap().iter();
+            let parsed = parsed.flat_map(|(key, value)| [key.clone(), value.as_str().unwrap_or("").to_owned()]);
+            assert_eq!(parsed.collect::<String>().contains('\0'), nul, "{json}");
+        }
+    }
 }

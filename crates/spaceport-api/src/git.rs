@@ -25,6 +25,7 @@ use crate::error::ApiError;
 use crate::extract::Params;
 use crate::large::holdings::push_check;
 use crate::repos::record::record_head;
+use crate::slots::Slot;
 use crate::state::ApiState;
 
 /// Git looks at the body of a refusal; it prints it when it is plain text.
@@ -62,12 +63,15 @@ struct Target {
     user: Option<User>,
     /// Which refs a push may touch.
     access: PushAccess,
+    /// The turn of the process.
+    slot: Slot,
 }
 
 async fn target(state: &ApiState, request: Request, service: Service) -> Result<(Target, Request), GitRefusal> {
     let (mut parts, body) = request.into_parts();
     let caller = Caller::of(&parts, state).await?;
     let anonymous = caller.is_anonymous();
+    let whose = whose(&caller, &parts.headers);
     let path = Path::<HashMap<String, String>>::from_request_parts(&mut parts, state).await;
     let Ok(Path(path)) = path else { return Err(ApiError::no_repo(anonymous).into()) };
     let part = |name: &str| path.get(name).map_or("", String::as_str);
@@ -77,26 +81,40 @@ async fn target(state: &ApiState, request: Request, service: Service) -> Result<
     let read = find_repo(state, kind, part("owner"), name, caller, &parts.uri).await?;
     // What the caller may not see stays unseen, whatever the service.
     let ReadFiles(read) = read.into_files()?;
-    let target = match service {
-        Service::UploadPack => Target { repo: read.repo, user: None, access: PushAccess::default() },
+    let (repo, user, access) = match service {
+        Service::UploadPack => (read.repo, None, PushAccess::default()),
         Service::ReceivePack => pusher(state, read).await?,
     };
-    Ok((target, Request::from_parts(parts, body)))
+    let slot = state.git.take(&whose).await?;
+    Ok((Target { repo, user, access, slot }, Request::from_parts(parts, body)))
+}
+
+/// Whose turns a process takes: the account's, or those of the address an anonymous caller comes
+/// from. The proxy appends the peer to `X-Forwarded-For`, whose other entries it believes only a
+/// trusted forwarder; so the one before the last, if there is one, is whom that forwarder serves.
+fn whose(caller: &Caller, headers: &HeaderMap) -> String {
+    if let Some(account) = caller.account() {
+        return account.id.to_string();
+    }
+    let chain = text(headers, "x-forwarded-for").unwrap_or_default();
+    let mut chain = chain.rsplit(',').map(str::trim);
+    let peer = chain.next().filter(|peer| !peer.is_empty()).unwrap_or(&caller.origin);
+    chain.next().unwrap_or(peer).to_owned()
 }
 
 /// Who may change the repository pushes everywhere, others to their own pull requests.
-async fn pusher(state: &ApiState, read: ReadRepo) -> Result<Target, ApiError> {
+async fn pusher(state: &ApiState, read: ReadRepo) -> Result<(Repo, Option<User>, PushAccess), ApiError> {
     let read = if read.rights.discuss && !read.rights.write {
         let DiscussRepo { repo, user, rights } = read.into_discuss()?;
         if let Some(access) = pushable_pulls(state, &repo, &user).await? {
-            return Ok(Target { repo, user: Some(user), access });
+            return Ok((repo, Some(user), access));
         }
         ReadRepo { repo, caller: user.into(), rights }
     } else {
         read
     };
     let to = read.into_write()?;
-    Ok(Target { repo: to.repo, user: Some(to.user), access: PushAccess::Write })
+    Ok((to.repo, Some(to.user), PushAccess::Write))
 }
 
 /// Models are at the root, the others below the name of their kind. No account has such a name.
@@ -121,15 +139,21 @@ pub async fn get_refs(State(state): State<ApiState>, params: Params, request: Re
 pub async fn upload_pack(State(state): State<ApiState>, request: Request) -> Result<Response, GitRefusal> {
     let service = Service::UploadPack;
     let (target, request) = target(&state, request, service).await?;
-    let output = state.repositories.upload_pack(target.repo.id, git_request(request)?).await?;
-    Ok(answer(&service.result_type(), Body::from_stream(output.map(|chunk| chunk.map_err(io::Error::other)))))
+    let Target { repo, slot, .. } = target;
+    let output = state.repositories.upload_pack(repo.id, git_request(request)?).await?;
+    let output = output.map(move |chunk| {
+        // Until the last of it is sent.
+        let _slot = &slot;
+        chunk.map_err(io::Error::other)
+    });
+    Ok(answer(&service.result_type(), Body::from_stream(output)))
 }
 
 /// `POST /{prefix}{owner}/{name}/git-receive-pack`: a push.
 pub async fn receive_pack(State(state): State<ApiState>, request: Request) -> Result<Response, GitRefusal> {
     let service = Service::ReceivePack;
     let (target, request) = target(&state, request, service).await?;
-    let Target { repo, user: Some(user), access } = target else { return Err(ApiError::sign_in().into()) };
+    let Target { repo, user: Some(user), access, slot } = target else { return Err(ApiError::sign_in().into()) };
     let pushing =
         ReadRepo { rights: rights(&repo, &user.clone().into()), repo: repo.clone(), caller: user.clone().into() };
     let lfs = Some(push_check(&state, pushing));
@@ -138,7 +162,10 @@ pub async fn receive_pack(State(state): State<ApiState>, request: Request) -> Re
     // A task of its own: the push counts even when the client leaves after its last byte.
     let recorded = state.lifetime.detach({
         let state = state.clone();
-        async move { pushed(&state, &repo, &user, push.done.await).await }
+        async move {
+            pushed(&state, &repo, &user, push.done.await).await;
+            drop(slot);
+        }
     });
     // A push that fails before git says anything gets a proper answer.
     let mut output = push.output.started().await?;

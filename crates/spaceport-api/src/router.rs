@@ -23,6 +23,7 @@ use spaceport_core::RepoKind;
 
 use crate::envelope::{X_REQUEST_ID, envelop};
 use crate::error::{ApiError, X_ERROR_CODE, X_ERROR_MESSAGE};
+use crate::finish::finish;
 use crate::state::ApiState;
 use crate::{
     account, admin, avatar, community, files, git, health, large, orgs, repos, sign_in, spaces, streams, unasked,
@@ -66,6 +67,7 @@ pub fn router(state: ApiState) -> Router {
         let json = json.clone();
         async move { ([(CONTENT_TYPE, "application/json")], json) }
     };
+    let api = api.layer(axum::middleware::from_fn_with_state(state.lifetime.clone(), finish));
     Router::new()
         .merge(api)
         .route("/api/openapi.json", get(openapi))

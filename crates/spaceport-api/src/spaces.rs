@@ -26,7 +26,7 @@ use crate::access::WriteSpace;
 use crate::audit;
 use crate::error::ApiError;
 use crate::state::ApiState;
-use crate::views::runtime::{RuntimeView, runtime_view};
+use crate::views::runtime::{Insight, RuntimeView, runtime_view};
 
 /// An answer waits at most so long for the stage to follow.
 const SETTLED: Duration = Duration::from_secs(1);
@@ -39,9 +39,24 @@ pub(crate) async fn change(
     detail: Value,
     change: impl Fn(&mut Desired) + Send + Sync,
 ) -> Result<Json<RuntimeView>, ApiError> {
+    let always = |desired: &mut Desired| {
+        change(desired);
+        Ok(())
+    };
+    try_change(state, to, action, detail, always).await
+}
+
+/// As [`change`], for a change that may be refused for what the state is at that moment.
+pub(crate) async fn try_change(
+    state: &ApiState,
+    to: &WriteSpace,
+    action: &str,
+    detail: Value,
+    change: impl Fn(&mut Desired) -> Result<(), ApiError> + Send + Sync,
+) -> Result<Json<RuntimeView>, ApiError> {
     let WriteSpace { space, user } = to;
     let changes = state.control.changes();
-    let changed = state.store.space_change(space.id, state.control.clock().now(), change).await?;
+    let changed = state.store.space_try_change(space.id, state.control.clock().now(), change).await??;
     let changed = changed.ok_or_else(|| ApiError::no_repo(false))?;
     state.control.activate(space.id);
     audit::record(state, user, action, &space.name.to_string(), detail).await?;
@@ -52,7 +67,7 @@ pub(crate) async fn change(
         ended == (space.desired.run != DesiredRun::Running)
     };
     let settled = settled(state, changed, changes, follows).await?;
-    Ok(Json(runtime_view(state, &settled, true).await?))
+    Ok(Json(runtime_view(state, &settled, Insight::All).await?))
 }
 
 /// Waits a moment until the stage, which is the reconciler's to compute, follows a change.

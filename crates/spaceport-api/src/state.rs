@@ -23,6 +23,7 @@ use crate::files::downloads::Downloads;
 use crate::health::Health;
 use crate::large::LargeFiles;
 use crate::sign_in::SignIn;
+use crate::slots::GitSlots;
 
 /// Everything the router needs.
 #[derive(Clone, FromRef)]
@@ -35,6 +36,8 @@ pub struct ApiState {
     pub repositories: Repositories,
     /// Large files.
     pub large: LargeFiles,
+    /// The turns of git processes.
+    pub git: GitSlots,
     /// Seals secrets.
     pub vault: Vault,
     /// Signs tickets for private Spaces; the proxy has the same in its route table.

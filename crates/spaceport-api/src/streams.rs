@@ -7,6 +7,7 @@ pub mod build_log;
 pub mod events;
 mod follow;
 pub mod metrics;
+pub(crate) mod reader;
 pub mod run_log;
 
 use std::convert::Infallible;
@@ -22,15 +23,17 @@ use serde::Serialize;
 
 use spaceport_control::LogRecord;
 
-use crate::state::Lifetime;
+use crate::streams::reader::Reader;
 
 /// A silent stream sends a comment this often; the Hub's clients give up after 30 s to 120 s.
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
 
-/// A response that sends events until they end, the client goes, or the server stops.
-pub(crate) fn sse(lifetime: &Lifetime, events: impl Stream<Item = Bytes> + Send + 'static) -> Response {
-    let stop = lifetime.stop.clone();
+/// A response that sends events until they end, the client goes or may no longer read them, or the
+/// server stops.
+pub(crate) fn sse(reader: Reader, events: impl Stream<Item = Bytes> + Send + 'static) -> Response {
+    let stop = reader.state.lifetime.stop.clone();
     let body = async_stream::stream! {
+        let mut lost = std::pin::pin!(reader.lost());
         let mut events = std::pin::pin!(events);
         let mut beat = tokio::time::interval(KEEP_ALIVE);
         beat.reset();
@@ -38,6 +41,7 @@ pub(crate) fn sse(lifetime: &Lifetime, events: impl Stream<Item = Bytes> + Send 
             let next = tokio::select! {
                 biased;
                 () = stop.cancelled() => None,
+                () = &mut lost => None,
                 event = events.next() => event,
                 _ = beat.tick() => Some(Bytes::from_static(b": keep-alive\n\n")),
             };

@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::Serialize;
-use tokio::sync::{Notify, broadcast};
+use tokio::sync::{Notify, broadcast, watch};
 
 use spaceport_core::{InstanceId, SpaceId, Timestamp};
 use spaceport_runtime::Usage;
@@ -39,6 +39,7 @@ struct Inner {
     wake_builds: Notify,
     wake_routes: Notify,
     wake_webhooks: Notify,
+    people: watch::Sender<()>,
     usage: Mutex<HashMap<SpaceId, UsageSample>>,
     usage_wanted: Mutex<HashMap<SpaceId, Timestamp>>,
     statuses: Mutex<HashMap<&'static str, TaskStatus>>,
@@ -90,6 +91,7 @@ impl ControlHandle {
                 wake_builds: Notify::new(),
                 wake_routes: Notify::new(),
                 wake_webhooks: Notify::new(),
+                people: watch::Sender::new(()),
                 usage: Mutex::default(),
                 usage_wanted: Mutex::default(),
                 statuses: Mutex::default(),
@@ -117,9 +119,16 @@ impl ControlHandle {
         self.changed(space);
     }
 
-    /// Says that tokens or visibility changed, so that the route table is made anew.
+    /// Says that tokens, members or visibility changed, so that the route table is made anew.
     pub fn activate_routes(&self) {
         self.inner.wake_routes.notify_one();
+        self.inner.people.send_replace(());
+    }
+
+    /// Changes whenever somebody may have lost a right.
+    #[must_use]
+    pub fn people(&self) -> watch::Receiver<()> {
+        self.inner.people.subscribe()
     }
 
     /// Says that a build was asked for or canceled.

@@ -125,6 +125,20 @@ impl Reason {
         )
     }
 
+    /// Whether the message or the remedy of such a diagnosis may quote the code: a line of the front
+    /// matter, the name of a file.
+    #[must_use]
+    pub const fn may_quote_code(self) -> bool {
+        matches!(
+            self,
+            Self::AppFileMissing
+                | Self::ConfigInvalid
+                | Self::SourceTooLarge
+                | Self::SourceUnsafe
+                | Self::VolumeUnavailable
+        )
+    }
+
     /// The code on the wire, `wrong_port`.
     #[must_use]
     pub fn code(self) -> String {

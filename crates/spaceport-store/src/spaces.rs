@@ -1,5 +1,7 @@
 //! Spaces: identity, desired state, and the stage last computed.
 
+use std::convert::Infallible;
+
 use futures::TryFutureExt;
 use sqlx::FromRow;
 
@@ -286,23 +288,46 @@ impl Store {
         at: Timestamp,
         change: impl Fn(&mut Desired) + Send + Sync,
     ) -> Result<Option<Space>, StoreError> {
+        let always = |desired: &mut Desired| -> Result<(), Infallible> {
+            change(desired);
+            Ok(())
+        };
+        match self.space_try_change(id, at, always).await? {
+            Ok(space) => Ok(space),
+            Err(never) => match never {},
+        }
+    }
+
+    /// As [`Store::space_change`], for a change that may be refused: whoever decides sees what the
+    /// change is made to, however many others change it at the same time.
+    ///
+    /// # Errors
+    /// When the database fails; the inner error is the refusal, with which nothing was written.
+    pub async fn space_try_change<E>(
+        &self,
+        id: SpaceId,
+        at: Timestamp,
+        change: impl Fn(&mut Desired) -> Result<(), E> + Send + Sync,
+    ) -> Result<Result<Option<Space>, E>, StoreError> {
         loop {
-            let Some(mut space) = self.space_by_id(id).await? else { return Ok(None) };
+            let Some(mut space) = self.space_by_id(id).await? else { return Ok(Ok(None)) };
             if space.desired.run == DesiredRun::Deleting {
-                return Ok(None);
+                return Ok(Ok(None));
             }
             let seen = space.desired.generation;
             let before = space.desired.clone();
-            change(&mut space.desired);
+            if let Err(refusal) = change(&mut space.desired) {
+                return Ok(Err(refusal));
+            }
             if space.desired == before {
-                return Ok(Some(space));
+                return Ok(Ok(Some(space)));
             }
             if self.space_set_desired(id, &space.desired, seen, at).await? {
                 space.desired.generation = Generation(seen.0 + 1);
                 if space.desired.head != before.head {
                     space.updated_at = at;
                 }
-                return Ok(Some(space));
+                return Ok(Ok(Some(space)));
             }
         }
     }

@@ -8,11 +8,12 @@ use std::time::Duration;
 
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
+use sqlx::{Connection, Executor, SqliteConnection};
 use tempfile::TempDir;
 
 use spaceport_api::{
-    ApiState, ClaimKey, Downloads, Health, HealthPart, HealthProbe, LargeFiles, Lifetime, SignIn, Site, Uploads,
-    random_token,
+    ApiState, ClaimKey, Downloads, GitLimits, GitSlots, Health, HealthPart, HealthProbe, LargeFiles, Lifetime, SignIn,
+    Site, Uploads, random_token,
 };
 use spaceport_control::{ControlHandle, LogStore};
 use spaceport_core::account::{Account, AccountKind, Scopes, Session, TokenRole, session_cookie};
@@ -36,6 +37,8 @@ pub struct TestApp {
     pub control: ControlHandle,
     /// The repositories.
     pub repositories: Repositories,
+    /// The turns of its git processes: twelve in all, eight for each caller, had within a second.
+    pub git: GitSlots,
     /// Its clock.
     pub clock: ManualClock,
     /// The large files.
@@ -49,7 +52,7 @@ pub struct TestApp {
     /// For clones and other files of a test.
     pub folder: TempDir,
     client: reqwest::Client,
-    _database: TestDatabase,
+    database: TestDatabase,
 }
 
 /// What its tickets are signed with.
@@ -106,6 +109,7 @@ impl TestApp {
         let vault = Vault::new(&[7; 32]);
         let config = ObjectsConfig { keep_free_bytes: 0, fsync: false, ..ObjectsConfig::default() };
         let objects = ObjectStore::open(folder.path().join("objects"), config).expect("a store of large files");
+        let git = GitSlots::new(GitLimits { site: 12, caller: 8, wait: Duration::from_secs(1) });
         let healthy = Arc::new(std::sync::atomic::AtomicBool::new(true));
         let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
         let url = format!("http://{}", listener.local_addr().expect("an address"));
@@ -120,6 +124,7 @@ impl TestApp {
                 key: Arc::new(ClaimKey::new([8; 32])),
                 multipart_above: 1 << 20,
             },
+            git: git.clone(),
             vault: vault.clone(),
             tickets: TICKETS,
             site: Arc::new(Site {
@@ -160,6 +165,7 @@ impl TestApp {
             store,
             control,
             repositories,
+            git,
             clock,
             objects,
             vault,
@@ -167,7 +173,7 @@ impl TestApp {
             lifetime,
             folder,
             client,
-            _database: database,
+            database,
         }
     }
 
@@ -354,6 +360,17 @@ impl TestApp {
             Some(token) => format!("http://user:{token}@{host}/spaces/{space}"),
             None => format!("http://{host}/spaces/{space}"),
         }
+    }
+
+    /// Keeps everybody else from writing to the database, which is SQLite, until it is dropped.
+    ///
+    /// # Panics
+    /// When somebody else writes for too long.
+    pub async fn hold_writes(&self) -> SqliteConnection {
+        let mut connection = SqliteConnection::connect(&self.database.url).await.expect("the database opens");
+        connection.execute("PRAGMA busy_timeout = 5000").await.expect("a setting");
+        connection.execute("BEGIN IMMEDIATE").await.expect("nobody writes");
+        connection
     }
 
     /// Runs the git client in the test's folder.

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use spaceport_api::{
-    ApiState, Downloads, Health, HealthPart, HealthProbe, LargeFiles, Lifetime, SignIn, Site, Uploads,
+    ApiState, Downloads, GitSlots, Health, HealthPart, HealthProbe, LargeFiles, Lifetime, SignIn, Site, Uploads,
 };
 use spaceport_control::{
     Builds, Clock, ControlConfig, ControlHandle, Engine, LogStore, Parts, Routes, Spaces, WebhookConfig, Webhooks,
@@ -119,6 +119,7 @@ async fn serve(mut config: Config) -> anyhow::Result<()> {
             key: Arc::new(data.claim_key()?),
             multipart_above: config.objects.multipart_above_mib << 20,
         },
+        git: GitSlots::default(),
         vault: parts.vault.clone(),
         tickets,
         site: Arc::new(site(&control_config)),

@@ -1,7 +1,6 @@
 //! `POST /api/repos/create`: identity, repository with its first commit, row; all or nothing.
 //!
-//! It runs to its end even when the client leaves, and the row comes last: what a crash leaves is
-//! a repository no row names, never a Space without one.
+//! The row comes last: what a crash leaves is a repository no row names, never a Space without one.
 
 use axum::Json;
 use axum::extract::State;
@@ -121,8 +120,7 @@ pub async fn create_repo(
     if let Some(app) = &mut plan.app {
         app.volumes = volumes;
     }
-    let task = state.lifetime.detach(make(state.clone(), user, plan));
-    match task.await.map_err(ApiError::internal)?? {
+    match make(&state, &user, plan).await? {
         Some(id) => Ok(Json(CreatedRepo { url: page(&name), name: name.to_string(), id })),
         None => Err(taken(&name)),
     }
@@ -220,12 +218,12 @@ pub(crate) fn author(account: &Account) -> Author {
 }
 
 /// Makes the repository, then the row. `None` when somebody else took the name meanwhile.
-async fn make(state: ApiState, user: User, plan: Plan) -> Result<Option<String>, ApiError> {
+async fn make(state: &ApiState, user: &User, plan: Plan) -> Result<Option<String>, ApiError> {
     let Plan { mut repo, app, commit } = plan;
     let head = state.repositories.create(repo.id, &commit).await.map_err(ApiError::from)?;
     repo.head = Some(head.clone());
     let created = match app {
-        Some(app) => state.store.space_create(&new_space(&state, &repo, app)).await.map(drop),
+        Some(app) => state.store.space_create(&new_space(state, &repo, app)).await.map(drop),
         None => state.store.repo_create(&repo).await,
     };
     if let Err(error) = created {
@@ -247,7 +245,7 @@ async fn make(state: ApiState, user: User, plan: Plan) -> Result<Option<String>,
         state.control.activate_routes();
     }
     let detail = json!({"visibility": repo.visibility});
-    audit::record(&state, &user, "repo.create", &repo.kind.path(&repo.name), detail).await?;
+    audit::record(state, user, "repo.create", &repo.kind.path(&repo.name), detail).await?;
     Ok(Some(repo.id.to_string()))
 }
 

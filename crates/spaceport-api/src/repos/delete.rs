@@ -47,11 +47,7 @@ pub async fn delete_repo(
         None => (body.organization.as_deref().unwrap_or(&own), body.name.as_str()),
     };
     let to = find_repo(&state, kind, owner, name, user.into(), &uri).await?.into_own()?;
-    let work = state.lifetime.detach({
-        let state = state.clone();
-        async move { delete(&state, &to).await }
-    });
-    work.await.map_err(ApiError::internal)??;
+    delete(&state, &to).await?;
     Ok(Json(json!({})))
 }
 

@@ -16,7 +16,7 @@ use crate::extract::Params;
 use crate::files::{ReadAt, revision};
 use crate::state::ApiState;
 use crate::views::repo::{Commit, Fields, RepoView, Sibling, SiblingLfs};
-use crate::views::runtime::runtime_view;
+use crate::views::runtime::{Insight, runtime_view};
 use crate::views::space::SpaceView;
 use crate::views::{RepoPath, SpacePath};
 
@@ -121,10 +121,7 @@ pub(crate) async fn space_view(
     code: bool,
     evidence: bool,
 ) -> Result<SpaceView, ApiError> {
-    let mut runtime = runtime_view(state, space, evidence).await?;
-    if !code {
-        runtime.sha = None;
-    }
+    let runtime = runtime_view(state, space, Insight::of(code, evidence)).await?;
     Ok(SpaceView::of(space, repo, runtime, state.site.host(space.subdomain.as_str())))
 }
 

@@ -153,6 +153,11 @@ async fn entry(
     }
     let Some(space) = state.store.space_by_id(repo.id.into()).await? else { return Ok(None) };
     let view = space_view(state, &space, view, rights.code, rights.write).await?;
+    // Tags are in the code: who may not read it cannot find a Space by them either, but for the one
+    // that everybody sees.
+    if !rights.code && params.all("filter").any(|tag| !tag.is_empty() && tag != view.sdk) {
+        return Ok(None);
+    }
     let uses = |list: &[String], key: &str| {
         params.all(key).all(|wanted| wanted.is_empty() || list.iter().any(|one| one == wanted))
     };

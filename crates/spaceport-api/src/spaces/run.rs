@@ -12,10 +12,10 @@ use spaceport_core::space::{BuildState, DesiredRun};
 use crate::access::{ReadSpace, WriteSpace};
 use crate::error::{ApiError, ErrorBody};
 use crate::extract::{JsonBody, Params};
-use crate::spaces::change;
+use crate::spaces::{change, try_change};
 use crate::state::ApiState;
 use crate::views::SpacePath;
-use crate::views::runtime::{RuntimeView, runtime_view};
+use crate::views::runtime::{Insight, RuntimeView, runtime_view};
 
 /// Longest sleep time that is stored: a year.
 const MAX_SLEEP_S: i64 = 366 * 24 * 3600;
@@ -24,7 +24,7 @@ const MAX_SLEEP_S: i64 = 366 * 24 * 3600;
 #[utoipa::path(get, path = "/api/spaces/{owner}/{name}/runtime", tag = "spaces", params(SpacePath),
     responses((status = 200, body = RuntimeView), (status = 404, body = ErrorBody)))]
 pub async fn get_runtime(State(state): State<ApiState>, read: ReadSpace) -> Result<Json<RuntimeView>, ApiError> {
-    Ok(Json(runtime_view(&state, &read.space, read.rights.write).await?))
+    Ok(Json(runtime_view(&state, &read.space, Insight::of(read.rights.code, read.rights.write)).await?))
 }
 
 /// Where the app is.
@@ -87,9 +87,6 @@ pub async fn restart_space(
     to: WriteSpace,
     params: Params,
 ) -> Result<Json<RuntimeView>, ApiError> {
-    if to.space.desired.run == DesiredRun::Stopped && !to.user.viewer.acts_as_admin() {
-        return Err(ApiError::forbidden("A site admin stopped this Space; only a site admin can restart it"));
-    }
     let factory = params.flag("factory");
     let desired = &to.space.desired;
     let last = match &desired.head {
@@ -98,13 +95,19 @@ pub async fn restart_space(
     };
     let unbuilt = last.is_some_and(|build| matches!(build.state, BuildState::Failed | BuildState::Canceled));
     let detail = json!({"factory": factory, "rebuild": factory || unbuilt});
-    change(&state, &to, "space.restart", detail, |desired| {
+    let is_admin = to.user.viewer.acts_as_admin();
+    // Decided with the change: a stop that comes at the same moment is not undone.
+    try_change(&state, &to, "space.restart", detail, |desired| {
+        if desired.run == DesiredRun::Stopped && !is_admin {
+            return Err(ApiError::forbidden("A site admin stopped this Space; only a site admin can restart it"));
+        }
         desired.run = DesiredRun::Running;
         desired.restart += 1;
         if factory || unbuilt {
             desired.rebuild += 1;
             desired.no_cache = factory;
         }
+        Ok(())
     })
     .await
 }

@@ -61,9 +61,6 @@ impl NewSetting {
         if self.value.len() > MAX_VALUE {
             return refuse(&format!("the value has {} bytes, the most is {MAX_VALUE}", self.value.len()));
         }
-        if self.value.contains('\0') {
-            return refuse("the value contains a NUL byte, which an environment variable cannot hold");
-        }
         if self.description.as_ref().is_some_and(|text| text.len() > MAX_DESCRIPTION) {
             return refuse(&format!("the description is longer than {MAX_DESCRIPTION} bytes"));
         }

@@ -20,6 +20,7 @@ use crate::extract::Params;
 use crate::spaces::builds::numbered;
 use crate::state::ApiState;
 use crate::streams::follow::{Standing, follow, wait_for_change};
+use crate::streams::reader::Reader;
 use crate::streams::{log_event, sse};
 use crate::views::SpacePath;
 
@@ -40,7 +41,7 @@ pub async fn stream_build_log(
 ) -> Result<Response, ApiError> {
     let options = LogOptions::of(&params)?;
     let space = to.space.id;
-    let lifetime = state.lifetime.clone();
+    let reader = Reader::of_logs(&state, to.user.into(), space);
     let events = async_stream::stream! {
         if let Some(build) = newest_build(&state, space, options.follow).await {
             let mut lines = std::pin::pin!(lines(&state, space, build, options));
@@ -49,7 +50,7 @@ pub async fn stream_build_log(
             }
         }
     };
-    Ok(sse(&lifetime, events))
+    Ok(sse(reader, events))
 }
 
 /// The log of one build
@@ -72,7 +73,7 @@ pub async fn get_build_log(
     let accepts = headers.get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or("");
     if accepts.contains("text/event-stream") {
         let events = lines(&state, to.space.id, build.id, options).map(|record| log_event(&record));
-        return Ok(sse(&state.lifetime, events));
+        return Ok(sse(Reader::of_logs(&state, to.user.into(), to.space.id), events));
     }
     let log = LogId::Build(to.space.id, build.id);
     let text = state.control.logs().stream(log, options.tail, false);

@@ -8,6 +8,7 @@ use crate::error::{ApiError, ErrorBody};
 use crate::repos::info::info;
 use crate::state::ApiState;
 use crate::streams::follow::wait_for_change;
+use crate::streams::reader::Reader;
 use crate::streams::{event, sse};
 use crate::views::SpacePath;
 
@@ -20,12 +21,12 @@ pub async fn stream_events(State(state): State<ApiState>, read: ReadSpace) -> Re
     let ReadSpace { space, caller, .. } = read;
     // Subscribed before the first look, so that nothing in between is lost.
     let mut changes = state.control.changes();
-    let lifetime = state.lifetime.clone();
+    let reader = Reader::of_state(&state, caller.clone(), space.id);
     let events = async_stream::stream! {
         let mut sent = None;
         loop {
             // Looked up again each time: credential, visibility and rights may have changed.
-            let Ok(caller) = caller.again(&state).await else { break };
+            let Ok(Some(caller)) = caller.renewed(&state).await else { break };
             let found = crate::access::find_space(&state, &space.name, caller).await;
             let Ok(read) = found else { break };
             let Ok(view) = info(&state, &read).await else { break };
@@ -37,5 +38,5 @@ pub async fn stream_events(State(state): State<ApiState>, read: ReadSpace) -> Re
             wait_for_change(&mut changes, space.id).await;
         }
     };
-    Ok(sse(&lifetime, events))
+    Ok(sse(reader, events))
 }

@@ -67,16 +67,18 @@ where
 
 /// Waits until something changed about a Space, or for a moment.
 pub(crate) async fn wait_for_change(changes: &mut broadcast::Receiver<SpaceId>, space: SpaceId) {
-    let change = async {
-        loop {
-            match changes.recv().await {
-                Ok(changed) if changed != space => {}
-                // Missed some: it may have been ours.
-                Ok(_) | Err(broadcast::error::RecvError::Lagged(_)) => return,
-                Err(broadcast::error::RecvError::Closed) => std::future::pending().await,
-            }
-        }
-    };
     // A timeout is the second of two ways to wake, not a failure.
-    let _ = tokio::time::timeout(LOOK_AGAIN, change).await;
+    let _ = tokio::time::timeout(LOOK_AGAIN, changed(changes, space)).await;
+}
+
+/// Waits until something changed about a Space.
+pub(crate) async fn changed(changes: &mut broadcast::Receiver<SpaceId>, space: SpaceId) {
+    loop {
+        match changes.recv().await {
+            Ok(changed) if changed != space => {}
+            // Missed some: it may have been ours.
+            Ok(_) | Err(broadcast::error::RecvError::Lagged(_)) => return,
+            Err(broadcast::error::RecvError::Closed) => std::future::pending().await,
+        }
+    }
 }

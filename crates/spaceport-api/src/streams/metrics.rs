@@ -12,6 +12,7 @@ use spaceport_control::UsageSample;
 use crate::access::WriteSpace;
 use crate::error::ErrorBody;
 use crate::state::ApiState;
+use crate::streams::reader::Reader;
 use crate::streams::{event, sse};
 use crate::views::SpacePath;
 
@@ -55,7 +56,7 @@ impl Metrics {
 pub async fn stream_metrics(State(state): State<ApiState>, to: WriteSpace) -> Response {
     let flavor = state.site.hardware.get(&to.space.desired.hardware);
     let limit = flavor.map_or(1000, |flavor| u64::from(flavor.cpu_millicores));
-    let lifetime = state.lifetime.clone();
+    let reader = Reader::of_logs(&state, to.user.into(), to.space.id);
     let events = async_stream::stream! {
         let mut pace = tokio::time::interval(PACE);
         loop {
@@ -65,5 +66,5 @@ pub async fn stream_metrics(State(state): State<ApiState>, to: WriteSpace) -> Re
             }
         }
     };
-    sse(&lifetime, events)
+    sse(reader, events)
 }

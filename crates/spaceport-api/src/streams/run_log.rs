@@ -15,6 +15,7 @@ use crate::extract::Params;
 use crate::state::ApiState;
 use crate::streams::build_log::LogOptions;
 use crate::streams::follow::{Standing, follow, wait_for_change};
+use crate::streams::reader::Reader;
 use crate::streams::{log_event, sse};
 use crate::views::SpacePath;
 
@@ -36,9 +37,9 @@ pub async fn stream_run_log(
 ) -> Result<Response, ApiError> {
     let options = LogOptions::of(&params)?;
     let attempts = attempts(&state, to.space.id).await?;
-    let lifetime = state.lifetime.clone();
+    let reader = Reader::of_logs(&state, to.user.into(), to.space.id);
     let lines = lines(state, to.space.id, attempts, options);
-    Ok(sse(&lifetime, lines.map(|record| log_event(&record))))
+    Ok(sse(reader, lines.map(|record| log_event(&record))))
 }
 
 /// The newest attempts, oldest first.

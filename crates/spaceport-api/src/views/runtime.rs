@@ -16,6 +16,40 @@ use crate::state::ApiState;
 /// Attempts looked at to find the one that serves.
 const ATTEMPTS_LOOKED_AT: i64 = 20;
 
+/// How much somebody may see of what is inside a Space.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Insight {
+    /// That it is there, and its app.
+    App,
+    /// Also the code.
+    Code,
+    /// Also logs and evidence.
+    All,
+}
+
+impl Insight {
+    /// By the rights to read the code and to change it.
+    #[must_use]
+    pub const fn of(code: bool, write: bool) -> Self {
+        match (code, write) {
+            (_, true) => Self::All,
+            (true, false) => Self::Code,
+            (false, false) => Self::App,
+        }
+    }
+
+    /// Whether the words of a diagnosis are for these eyes: they may quote a line of a log, in which
+    /// an app may have printed a password, or the code.
+    fn reads(self, diagnosis: &Diagnosis) -> bool {
+        let reason = diagnosis.reason;
+        match self {
+            Self::App => !reason.may_quote_logs() && !reason.may_quote_code(),
+            Self::Code => !reason.may_quote_logs(),
+            Self::All => true,
+        }
+    }
+}
+
 /// How a Space runs.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 #[schema(as = SpaceRuntime)]
@@ -153,8 +187,8 @@ impl DiagnosisView {
         Self {
             reason: diagnosis.reason.code(),
             phase: diagnosis.phase.clone(),
-            message: message(diagnosis, evidence),
-            remedy: diagnosis.remedy.clone(),
+            message: message(diagnosis, Insight::of(true, evidence)),
+            remedy: remedy(diagnosis, Insight::of(true, evidence)),
             evidence: evidence.then(|| diagnosis.evidence.clone()),
             since: diagnosis.since.to_rfc3339(),
             deadline: diagnosis.deadline.map(|at| at.to_rfc3339()),
@@ -165,7 +199,7 @@ impl DiagnosisView {
 impl RuntimeView {
     /// Of a Space and the release that serves it.
     #[must_use]
-    pub fn of(space: &Space, serving: Option<&Release>, domain: &str, evidence: bool) -> Self {
+    pub fn of(space: &Space, serving: Option<&Release>, domain: &str, insight: Insight) -> Self {
         let is_static = serving.map_or(space.sdk, |release| release.config.sdk) == Sdk::Static;
         let in_container = |flavor: &spaceport_core::FlavorName| (!is_static).then(|| flavor.0.clone());
         let failed = matches!(
@@ -184,25 +218,25 @@ impl RuntimeView {
             replicas: ReplicasView { current: i64::from(serving.is_some()), requested: 1 },
             dev_mode: false,
             domains: vec![DomainView { domain: domain.to_owned(), stage: "READY".to_owned() }],
-            sha: serving.map(|release| release.sha.as_str().to_owned()),
-            error_message: diagnosis.filter(|_| failed).map(|diagnosis| sentence(diagnosis, evidence)),
+            sha: serving.filter(|_| insight != Insight::App).map(|release| release.sha.as_str().to_owned()),
+            error_message: diagnosis.filter(|_| failed).map(|diagnosis| sentence(diagnosis, insight)),
             volumes: None,
-            spaceport: StateView::of(space, serving, evidence),
+            spaceport: StateView::of(space, serving, insight),
         }
     }
 }
 
 impl StateView {
-    fn of(space: &Space, serving: Option<&Release>, evidence: bool) -> Self {
+    fn of(space: &Space, serving: Option<&Release>, insight: Insight) -> Self {
         let diagnosis = space.diagnosis.as_ref();
         Self {
             phase: diagnosis.map_or_else(|| space.stage.as_str().to_ascii_lowercase(), |d| d.phase.clone()),
             since: diagnosis.map(|d| d.since.to_rfc3339()),
             deadline: diagnosis.and_then(|d| d.deadline).map(|at| at.to_rfc3339()),
             reason: diagnosis.map(|d| d.reason.code()),
-            message: diagnosis.map_or_else(String::new, |d| message(d, evidence)),
-            remedy: diagnosis.map_or_else(String::new, |d| d.remedy.clone()),
-            evidence: diagnosis.filter(|_| evidence).map(|d| d.evidence.clone()),
+            message: diagnosis.map_or_else(String::new, |d| message(d, insight)),
+            remedy: diagnosis.map_or_else(String::new, |d| remedy(d, insight)),
+            evidence: diagnosis.filter(|_| insight == Insight::All).map(|d| d.evidence.clone()),
             serving: serving.is_some(),
             release: serving.map(|release| release.number),
         }
@@ -210,21 +244,19 @@ impl StateView {
 }
 
 /// Cause and remedy: clients of the Hub print this field alone.
-fn sentence(diagnosis: &Diagnosis, evidence: bool) -> String {
-    let message = message(diagnosis, evidence);
-    if diagnosis.remedy.is_empty() {
-        return message;
-    }
-    format!("{message}\n{}", diagnosis.remedy)
+fn sentence(diagnosis: &Diagnosis, insight: Insight) -> String {
+    let (message, remedy) = (message(diagnosis, insight), remedy(diagnosis, insight));
+    if remedy.is_empty() { message } else { format!("{message}\n{remedy}") }
 }
 
-/// What happened. A message that may quote a line of a log is for those who may read the log:
-/// a line may hold a password that the app printed.
-fn message(diagnosis: &Diagnosis, evidence: bool) -> String {
-    if evidence || !diagnosis.reason.may_quote_logs() {
-        return diagnosis.message.clone();
-    }
-    "It failed; the owner can see why.".to_owned()
+/// What happened.
+fn message(diagnosis: &Diagnosis, insight: Insight) -> String {
+    if insight.reads(diagnosis) { diagnosis.message.clone() } else { "It failed; the owner can see why.".to_owned() }
+}
+
+/// What to do, which is the owner's to do where the cause is the owner's to know.
+fn remedy(diagnosis: &Diagnosis, insight: Insight) -> String {
+    if insight == Insight::App && !insight.reads(diagnosis) { String::new() } else { diagnosis.remedy.clone() }
 }
 
 /// The release that answers requests at the moment, if one does. An older one goes on serving
@@ -248,10 +280,10 @@ pub(crate) async fn serving_release(state: &ApiState, space: &Space) -> Result<O
 }
 
 /// The runtime object of a Space, with what serves it.
-pub(crate) async fn runtime_view(state: &ApiState, space: &Space, evidence: bool) -> Result<RuntimeView, ApiError> {
+pub(crate) async fn runtime_view(state: &ApiState, space: &Space, insight: Insight) -> Result<RuntimeView, ApiError> {
     let serving = serving_release(state, space).await?;
-    let mut view = RuntimeView::of(space, serving.as_ref(), &domain(state, space), evidence);
-    if evidence {
+    let mut view = RuntimeView::of(space, serving.as_ref(), &domain(state, space), insight);
+    if insight == Insight::All {
         let volumes = state.store.volumes(space.id).await?;
         view.volumes = (!volumes.is_empty()).then(|| volumes.iter().map(VolumeView::of).collect());
     }

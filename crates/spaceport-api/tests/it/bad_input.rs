@@ -1,7 +1,7 @@
 //! Wrong, hostile and oversize input: a clear answer in the one format, and nothing half-written.
 
 use serde_json::{Value, json};
-use spaceport_testkit::TestApp;
+use spaceport_testkit::{TestApp, databases};
 
 #[tokio::test]
 async fn bodies_that_cannot_be_read_are_refused_in_our_format() {
@@ -93,7 +93,7 @@ async fn unknown_paths_and_methods_answer_in_the_same_format() {
         assert!(answer.json["error"].is_string(), "{method} {path}: {}", answer.text);
         assert!(!answer.header("x-error-code").is_empty() && !answer.header("x-request-id").is_empty());
     }
-    let odd = "/api/spaces?search=%F0%9F%9A%80%00'%22%25_&limit=0&author=%2F..&filter=&unknown=1";
+    let odd = "/api/spaces?search=%F0%9F%9A%80'%22%25_&limit=0&author=%2F..&filter=&unknown=1";
     assert_eq!(app.get(odd, None).await.status, 200);
 }
 
@@ -106,4 +106,36 @@ async fn messages_fit_into_headers() {
     assert_eq!(answer.status, 400);
     assert_eq!(answer.header("x-evil"), "");
     assert!(answer.header("x-error-message").contains("unknown SDK"));
+}
+
+#[tokio::test]
+async fn a_nul_is_refused_wherever_text_is_read() {
+    for database in databases().await {
+        let app = TestApp::on(database).await;
+        let alice = app.person("alice").await;
+        app.space(&alice, "demo", "public").await;
+        for (method, path, body) in [
+            ("GET", "/api/spaces?search=a%00b", Value::Null),
+            ("GET", "/api/spaces?author=%00", Value::Null),
+            ("GET", "/api/spaces?filter=%00", Value::Null),
+            ("GET", "/api/spaces/by-subdomain/a%00b", Value::Null),
+            ("GET", "/api/spaces/alice/de%00mo", Value::Null),
+            ("GET", "/api/spaces/alice/demo/revision/ma%00in", Value::Null),
+            ("DELETE", "/api/settings/tokens/a%00b", Value::Null),
+            ("POST", "/api/settings/tokens", json!({"name": "a\0b", "role": "read"})),
+            ("POST", "/api/spaces/alice/demo/variables", json!({"key": "A", "value": "a\0b"})),
+            ("POST", "/api/spaces/alice/demo/secrets", json!({"key": "A", "value": "v", "description": "\0"})),
+            ("POST", "/api/repos/create", json!({"type": "space", "name": "x", "sdk": "gradio", "organization": "\0"})),
+        ] {
+            let answer = app.call(method, path, Some(&alice.write), &body).await;
+            assert_eq!(answer.status.as_u16(), 400, "{method} {path}: {}", answer.text);
+            assert!(answer.json["error"].as_str().is_some_and(|error| error.contains("NUL")), "{}", answer.text);
+        }
+        // What only looks like one is text.
+        let backslash = json!({"key": "A", "value": "a\\u0000b"});
+        let answer = app.post("/api/spaces/alice/demo/variables", Some(&alice.write), &backslash).await;
+        assert_eq!(answer.status.as_u16(), 200, "{}", answer.text);
+        let long = format!("/api/spaces?search={}", "x".repeat(10_000));
+        assert_eq!(app.get(&long, None).await.status.as_u16(), 400);
+    }
 }

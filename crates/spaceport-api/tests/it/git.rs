@@ -106,3 +106,31 @@ async fn a_wrong_encoding_is_refused_and_a_broken_body_breaks_nothing() {
     wait_for("pushes to end", || async { app.lifetime.tasks.len().le(&1).then_some(()) }).await;
     assert_eq!(app.find("alice/demo").await.desired, before.desired);
 }
+
+#[tokio::test]
+async fn git_waits_for_its_turn_and_is_told_when_there_is_none() {
+    let app = TestApp::start().await;
+    let (alice, bob) = (app.person("alice").await, app.person("bob").await);
+    app.space(&alice, "demo", "public").await;
+    let mut turns = Vec::new();
+    for _ in 0..8 {
+        turns.push(app.git.take(&alice.account.id.to_string()).await.unwrap());
+    }
+    let refs = "/spaces/alice/demo/info/refs?service=git-upload-pack";
+    let own = app.get(refs, Some(&alice.read)).await;
+    assert_eq!((own.status.as_u16(), own.header("retry-after")), (503, "5"), "{}", own.text);
+    assert!(own.text.contains("8 git commands"), "{}", own.text);
+    // Others have turns of their own, until the site has none left.
+    assert_eq!(app.get(refs, Some(&bob.read)).await.status, 200);
+    assert_eq!(app.get(refs, None).await.status, 200);
+    for caller in ["carol", "dave", "erin", "frank"] {
+        turns.push(app.git.take(caller).await.unwrap());
+    }
+    let full = app.get(refs, Some(&bob.read)).await;
+    assert_eq!((full.status.as_u16(), full.header("x-error-code")), (503, "Busy"), "{}", full.text);
+    // Whoever waits gets the next one.
+    let (waited, ()) = futures::future::join(app.get(refs, Some(&bob.read)), async move { drop(turns) }).await;
+    assert_eq!(waited.status, 200);
+    let clone = app.git(&["clone", "-q", &app.git_url("alice/demo", Some(&alice.read)), "work"]).await;
+    assert!(clone.status.success());
+}

@@ -10,6 +10,7 @@ mod credentials;
 mod files;
 mod git;
 mod large_files;
+mod leaving;
 mod openapi;
 mod organizations;
 mod refs;

@@ -1,8 +1,12 @@
 //! Who may do what: every endpoint with every kind of caller.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Value, json};
+use spaceport_core::space::{Artifact, Desired, DesiredRun, Release, Space};
 use spaceport_core::ticket::{Audience, LINK_LIFETIME};
-use spaceport_testkit::{TICKETS, TestApp};
+use spaceport_core::{Diagnosis, Reason, SpaceStage};
+use spaceport_testkit::{TICKETS, TestApp, wait_for};
 
 /// Statuses for: anonymous, another user, the owner reading, the owner writing, a site admin.
 type Row = (&'static str, &'static str, Value, [u16; 5]);
@@ -198,4 +202,90 @@ async fn a_ticket_is_for_one_space_and_whoever_asked() {
     // Of a Space that is open it says who comes; who is nobody gets none.
     assert_eq!(ticket("open", Some(&bob.read)).await.0, 200);
     assert_eq!(ticket("open", None).await.0, 401);
+}
+
+#[tokio::test]
+async fn an_owner_cannot_undo_an_admins_stop_that_comes_at_the_same_moment() {
+    let app = TestApp::start().await;
+    let (alice, root) = (app.person("alice").await, app.admin("root").await);
+    let space = app.space(&alice, "demo", "public").await;
+    let none = Value::Null;
+    for round in 0..20 {
+        let run = |desired: &mut Desired| desired.run = DesiredRun::Running;
+        app.store.space_change(space.id, app.control.clock().now(), run).await.unwrap();
+        let restart = async || app.post("/api/spaces/alice/demo/restart", Some(&alice.write), &none).await;
+        let stop = async || app.post("/api/spaces/alice/demo/stop", Some(&root.write), &none).await;
+        // The answers wait for a stage that nobody computes here: what counts is written before.
+        let both = futures::future::join(restart(), stop());
+        let _ = tokio::time::timeout(std::time::Duration::from_millis(250), both).await;
+        let stopped = async || app.find("alice/demo").await.desired.run == DesiredRun::Stopped;
+        wait_for("the stop", || async { stopped().await.then_some(()) }).await;
+        let late = app.post("/api/spaces/alice/demo/restart", Some(&alice.write), &none).await;
+        assert_eq!(late.status.as_u16(), 403, "{round}");
+        assert!(stopped().await, "{round}");
+    }
+}
+
+#[tokio::test]
+async fn who_may_not_read_the_code_sees_nothing_of_it() {
+    let app = TestApp::start().await;
+    let (alice, bob) = (app.person("alice").await, app.person("bob").await);
+    let space = app.space(&alice, "demo", "protected").await;
+    let why = Diagnosis {
+        reason: Reason::ConfigInvalid,
+        phase: "failed".to_owned(),
+        message: "README.md, line 3: `app_file`: `the-code.py` is not there.".to_owned(),
+        remedy: "Add the-code.py.".to_owned(),
+        evidence: vec!["the-code.py".to_owned()],
+        since: app.control.clock().now(),
+        deadline: None,
+    };
+    let at = app.control.clock().now();
+    app.store.space_set_stage(space.id, SpaceStage::ConfigError, Some(&why), at).await.unwrap();
+    let head = space.desired.head.clone().unwrap();
+    serve_files(&app, &space).await;
+    let card = json!({"title": "the-code", "tags": ["inner"]});
+    app.store.repo_index(space.id.into(), &head, Some(&card), &["inner".to_owned()]).await.unwrap();
+    for token in [None, Some(bob.write.as_str())] {
+        for path in [
+            "/api/spaces/alice/demo",
+            "/api/spaces/alice/demo?expand=runtime&expand=sha&expand=cardData&expand=tags&expand=siblings",
+            "/api/spaces/alice/demo/runtime",
+            "/api/spaces/by-subdomain/alice-demo",
+            "/api/spaces?author=alice",
+            "/spaces/alice/demo/agents.md",
+        ] {
+            let seen = app.get(path, token).await;
+            assert_eq!(seen.status.as_u16(), 200, "{path}");
+            assert!(!seen.text.contains(head.as_str()) && !seen.text.contains("the-code"), "{path}: {}", seen.text);
+        }
+        assert_eq!(app.get("/api/spaces?filter=inner", token).await.json, json!([]), "nor finds it by what is in it");
+    }
+    assert_eq!(app.get("/api/spaces?filter=inner", Some(&alice.read)).await.json[0]["id"], "alice/demo");
+    let own = app.get("/api/spaces/alice/demo/runtime", Some(&alice.read)).await;
+    assert_eq!(own.json["sha"], head.as_str(), "{}", own.text);
+}
+
+/// A release of the newest commit that serves, as the reconciler makes it of a static Space.
+async fn serve_files(app: &TestApp, space: &Space) {
+    let (clock, head) = (app.control.clock(), space.desired.head.clone().unwrap());
+    let (build, now) = (clock.build_id(), clock.now());
+    app.store.build_add(build, space.id, &head, 0, false, now).await.unwrap();
+    let release = Release {
+        id: clock.release_id(),
+        space: space.id,
+        number: 0,
+        build,
+        sha: head,
+        config: spaceport_core::front_matter::parse(b"---\nsdk: static\n---\n").unwrap(),
+        artifact: Artifact::Files { root: "/nowhere".into(), index: "index.html".to_owned() },
+        settings: 0,
+        variables: BTreeMap::new(),
+        sealed_secrets: BTreeMap::new(),
+        volumes: Vec::new(),
+        hardware: space.desired.hardware.clone(),
+        created_at: now,
+        ready_at: Some(now),
+    };
+    app.store.release_add(&release).await.unwrap();
 }

@@ -53,7 +53,7 @@ async fn every_change_of_variables_answers_all_of_them() {
         (json!({"key": "1A", "value": ""}), "not starting with a digit"),
         (json!({"key": "", "value": ""}), "letters"),
         (json!({"key": "A=B", "value": ""}), "letters"),
-        (json!({"key": "LD\u{0}", "value": ""}), "letters"),
+        (json!({"key": "LD\u{0}", "value": ""}), "NUL"),
         (json!({"key": "x".repeat(300), "value": ""}), "letters"),
         (json!({"key": "A", "value": "\u{0}"}), "NUL"),
         (json!({"key": "space_id", "value": "x"}), "SPACE_HOST"),

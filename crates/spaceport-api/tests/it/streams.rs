@@ -219,3 +219,47 @@ async fn evidence_is_for_those_who_may_change_the_space() {
     let own = stage.app.get(path, Some(&stage.alice.write)).await.json;
     assert_eq!(own["spaceport"]["evidence"], json!(["0.0.0.0:8501"]));
 }
+
+#[tokio::test]
+async fn a_stream_ends_when_its_token_is_revoked_or_its_right_is_lost() {
+    let stage = Stage::set().await;
+    let (app, alice) = (&stage.app, &stage.alice);
+    let release = stage.release(stage.build().await).await;
+    let attempt = stage.attempt(release, 1).await;
+    let writer = app.control.logs().writer(LogId::Run(stage.space.id, attempt)).unwrap();
+    writer.line("one");
+    let bob = app.person("bob").await;
+    let of = async |path: &str, token: &str| {
+        let mut events = app.events(&format!("/api/spaces/alice/demo/{path}"), Some(token)).await;
+        // It goes on: nothing of what follows was true from the start.
+        assert!(events.next().await.is_some(), "{path}");
+        events
+    };
+    let [log, build_log, state, stays] = [
+        of("logs/run", &alice.write).await,
+        app.events("/api/spaces/alice/demo/logs/build", Some(&alice.write)).await,
+        of("events", &bob.read).await,
+        of("events", &alice.read).await,
+    ];
+    let revoked = app.call("DELETE", "/api/settings/tokens/writer", Some(&alice.write), &Value::Null).await;
+    assert_eq!(revoked.status, 200, "{}", revoked.text);
+    for mut log in [log, build_log] {
+        while log.next().await.is_some() {}
+    }
+    // Somebody else's right goes with the visibility.
+    let admin = app.admin("root").await;
+    let hide = json!({"visibility": "private"});
+    let hidden = app.call("PUT", "/api/spaces/alice/demo/settings", Some(&admin.write), &hide).await;
+    assert_eq!(hidden.status, 200, "{}", hidden.text);
+    let mut state = state;
+    while let Some(event) = state.next().await {
+        assert_eq!(event["private"], false, "what is private is not told any more");
+    }
+    let mut stays = stays;
+    loop {
+        let event = stays.next().await.expect("its owner goes on reading");
+        if event["private"] == true {
+            break;
+        }
+    }
+}
