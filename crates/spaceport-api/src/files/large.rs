@@ -14,6 +14,7 @@ use crate::large::holdings::{Held, Named, hold, readable};
 use crate::state::ApiState;
 
 /// A large file that a commit names.
+#[derive(Debug, Clone)]
 pub(super) struct Taken {
     /// Where it shall be.
     pub path: String,

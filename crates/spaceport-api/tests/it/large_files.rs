@@ -38,7 +38,7 @@ async fn follow(app: &TestApp, method: &str, href: &Value, body: &[u8]) -> Answe
     app.send(method, path, None, &[], body.to_vec()).await
 }
 
-async fn upload(app: &TestApp, repo: &str, person: &Person, content: &[u8]) {
+pub async fn upload(app: &TestApp, repo: &str, person: &Person, content: &[u8]) {
     let asked = ask(app, repo, Some(&person.write), "upload", content).await;
     let actions = &asked["actions"];
     let put = follow(app, "PUT", &actions["upload"]["href"], content).await;
