@@ -36,6 +36,7 @@ mod revision;
 mod rpc;
 mod rules;
 mod serve;
+mod tracking;
 mod tree;
 mod turns;
 

@@ -23,6 +23,7 @@ use crate::audit;
 use crate::caller::{User, Writer};
 use crate::error::{ApiError, ErrorBody, clip};
 use crate::extract::{CalledUrl, JsonBody};
+use crate::repos::attributes::attributes;
 use crate::repos::kind;
 use crate::spaces::hardware::known_flavor;
 use crate::spaces::run::sleep_after;
@@ -189,10 +190,10 @@ impl Plan {
             let readme = readme(&name, sdk, body.sdk_version);
             (
                 Some(App { sdk, hardware, sleep_after_s, variables, secrets, volumes: Vec::new() }),
-                files(given, Some(readme))?,
+                files(RepoKind::Space, given, Some(readme))?,
             )
         } else {
-            (None, files(given, None)?)
+            (None, files(kind, given, None)?)
         };
         let repo = NewRow {
             id: state.control.clock().space_id().into(),
@@ -310,7 +311,7 @@ pub(crate) fn visibility(
 }
 
 /// The first files: the caller's, and what every Space begins with where the caller has none.
-fn files(given: Vec<NewFile>, readme: Option<String>) -> Result<Vec<InitialFile>, ApiError> {
+fn files(kind: RepoKind, given: Vec<NewFile>, readme: Option<String>) -> Result<Vec<InitialFile>, ApiError> {
     if given.len() > MAX_FILES {
         return Err(ApiError::bad_request(format!(
             "The first commit may have {MAX_FILES} files at most; push the rest"
@@ -333,8 +334,9 @@ fn files(given: Vec<NewFile>, readme: Option<String>) -> Result<Vec<InitialFile>
         };
         files.push(InitialFile { path, content });
     }
-    // The Hub also writes `.gitattributes` with its LFS patterns. Without an LFS store behind them a
-    // push of a `.bin` or `.png` file would fail in git-lfs, so they come with the store.
+    if !files.iter().any(|file| file.path == ".gitattributes") {
+        files.push(InitialFile { path: ".gitattributes".to_owned(), content: attributes(kind).into_bytes() });
+    }
     if let Some(readme) = readme.filter(|_| !files.iter().any(|file| file.path == "README.md")) {
         files.push(InitialFile { path: "README.md".to_owned(), content: readme.into_bytes() });
     }

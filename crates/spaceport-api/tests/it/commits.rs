@@ -42,7 +42,7 @@ async fn every_operation_does_what_it_says() {
     committed(&app, &alice, &id, &lines).await;
     let left = app.get(&format!("/api/models/{id}/tree/main?recursive=1"), None).await.json;
     let left: Vec<_> = left.as_array().unwrap().iter().map(|entry| entry["path"].as_str().unwrap()).collect();
-    assert_eq!(left, ["README.md", "plain.txt"]);
+    assert_eq!(left, [".gitattributes", "README.md", "plain.txt"]);
 }
 
 #[tokio::test]
@@ -92,7 +92,7 @@ async fn commits_at_the_same_time_all_land_unless_they_name_a_parent() {
     let now = app.get(&format!("/api/models/{id}"), None).await.json["sha"].as_str().unwrap().to_owned();
     assert_eq!(commit(&app, &alice.write, &id, "main", &[with(&now[..12]), put("x", b"x")]).await.status, 200);
     let files = app.get(&format!("/api/models/{id}/tree/main"), None).await.json;
-    assert_eq!(files.as_array().unwrap().len(), 1 + 6 + 1 + 1);
+    assert_eq!(files.as_array().unwrap().len(), 2 + 6 + 1 + 1);
 }
 
 #[tokio::test]
