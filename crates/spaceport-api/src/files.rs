@@ -14,6 +14,7 @@ pub(crate) mod range;
 pub mod refs;
 pub mod resolve;
 mod served;
+mod target;
 pub mod tree;
 
 pub(crate) use place::{Place, ReadAt, WriteAt};
@@ -25,6 +26,9 @@ use spaceport_git::Revision;
 
 use crate::error::ApiError;
 use crate::state::ApiState;
+
+/// The branch that is shown, indexed and built.
+pub(crate) const MAIN: &str = "refs/heads/main";
 
 /// What a revision means.
 ///

@@ -1,5 +1,6 @@
 //! Repositories through the Hub's API: create, delete, info, list, settings.
 
+mod attributes;
 pub mod auth_check;
 pub mod create;
 pub mod delete;

@@ -15,6 +15,7 @@ use crate::opened::{blocking, failed, oid, sha};
 use crate::overlay::{Clash, Overlay};
 use crate::references::{Target, contend, move_ref};
 use crate::revision::{commit_of, tree_of};
+use crate::tracking::track;
 use crate::tree::check_new_path;
 use crate::{Author, GitError, LfsObject, Repositories};
 
@@ -124,6 +125,8 @@ enum Step {
 
 struct Prepared {
     steps: Vec<Step>,
+    /// Paths of large files.
+    large: Vec<String>,
     blobs: HashMap<Oid, NewObject>,
 }
 
@@ -147,11 +150,13 @@ impl Repositories {
 }
 
 fn prepare(operations: Vec<Operation>, limit: u64) -> Result<Result<Prepared, CommitOutcome>, GitError> {
-    let mut prepared = Prepared { steps: Vec::with_capacity(operations.len()), blobs: HashMap::new() };
+    let mut prepared =
+        Prepared { steps: Vec::with_capacity(operations.len()), large: Vec::new(), blobs: HashMap::new() };
     for operation in operations {
         let (path, content, only_folder) = match operation {
             Operation::Put { path, content } => (path, Some(content), false),
             Operation::PutLfs { path, object } if object.is_valid() => {
+                prepared.large.push(path.clone());
                 (path, Some(FileContent::Bytes(object.pointer().into())), false)
             }
             Operation::PutLfs { path, .. } => return Ok(Err(CommitOutcome::InvalidLfsObject { path })),
@@ -186,7 +191,7 @@ fn commit(
     prepared: Prepared,
     scratch: &std::path::Path,
 ) -> Result<CommitOutcome, GitError> {
-    let Prepared { steps, mut blobs } = prepared;
+    let Prepared { steps, large, mut blobs } = prepared;
     contend(|| {
         let head = commit_of(opened, target.name())?;
         if spec.parent.is_some() && spec.parent.as_ref().map(oid) != head {
@@ -210,9 +215,15 @@ fn commit(
         if before == Some(tree) || (head.is_none() && steps.is_empty()) {
             return Ok(Some(CommitOutcome::Unchanged(head.map(sha))));
         }
+        objects.extend(needed.into_iter().filter_map(|oid| blobs.remove(&oid)));
+        let tree = if large.is_empty() {
+            tree
+        } else {
+            store(opened, scratch, std::mem::take(&mut objects))?;
+            track(opened, tree, &large, &mut objects)?
+        };
         let new = new_commit(tree, head.as_slice(), spec)?;
         let id = new.oid;
-        objects.extend(needed.into_iter().filter_map(|oid| blobs.remove(&oid)));
         objects.push(new);
         store(opened, scratch, objects)?;
         let outcome = CommitOutcome::Committed { commit: sha(id), previous: head.map(sha) };

@@ -37,6 +37,7 @@ mod rpc;
 mod rules;
 mod serve;
 mod size;
+mod tracking;
 mod tree;
 mod turns;
 

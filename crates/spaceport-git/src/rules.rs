@@ -16,7 +16,7 @@ use crate::{GitError, Repositories};
 
 const OPERATION: &str = "read the rules of the repository";
 /// Larger rule files are taken as empty.
-const MAX_RULES: usize = 1 << 20;
+pub(crate) const MAX_RULES: usize = 1 << 20;
 
 /// What the rules say about a path.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -88,7 +88,7 @@ fn is_ignored(opened: &Repository, path: &str) -> Result<bool, git2::Error> {
 }
 
 /// Adds the attribute files that matter for some paths.
-fn index_attributes(
+pub(crate) fn index_attributes(
     opened: &Repository,
     root: &Tree<'_>,
     paths: &[String],

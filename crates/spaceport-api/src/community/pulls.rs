@@ -69,7 +69,6 @@ pub(crate) async fn reserve_pull(state: &ApiState, repo: &Repo, start: &CommitSh
 
 impl ReservedPull {
     /// The ref to commit to: `refs/pr/3`.
-    #[expect(dead_code, reason = "for commits with create_pr")]
     pub(crate) fn reference(&self) -> String {
         Discussion::reference(self.number)
     }
@@ -107,7 +106,6 @@ impl ReservedPull {
     }
 
     /// Gives the ref back; the number is left out.
-    #[expect(dead_code, reason = "for commits with create_pr")]
     pub(crate) async fn abandon(self, state: &ApiState, repo: &Repo) {
         let name = u64::try_from(self.number).unwrap_or_default();
         if let Err(error) = state.repositories.delete_pull_ref(repo.id, name).await {

@@ -13,6 +13,7 @@ use crate::access::WriteRepo;
 use crate::audit;
 use crate::error::{ApiError, ErrorBody, clip};
 use crate::extract::JsonBody;
+use crate::files::target::ref_moved;
 use crate::files::{WriteAt, revision};
 use crate::repos::create::author;
 use crate::repos::record::record_head;
@@ -64,6 +65,7 @@ pub async fn create_branch(
 async fn make_branch(state: ApiState, to: WriteRepo, branch: String, start: String) -> Result<Json<Value>, ApiError> {
     let made = state.repositories.create_branch(to.repo.id, &branch, &start).await?;
     let commit = created(made, "branch", &format!("refs/heads/{branch}"), &start)?;
+    ref_moved(&state, &to.repo, &to.user, format!("refs/heads/{branch}"), None, Some(commit.clone())).await?;
     record(&state, &to, "repo.branch.create", json!({"branch": branch, "commit": commit})).await
 }
 
@@ -83,6 +85,7 @@ pub async fn delete_branch(
 
 async fn remove_branch(state: ApiState, to: WriteRepo, branch: String) -> Result<Json<Value>, ApiError> {
     let commit = deleted(state.repositories.delete_branch(to.repo.id, &branch).await?, &branch)?;
+    ref_moved(&state, &to.repo, &to.user, format!("refs/heads/{branch}"), Some(commit.clone()), None).await?;
     record(&state, &to, "repo.branch.delete", json!({"branch": branch, "commit": commit})).await
 }
 
@@ -108,6 +111,7 @@ async fn make_tag(state: ApiState, to: WriteRepo, revision: String, body: NewTag
     let annotation = annotation.map(|text| TagMessage { text, author: author(to.user.account()), at });
     let made = state.repositories.create_tag(to.repo.id, &tag, &revision, annotation).await?;
     let commit = created(made, "tag", &format!("refs/tags/{tag}"), &revision)?;
+    ref_moved(&state, &to.repo, &to.user, format!("refs/tags/{tag}"), None, Some(commit.clone())).await?;
     record(&state, &to, "repo.tag.create", json!({"tag": tag, "commit": commit})).await
 }
 
@@ -125,6 +129,7 @@ pub async fn delete_tag(
 
 async fn remove_tag(state: ApiState, to: WriteRepo, tag: String) -> Result<Json<Value>, ApiError> {
     let commit = deleted(state.repositories.delete_tag(to.repo.id, &tag).await?, &tag)?;
+    ref_moved(&state, &to.repo, &to.user, format!("refs/tags/{tag}"), Some(commit.clone()), None).await?;
     record(&state, &to, "repo.tag.delete", json!({"tag": tag, "commit": commit})).await
 }
 
@@ -146,10 +151,16 @@ pub async fn super_squash(
     let branch = branch.ok_or_else(|| ApiError::no_revision(&place.whole))?;
     let message = body.message.filter(|text| !text.trim().is_empty());
     let message = message.unwrap_or_else(|| format!("Super-squash branch '{branch}'"));
-    state.lifetime.finish(squash(state.clone(), to, branch, message)).await
+    state.lifetime.finish(squash(state.clone(), to, branch, found.commit, message)).await
 }
 
-async fn squash(state: ApiState, to: WriteRepo, branch: String, message: String) -> Result<Json<Value>, ApiError> {
+async fn squash(
+    state: ApiState,
+    to: WriteRepo,
+    branch: String,
+    before: CommitSha,
+    message: String,
+) -> Result<Json<Value>, ApiError> {
     let (author, at) = (author(to.user.account()), state.control.clock().now());
     let commit = state.repositories.squash(to.repo.id, &branch, &message, &author, at).await?;
     let commit = commit.ok_or_else(|| ApiError::no_revision(&branch))?;
@@ -157,6 +168,7 @@ async fn squash(state: ApiState, to: WriteRepo, branch: String, message: String)
         record_head(&state, &to.repo, &to.user, &commit, "repo.squash").await?;
         return Ok(Json(json!({})));
     }
+    ref_moved(&state, &to.repo, &to.user, format!("refs/heads/{branch}"), Some(before), Some(commit.clone())).await?;
     record(&state, &to, "repo.squash", json!({"branch": branch, "commit": commit})).await
 }
 

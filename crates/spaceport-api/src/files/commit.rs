@@ -18,15 +18,17 @@ use utoipa::ToSchema;
 use spaceport_core::{CommitSha, Repo};
 use spaceport_git::{CommitOutcome, CommitSpec, FileContent, Operation, RevisionKind};
 
-use crate::access::{ReadRepo, WriteRepo};
+use crate::access::{DiscussRepo, ReadRepo};
 use crate::audit;
 use crate::caller::User;
+use crate::community::{NewPull, reserve_pull};
 use crate::error::{ApiError, ErrorBody, clip};
 use crate::extract::{CalledUrl, Params};
 use crate::files::commit::body::{Change, Wish};
 use crate::files::commit::spool::Spool;
 use crate::files::large::{Taken, take};
-use crate::files::{ReadAt, revision};
+use crate::files::target::{Target, ref_moved};
+use crate::files::{MAIN, ReadAt};
 use crate::repos::create::author;
 use crate::repos::record::record_head;
 use crate::state::ApiState;
@@ -50,6 +52,9 @@ pub struct CommitAnswer {
     commit_url: String,
     /// Always empty.
     hook_output: String,
+    /// With `create_pr`: the pull request that was opened.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pull_request_url: Option<String>,
 }
 
 /// Commit to a branch
@@ -58,7 +63,8 @@ pub struct CommitAnswer {
 /// `file` (`path`, `content`, `encoding`), `lfsFile` (`path`, `algo`, `oid`, `size`), `deletedFile` and `deletedFolder`
 /// (`path`). All of it happens, or nothing. Bodies may be gigabytes.
 #[utoipa::path(post, path = "/api/{kind}/{owner}/{name}/commit/{*revision}", tag = "files",
-    params(RepoPath, ("revision" = String, Path, description = "A branch, or `refs/pr/N`")),
+    params(RepoPath, ("revision" = String, Path, description = "A branch, or `refs/pr/N`"),
+        ("create_pr" = Option<bool>, Query, description = "Open a pull request to the branch instead")),
     request_body(content = String, content_type = "application/x-ndjson"),
     responses((status = 200, body = CommitAnswer), (status = 400, body = ErrorBody), (status = 403, body = ErrorBody),
         (status = 404, body = ErrorBody), (status = 412, body = ErrorBody)))]
@@ -69,11 +75,8 @@ pub async fn create_commit(
     params: Params,
     body: Body,
 ) -> Result<Json<CommitAnswer>, ApiError> {
-    if params.flag("create_pr") {
-        return Err(ApiError::bad_request("Pull requests cannot be opened here yet; commit to a branch of your own"));
-    }
-    let to = read.into_write()?;
-    let reference = branch(&state, &to.repo, &place.whole).await?;
+    let proposes = params.flag("create_pr");
+    let target = Target::find(&state, read, &place.whole, proposes).await?;
     let spool = Spool::new(&state.uploads);
     let wish = match body::read(body, &spool).await {
         Ok(wish) => wish,
@@ -82,84 +85,114 @@ pub async fn create_commit(
             return Err(error);
         }
     };
-    let path = to.repo.path();
+    let page = format!("{hub}/{}", target.to.repo.path());
     let work = {
         let state = state.clone();
         async move {
-            let made = make(&state, &to, &reference, wish).await;
+            let made = make(&state, target, wish, proposes).await;
             spool.remove().await;
             made
         }
     };
-    let commit = state.lifetime.finish(work).await?;
+    let Made { commit, pull } = state.lifetime.finish(work).await?;
     Ok(Json(CommitAnswer {
         success: true,
-        commit_url: format!("{hub}/{path}/commit/{commit}"),
+        commit_url: format!("{page}/commit/{commit}"),
         commit_oid: commit.into(),
         hook_output: String::new(),
+        pull_request_url: pull.map(|number| format!("{page}/discussions/{number}")),
     }))
 }
 
-/// The ref a commit can go to: a branch or a pull request, not a tag or a commit.
-///
-/// # Errors
-/// `RevisionNotFound` when there is none.
-pub(super) async fn branch(state: &ApiState, repo: &Repo, name: &str) -> Result<String, ApiError> {
-    let found = revision(state, repo, name).await?;
-    match (found.kind, found.reference) {
-        (RevisionKind::Branch | RevisionKind::Pull, Some(reference)) => Ok(reference),
-        _ => Err(ApiError::no_revision(name)),
+/// What became of a commit.
+struct Made {
+    /// Where the branch points to now.
+    commit: CommitSha,
+    /// The number of the pull request that was opened with it.
+    pull: Option<i64>,
+}
+
+/// Makes the commit and records it.
+async fn make(state: &ApiState, target: Target, wish: Wish, proposes: bool) -> Result<Made, ApiError> {
+    let Target { to, reference, head } = target;
+    let DiscussRepo { repo, user, rights } = to;
+    let Wish { summary, description, parent, changes } = wish;
+    check_readme(&repo, &changes).await?;
+    let parent = parent_of(state, &repo, parent).await?;
+    let read = ReadRepo { repo, caller: user.clone().into(), rights };
+    let operations = operations(state, &read, changes).await?;
+    let repo = read.repo;
+    let author = author(user.account());
+    let at = state.control.clock().now();
+    let (title, text) = (summary.clone(), description.clone());
+    let spec = CommitSpec { committer: author.clone(), author, at, summary, description, parent, operations };
+    if !proposes {
+        let outcome = state.repositories.commit(repo.id, &reference, spec).await?;
+        return Ok(Made { commit: record(state, &repo, &user, &reference, outcome).await?, pull: None });
+    }
+    if spec.parent.as_ref().is_some_and(|parent| *parent != head) {
+        return Err(ApiError::stale(STALE));
+    }
+    let reserved = reserve_pull(state, &repo, &head).await?;
+    let outcome = state.repositories.commit(repo.id, &reserved.reference(), spec).await;
+    let made = match outcome {
+        Ok(CommitOutcome::Committed { commit, .. }) => Ok(commit),
+        // A proposal of nothing is a draft.
+        Ok(CommitOutcome::Unchanged(_)) => Ok(head),
+        Ok(other) => Err(refusal(other, &reference)),
+        Err(error) => Err(error.into()),
+    };
+    let commit = match made {
+        Ok(commit) => commit,
+        Err(error) => {
+            reserved.abandon(state, &repo).await;
+            return Err(error);
+        }
+    };
+    let new = NewPull { title, description: text, base: reference, head: commit.clone() };
+    let opened = reserved.open(state, &repo, &user, new).await?;
+    Ok(Made { commit, pull: Some(opened.number) })
+}
+
+/// The commit the caller believes the branch to be at. An id may be abbreviated; one that is unknown is
+/// not where the branch is.
+async fn parent_of(state: &ApiState, repo: &Repo, id: Option<String>) -> Result<Option<CommitSha>, ApiError> {
+    let Some(id) = id else { return Ok(None) };
+    match state.repositories.resolve(repo.id, &id).await? {
+        Some(found) if found.kind == RevisionKind::Commit => Ok(Some(found.commit)),
+        _ => Err(ApiError::stale(STALE)),
     }
 }
 
-/// Makes the commit and records it. Gives where the branch points to.
-async fn make(state: &ApiState, to: &WriteRepo, reference: &str, wish: Wish) -> Result<CommitSha, ApiError> {
-    let WriteRepo { repo, user, .. } = to;
-    let Wish { summary, description, parent, changes } = wish;
-    check_readme(repo, &changes).await?;
-    let parent = match parent {
-        // An id may be abbreviated; one that is unknown is not where the branch is.
-        Some(id) => match state.repositories.resolve(repo.id, &id).await? {
-            Some(found) if found.kind == RevisionKind::Commit => Some(found.commit),
-            _ => return Err(ApiError::stale(STALE)),
-        },
-        None => None,
-    };
-    let operations = operations(state, to, changes).await?;
-    let author = author(user.account());
-    let at = state.control.clock().now();
-    let spec = CommitSpec { committer: author.clone(), author, at, summary, description, parent, operations };
-    let outcome = state.repositories.commit(repo.id, reference, spec).await?;
-    let is_main = reference == "refs/heads/main";
+/// Records that a branch moved; a moved `main` is indexed and built. Gives where the branch points to.
+async fn record(
+    state: &ApiState,
+    repo: &Repo,
+    user: &User,
+    reference: &str,
+    outcome: CommitOutcome,
+) -> Result<CommitSha, ApiError> {
+    let is_main = reference == MAIN;
     match outcome {
-        CommitOutcome::Committed { commit, .. } => {
-            record(state, repo, user, reference, &commit).await?;
+        CommitOutcome::Committed { commit, .. } if is_main => {
+            record_head(state, repo, user, &commit, "repo.commit").await?;
+            Ok(commit)
+        }
+        CommitOutcome::Committed { commit, previous } => {
+            ref_moved(state, repo, user, reference.to_owned(), previous, Some(commit.clone())).await?;
+            let detail = json!({"ref": reference, "commit": commit});
+            audit::record(state, user, "repo.commit", &repo.path(), detail).await?;
             Ok(commit)
         }
         CommitOutcome::Unchanged(Some(head)) => {
             // Made before by somebody who did not live to record it.
             if is_main && repo.head.as_ref() != Some(&head) {
-                record(state, repo, user, reference, &head).await?;
+                record_head(state, repo, user, &head, "repo.commit").await?;
             }
             Ok(head)
         }
         other => Err(refusal(other, reference)),
     }
-}
-
-/// Records that a branch moved; a moved `main` is indexed and built.
-pub(super) async fn record(
-    state: &ApiState,
-    repo: &Repo,
-    user: &User,
-    reference: &str,
-    commit: &CommitSha,
-) -> Result<(), ApiError> {
-    if reference == "refs/heads/main" {
-        return record_head(state, repo, user, commit, "repo.commit").await.map(drop);
-    }
-    let detail = json!({"ref": reference, "commit": commit});
-    audit::record(state, user, "repo.commit", &repo.path(), detail).await
 }
 
 /// Why a commit was not made.
@@ -222,21 +255,20 @@ async fn beginning(path: &std::path::Path) -> std::io::Result<Vec<u8>> {
 }
 
 /// What git shall do. Large files must have been uploaded; from now on they belong to the repository.
-async fn operations(state: &ApiState, to: &WriteRepo, changes: Vec<Change>) -> Result<Vec<Operation>, ApiError> {
-    let named = changes.iter().filter_map(|change| match change {
-        Change::PutLarge { path, sha256, size } => {
-            Some(Taken { path: path.clone(), sha256: sha256.clone(), size: *size })
-        }
+async fn operations(state: &ApiState, read: &ReadRepo, changes: Vec<Change>) -> Result<Vec<Operation>, ApiError> {
+    let large = |change: &Change| match change {
+        Change::PutLarge(file) => Some(file.clone()),
         _ => None,
-    });
-    let read = ReadRepo { repo: to.repo.clone(), caller: to.user.clone().into(), rights: to.rights };
-    let mut objects = take(state, &read, named.collect()).await?.into_iter();
+    };
+    let named = changes.iter().filter_map(large).collect();
+    let mut objects = take(state, read, named).await?.into_iter();
     let mut operations = Vec::with_capacity(changes.len());
     for change in changes {
         operations.push(match change {
             Change::Put { path, content } => Operation::Put { path, content },
-            Change::PutLarge { path, .. } => {
-                Operation::PutLfs { path, object: objects.next().expect("one object for each large file") }
+            Change::PutLarge(Taken { path, .. }) => {
+                let object = objects.next().ok_or_else(|| ApiError::internal("a large file was not looked up"))?;
+                Operation::PutLfs { path, object }
             }
             Change::DeleteFile { path } => Operation::DeleteFile { path },
             Change::DeleteFolder { path } => Operation::DeleteFolder { path },

@@ -1,19 +1,25 @@
 //! Large files: what stands behind LFS pointers.
 
-use std::io;
 use std::ops::Range;
 
 use axum::body::Body;
-use futures::TryStreamExt;
+use axum::http::header::LINK;
+use axum::http::{HeaderMap, HeaderName, HeaderValue};
 
+use spaceport_core::{CommitSha, Repo, Sha256};
 use spaceport_git::LfsObject;
+use spaceport_store::RepoObject;
 
 use crate::access::ReadRepo;
 use crate::error::{ApiError, clip};
+use crate::large::content;
 use crate::large::holdings::{Held, Named, hold, readable};
 use crate::state::ApiState;
 
+const X_XET_HASH: HeaderName = HeaderName::from_static("x-xet-hash");
+
 /// A large file that a commit names.
+#[derive(Debug, Clone)]
 pub(super) struct Taken {
     /// Where it shall be.
     pub path: String,
@@ -23,26 +29,52 @@ pub(super) struct Taken {
     pub size: Option<u64>,
 }
 
-/// A part of the content of a large file.
-///
-/// # Errors
-/// When the repository does not have it.
-pub(super) async fn body(
-    state: &ApiState,
-    read: &ReadRepo,
-    object: &LfsObject,
-    part: Range<u64>,
-    path: &str,
-) -> Result<Body, ApiError> {
-    let missing = || missing(object, path);
-    let name = object.sha256.parse().map_err(|_| missing())?;
-    readable(state, read, name).await?.ok_or_else(missing)?;
-    let stored = state.large.objects.open_object(name).await?;
-    let stored = stored.filter(|stored| stored.size() == object.size).ok_or_else(missing)?;
-    Ok(Body::from_stream(stored.stream(part).map_err(|error| {
-        tracing::error!(%error, "a large file could not be read to its end: {error}");
-        io::Error::other(error)
-    })))
+/// A large file that a repository has.
+pub(super) struct Large {
+    sha256: Sha256,
+    size: u64,
+    /// The hash by which Xet clients ask for it.
+    xet: Option<String>,
+}
+
+impl Large {
+    /// Looks it up for a reader of the repository.
+    ///
+    /// # Errors
+    /// 404 when the repository does not have it.
+    pub(super) async fn find(
+        state: &ApiState,
+        read: &ReadRepo,
+        object: &LfsObject,
+        path: &str,
+    ) -> Result<Self, ApiError> {
+        let name = object.sha256.parse().map_err(|_| missing(object, path))?;
+        let found = readable(state, read, name).await?.filter(|found| found.size == object.size);
+        let RepoObject { sha256, size, xet, .. } = found.ok_or_else(|| missing(object, path))?;
+        Ok(Self { sha256, size, xet })
+    }
+
+    /// Tells Xet clients how to fetch it in parts and at once.
+    /// Hub: `X-Xet-Hash`, and `Link` with `xet-auth`.
+    pub(super) fn announce(&self, headers: &mut HeaderMap, hub: &str, repo: &Repo, commit: &CommitSha) {
+        let Some(hash) = &self.xet else { return };
+        let token = format!("{hub}/api/{}/{}/xet-read-token/{commit}", repo.kind.segment(), repo.name);
+        let values = [(X_XET_HASH, hash.clone()), (LINK, format!("<{token}>; rel=\"xet-auth\""))];
+        for (name, value) in values {
+            headers.extend(HeaderValue::from_str(&value).ok().map(|value| (name, value)));
+        }
+    }
+
+    /// A part of its content.
+    ///
+    /// # Errors
+    /// When the disk has lost it.
+    pub(super) async fn body(&self, state: &ApiState, part: Range<u64>) -> Result<Body, ApiError> {
+        let stored = state.large.objects.open_object(self.sha256).await?;
+        let stored = stored.filter(|stored| stored.size() == self.size);
+        let lost = || ApiError::internal(format!("the content of large file {} is not on the disk", self.sha256));
+        Ok(content::body(stored.ok_or_else(lost)?.stream(part)))
+    }
 }
 
 /// Takes large files that were uploaded into a repository, for a commit.

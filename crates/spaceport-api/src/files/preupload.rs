@@ -11,9 +11,9 @@ use spaceport_core::{CommitSha, Repo};
 use spaceport_git::{Entry, NodeKind, PathRules, check_new_path};
 
 use crate::error::{ApiError, ErrorBody, clip};
-use crate::extract::JsonBody;
-use crate::files::commit::branch;
-use crate::files::{ReadAt, revision};
+use crate::extract::{JsonBody, Params};
+use crate::files::ReadAt;
+use crate::files::target::Target;
 use crate::state::ApiState;
 use crate::views::RepoPath;
 
@@ -73,16 +73,17 @@ pub struct UploadMode {
 
 /// How to upload files
 #[utoipa::path(post, path = "/api/{kind}/{owner}/{name}/preupload/{*revision}", tag = "files",
-    params(RepoPath, ("revision" = String, Path, description = "A branch, or `refs/pr/N`")), request_body = PreuploadBody,
+    params(RepoPath, ("revision" = String, Path, description = "A branch, or `refs/pr/N`"),
+        ("create_pr" = Option<bool>, Query, description = "For a pull request to the branch")), request_body = PreuploadBody,
     responses((status = 200, body = PreuploadAnswer), (status = 400, body = ErrorBody), (status = 404, body = ErrorBody)))]
 pub async fn preupload(
     State(state): State<ApiState>,
     ReadAt { read, place }: ReadAt,
+    params: Params,
     JsonBody(body): JsonBody<PreuploadBody>,
 ) -> Result<Json<PreuploadAnswer>, ApiError> {
-    let to = read.into_write()?;
-    let reference = branch(&state, &to.repo, &place.whole).await?;
-    let commit = revision(&state, &to.repo, &reference).await?.commit;
+    let proposes = params.flag("create_pr");
+    let Target { to, head: commit, .. } = Target::find(&state, read, &place.whole, proposes).await?;
     let PreuploadBody { files, git_ignore } = body;
     if files.len() > MAX_FILES {
         return Err(ApiError::bad_request(format!("At most {MAX_FILES} files can be asked about at once")));

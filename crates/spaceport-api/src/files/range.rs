@@ -48,8 +48,9 @@ pub(crate) fn wanted(headers: &HeaderMap, size: u64, tag: &str) -> Wanted {
 
 /// Whether the caller has the file already.
 pub(crate) fn is_known(headers: &HeaderMap, tag: &str) -> bool {
-    let Some(list) = text(headers, &IF_NONE_MATCH) else { return false };
-    list.split(',').map(str::trim).any(|known| known == "*" || known.strip_prefix("W/").unwrap_or(known) == tag)
+    let lists = headers.get_all(IF_NONE_MATCH).into_iter().filter_map(|value| value.to_str().ok());
+    let mut known = lists.flat_map(|list| list.split(',')).map(str::trim);
+    known.any(|known| known == "*" || known.strip_prefix("W/").unwrap_or(known) == tag)
 }
 
 fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {

@@ -14,9 +14,10 @@ use futures::StreamExt;
 use spaceport_git::{Content, Entry, NodeKind};
 
 use crate::error::{ApiError, ErrorBody};
-use crate::extract::Params;
+use crate::extract::{CalledUrl, Params};
+use crate::files::large::Large;
 use crate::files::served::{Answer, Served};
-use crate::files::{Place, ReadAt, large};
+use crate::files::{Place, ReadAt};
 use crate::state::ApiState;
 
 /// A file
@@ -34,27 +35,30 @@ use crate::state::ApiState;
 pub async fn resolve_file(
     State(state): State<ApiState>,
     at: ReadAt,
+    hub: CalledUrl,
     method: Method,
     headers: HeaderMap,
     params: Params,
 ) -> Result<Response, ApiError> {
-    serve(&state, at, &method, &headers, &params, true).await
+    serve(&state, at, &hub, &method, &headers, &params, true).await
 }
 
 /// A file as git has it: of a large file the pointer.
 pub async fn raw_file(
     State(state): State<ApiState>,
     at: ReadAt,
+    hub: CalledUrl,
     method: Method,
     headers: HeaderMap,
     params: Params,
 ) -> Result<Response, ApiError> {
-    serve(&state, at, &method, &headers, &params, false).await
+    serve(&state, at, &hub, &method, &headers, &params, false).await
 }
 
 async fn serve(
     state: &ApiState,
     ReadAt { read, place }: ReadAt,
+    hub: &CalledUrl,
     method: &Method,
     headers: &HeaderMap,
     params: &Params,
@@ -68,7 +72,16 @@ async fn serve(
     let entry = found.entry.filter(|entry| entry.kind == NodeKind::File);
     let entry = entry.ok_or_else(|| ApiError::no_entry(&path).at_commit(&commit))?;
     let served = Served { entry, commit, content, attachment: params.flag("download") };
-    let (mut response, part) = match served.answer(repo, headers, method == Method::HEAD)? {
+    let large = match &served.entry.lfs {
+        Some(pointer) if content => Some(Large::find(state, &read, &pointer.object, &path).await?),
+        _ => None,
+    };
+    let mut answer = served.answer(repo, headers, method == Method::HEAD)?;
+    if let Some(large) = &large {
+        let (Answer::Head(response) | Answer::Bytes(response, _)) = &mut answer;
+        large.announce(response.headers_mut(), &hub.0, repo, &served.commit);
+    }
+    let (mut response, part) = match answer {
         Answer::Head(response) => return Ok(response),
         Answer::Bytes(response, part) => (response, part),
     };
@@ -76,10 +89,10 @@ async fn serve(
     if content && part.start == 0 {
         state.downloads.note(state, repo.id);
     }
-    let Entry { path, oid, lfs, .. } = served.entry;
-    *response.body_mut() = match lfs {
-        Some(pointer) if content => large::body(state, &read, &pointer.object, part, &path).await?,
-        _ => {
+    let Entry { path, oid, .. } = served.entry;
+    *response.body_mut() = match large {
+        Some(large) => large.body(state, part).await?,
+        None => {
             let blob = state.repositories.blob(repo.id, oid, Some(part)).await?;
             let blob = blob.ok_or_else(|| ApiError::no_entry(&path).at_commit(&served.commit))?;
             match blob.content {

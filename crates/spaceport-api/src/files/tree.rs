@@ -1,5 +1,7 @@
 //! `GET …/tree/{rev}[/{path}]`: files and folders, in pages.
 
+use std::collections::HashMap;
+
 use axum::Json;
 use axum::extract::State;
 use axum::http::Uri;
@@ -8,8 +10,9 @@ use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-use spaceport_core::{CommitSha, Repo};
+use spaceport_core::{CommitSha, Repo, Sha256};
 use spaceport_git::{Entry, Listing, Page};
+use spaceport_store::RepoObject;
 
 use crate::error::{ApiError, ErrorBody};
 use crate::extract::{CalledUrl, Params};
@@ -75,12 +78,23 @@ pub(super) async fn views(
     entries: Vec<Entry>,
     expand: bool,
 ) -> Result<Vec<EntryView>, ApiError> {
-    if !expand {
-        return Ok(entries.into_iter().map(|entry| EntryView::of(entry, None)).collect());
+    let mut views: Vec<EntryView> = if expand {
+        let paths = entries.iter().map(|entry| entry.path.clone()).collect();
+        let last = state.repositories.last_commits(repo.id, commit, paths).await?;
+        entries.into_iter().zip(last).map(|(entry, last)| EntryView::of(entry, last)).collect()
+    } else {
+        entries.into_iter().map(|entry| EntryView::of(entry, None)).collect()
+    };
+    let large: Vec<Sha256> = views.iter().filter_map(|view| view.lfs.as_ref()?.sha256.parse().ok()).collect();
+    if !large.is_empty() {
+        let known = state.store.repo_objects(repo.id, &large).await?.into_iter();
+        let known: HashMap<String, RepoObject> =
+            known.filter(|object| object.is_committed).map(|object| (object.sha256.to_string(), object)).collect();
+        for view in &mut views {
+            view.xet_hash = view.lfs.as_ref().and_then(|lfs| known.get(&lfs.sha256)?.xet.clone());
+        }
     }
-    let paths = entries.iter().map(|entry| entry.path.clone()).collect();
-    let last = state.repositories.last_commits(repo.id, commit, paths).await?;
-    Ok(entries.into_iter().zip(last).map(|(entry, last)| EntryView::of(entry, last)).collect())
+    Ok(views)
 }
 
 fn write_cursor(commit: &CommitSha, after: &str) -> String {

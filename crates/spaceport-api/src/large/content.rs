@@ -39,14 +39,18 @@ pub(crate) fn respond(object: &Object, sha256: Sha256, request: &HeaderMap) -> R
     response
 }
 
-/// A body of a known length.
-pub(crate) fn streamed(status: StatusCode, bytes: ByteStream, length: u64) -> Response {
-    let body = Body::from_stream(bytes.map_err(|error| {
+/// Stored bytes as a body.
+pub(crate) fn body(bytes: ByteStream) -> Body {
+    Body::from_stream(bytes.map_err(|error| {
         // The status is out already: the body ends too early, which every client notices.
         tracing::error!(%error, "a large file could not be read to its end: {error}");
         io::Error::other(error)
-    }));
-    let mut response = (status, body).into_response();
+    }))
+}
+
+/// The same of a known length.
+pub(crate) fn streamed(status: StatusCode, bytes: ByteStream, length: u64) -> Response {
+    let mut response = (status, body(bytes)).into_response();
     set(&mut response, CONTENT_LENGTH, &length.to_string());
     response
 }

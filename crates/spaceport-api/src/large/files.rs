@@ -1,5 +1,7 @@
 //! The large files of a repository, for those who look after it. Hub: `lfs-files`.
 
+use std::collections::HashMap;
+
 use axum::Json;
 use axum::extract::State;
 use axum::http::header::LINK;
@@ -74,7 +76,8 @@ pub async fn list_large_files(
         cursor.parse::<Sha256>().map_err(|_| ApiError::bad_request("'cursor' is not one that this list gave out"))
     });
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    let page = state.store.repo_objects_page(read.repo.id, after.transpose()?, limit).await?;
+    let mut page = state.store.repo_objects_page(read.repo.id, after.transpose()?, limit).await?;
+    name(&state, &read, &mut page).await?;
     let mut headers = HeaderMap::new();
     if let Some(last) = page.last().filter(|_| i64::try_from(page.len()).is_ok_and(|length| length == limit)) {
         let query = params.with("cursor", &last.sha256.to_string());
@@ -82,6 +85,19 @@ pub async fn list_large_files(
         headers.extend(HeaderValue::from_str(&link).ok().map(|link| (LINK, link)));
     }
     Ok((headers, Json(page.into_iter().map(LargeFile::of).collect())))
+}
+
+/// Finds paths of files that came by a push, which names no paths.
+async fn name(state: &ApiState, read: &ReadRepo, page: &mut [RepoObject]) -> Result<(), ApiError> {
+    if page.iter().all(|object| object.path.is_some()) {
+        return Ok(());
+    }
+    let files = state.repositories.all_lfs_files(read.repo.id).await?;
+    let paths: HashMap<String, String> = files.into_iter().map(|file| (file.object.sha256, file.path)).collect();
+    for object in page.iter_mut().filter(|object| object.path.is_none()) {
+        object.path = paths.get(&object.sha256.to_string()).cloned();
+    }
+    Ok(())
 }
 
 /// Files to be removed.

@@ -22,6 +22,7 @@ use crate::audit;
 use crate::caller::{User, Writer};
 use crate::error::{ApiError, ErrorBody, clip};
 use crate::extract::{CalledUrl, JsonBody};
+use crate::repos::attributes::attributes;
 use crate::repos::kind;
 use crate::spaces::hardware::known_flavor;
 use crate::spaces::run::sleep_after;
@@ -187,12 +188,12 @@ impl Plan {
             check_settings("secrets", &secrets)?;
             let sleep_after_s = body.sleep_time_seconds.map(sleep_after).transpose()?.flatten();
             let readme = readme(&name, sdk, body.sdk_version);
-            let files = files(given, Some(readme))?;
+            let files = files(kind, given, Some(readme))?;
             let has_start_file = has_start_file(&files);
             let volumes = Vec::new();
             (Some(App { sdk, hardware, sleep_after_s, variables, secrets, volumes, has_start_file }), files)
         } else {
-            (None, files(given, None)?)
+            (None, files(kind, given, None)?)
         };
         let repo = NewRow {
             id: state.control.clock().space_id().into(),
@@ -310,7 +311,6 @@ pub(crate) fn visibility(
     })
 }
 
-/// The first files: the caller's, and what every Space begins with where the caller has none.
 /// Whether a first commit can become an app.
 fn has_start_file(files: &[InitialFile]) -> bool {
     let readme = files.iter().find(|file| file.path == "README.md");
@@ -318,7 +318,8 @@ fn has_start_file(files: &[InitialFile]) -> bool {
     config.is_some_and(|config| files.iter().any(|file| file.path == config.start_file()))
 }
 
-fn files(given: Vec<NewFile>, readme: Option<String>) -> Result<Vec<InitialFile>, ApiError> {
+/// The first files: the caller's, and what every Space begins with where the caller has none.
+fn files(kind: RepoKind, given: Vec<NewFile>, readme: Option<String>) -> Result<Vec<InitialFile>, ApiError> {
     if given.len() > MAX_FILES {
         return Err(ApiError::bad_request(format!(
             "The first commit may have {MAX_FILES} files at most; push the rest"
@@ -341,8 +342,9 @@ fn files(given: Vec<NewFile>, readme: Option<String>) -> Result<Vec<InitialFile>
         };
         files.push(InitialFile { path, content });
     }
-    // The Hub also writes `.gitattributes` with its LFS patterns. Without an LFS store behind them a
-    // push of a `.bin` or `.png` file would fail in git-lfs, so they come with the store.
+    if !files.iter().any(|file| file.path == ".gitattributes") {
+        files.push(InitialFile { path: ".gitattributes".to_owned(), content: attributes(kind).into_bytes() });
+    }
     if let Some(readme) = readme.filter(|_| !files.iter().any(|file| file.path == "README.md")) {
         files.push(InitialFile { path: "README.md".to_owned(), content: readme.into_bytes() });
     }

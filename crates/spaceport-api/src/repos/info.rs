@@ -78,6 +78,9 @@ async fn answer(state: &ApiState, read: &ReadRepo, sha: Option<CommitSha>, param
     let commit = commit(state, repo, sha).await?;
     let at = commit.sha.clone();
     let mut view = RepoView::of(repo, commit, rights.code);
+    if rights.code && (!fields.is_restricted() || fields.names("usedStorage")) {
+        view.used_storage = Some(state.store.repo_storage(repo.id).await?);
+    }
     if rights.code && (!fields.is_restricted() || fields.names("siblings")) {
         view.siblings = Some(siblings(state, repo, at.as_ref(), params.flag("blobs")).await?);
     }

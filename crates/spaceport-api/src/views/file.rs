@@ -21,6 +21,9 @@ pub struct EntryView {
     /// Of a large file.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lfs: Option<LfsView>,
+    /// Of a large file that Xet clients can fetch in parts and at once.
+    #[serde(rename = "xetHash", skip_serializing_if = "Option::is_none")]
+    pub xet_hash: Option<String>,
     /// With `expand`: the commit that last changed it.
     #[serde(rename = "lastCommit", skip_serializing_if = "Option::is_none")]
     pub last_commit: Option<LastCommitView>,
@@ -40,7 +43,7 @@ impl EntryView {
             title: commit.title,
             date: commit.at.to_rfc3339(),
         });
-        Self { kind, path, oid: oid.to_string(), size, lfs: lfs.map(LfsView::of), last_commit }
+        Self { kind, path, oid: oid.to_string(), size, lfs: lfs.map(LfsView::of), xet_hash: None, last_commit }
     }
 }
 

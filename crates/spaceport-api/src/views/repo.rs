@@ -124,6 +124,9 @@ pub struct RepoView {
     /// Of a model: its task.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pipeline_tag: Option<String>,
+    /// Bytes of its large files, those of all its commits together.
+    #[serde(rename = "usedStorage", skip_serializing_if = "Option::is_none")]
+    pub used_storage: Option<u64>,
     /// The files of the commit.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub siblings: Option<Vec<Sibling>>,
@@ -221,6 +224,7 @@ impl RepoView {
             pipeline_tag: one("pipeline_tag"),
             tags,
             card_data: card,
+            used_storage: None,
             siblings: None,
         }
     }

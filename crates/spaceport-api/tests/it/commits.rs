@@ -5,6 +5,9 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 use spaceport_testkit::TestApp;
 
+use spaceport_testkit::xet::sha256;
+
+use crate::large_files::upload;
 use crate::support::{commit, committed, header, model, put};
 
 #[tokio::test]
@@ -39,7 +42,7 @@ async fn every_operation_does_what_it_says() {
     committed(&app, &alice, &id, &lines).await;
     let left = app.get(&format!("/api/models/{id}/tree/main?recursive=1"), None).await.json;
     let left: Vec<_> = left.as_array().unwrap().iter().map(|entry| entry["path"].as_str().unwrap()).collect();
-    assert_eq!(left, ["README.md", "plain.txt"]);
+    assert_eq!(left, [".gitattributes", "README.md", "plain.txt"]);
 }
 
 #[tokio::test]
@@ -89,7 +92,7 @@ async fn commits_at_the_same_time_all_land_unless_they_name_a_parent() {
     let now = app.get(&format!("/api/models/{id}"), None).await.json["sha"].as_str().unwrap().to_owned();
     assert_eq!(commit(&app, &alice.write, &id, "main", &[with(&now[..12]), put("x", b"x")]).await.status, 200);
     let files = app.get(&format!("/api/models/{id}/tree/main"), None).await.json;
-    assert_eq!(files.as_array().unwrap().len(), 1 + 6 + 1 + 1);
+    assert_eq!(files.as_array().unwrap().len(), 2 + 6 + 1 + 1);
 }
 
 #[tokio::test]
@@ -282,4 +285,144 @@ async fn a_client_learns_how_to_upload() {
     let unknown = app.post(&format!("/api/models/{id}/preupload/nope"), Some(&alice.write), &body).await;
     assert_eq!((unknown.status.as_u16(), unknown.header("x-error-code")), (404, "RevisionNotFound"));
     assert_eq!(app.post(&url, Some(&bob.write), &body).await.status, 403);
+}
+
+fn large(path: &str, content: &[u8], size: Option<usize>) -> Value {
+    let mut value = json!({"path": path, "algo": "sha256", "oid": sha256(content)});
+    if let Some(size) = size {
+        value["size"] = json!(size);
+    }
+    json!({"key": "lfsFile", "value": value})
+}
+
+#[tokio::test]
+async fn large_files_are_uploaded_committed_and_served() {
+    let app = TestApp::start().await;
+    let (alice, bob) = (app.person("alice").await, app.person("bob").await);
+    let id = model(&app, &alice, "tiny").await;
+    let rules = [header("Rules"), put(".gitattributes", b"*.weights filter=lfs diff=lfs merge=lfs -text\n")];
+    committed(&app, &alice, &id, &rules).await;
+    let content = b"weights".repeat(1000);
+    let sha = sha256(&content);
+    let ask = json!({"files": [
+        {"path": "a.weights", "sample": STANDARD.encode(b"text"), "size": 7000},
+        {"path": "a.png", "sample": STANDARD.encode(b"\x89PNG\0"), "size": 5},
+        {"path": "big.txt", "sample": STANDARD.encode(b"text"), "size": 10_485_761},
+        {"path": "small.txt", "sample": STANDARD.encode(b"text"), "size": 10_485_760},
+        {"path": "empty.weights", "sample": "", "size": 0}]});
+    let url = format!("/api/models/{id}/preupload/main");
+    let answer = app.post(&url, Some(&alice.write), &ask).await;
+    let modes: Vec<_> =
+        answer.json["files"].as_array().unwrap().iter().map(|file| file["uploadMode"].clone()).collect();
+    assert_eq!(modes, ["lfs", "lfs", "lfs", "regular", "regular"]);
+
+    let lines = [header("Weights"), large("a.weights", &content, Some(7000))];
+    let early = commit(&app, &alice.write, &id, "main", &lines).await;
+    assert_eq!(early.status, 400, "it was not uploaded");
+    upload(&app, &id, &alice, &content).await;
+    let wrong = [header("Weights"), large("a.weights", &content, Some(7001))];
+    assert_eq!(commit(&app, &alice.write, &id, "main", &wrong).await.status, 400, "its size is another");
+    let commit_id = committed(&app, &alice, &id, &lines).await;
+    assert_eq!(committed(&app, &alice, &id, &lines).await, commit_id, "the same again changes nothing");
+    let after = app.post(&url, Some(&alice.write), &ask).await.json;
+    assert_eq!(after["files"][0]["oid"], sha, "clients compare it with their own file");
+
+    let entry = app.get(&format!("/api/models/{id}/tree/main"), None).await.json;
+    let entry = entry.as_array().unwrap().iter().find(|entry| entry["path"] == "a.weights").unwrap().clone();
+    assert_eq!(entry["size"], 7000);
+    let pointer = format!("version https://git-lfs.github.com/spec/v1\noid sha256:{sha}\nsize 7000\n");
+    assert_eq!(entry["lfs"], json!({"oid": sha, "size": 7000, "pointerSize": pointer.len()}));
+    let url = format!("/{id}/resolve/main/a.weights");
+    for method in ["HEAD", "GET"] {
+        let answer = app.send(method, &url, None, &[], Vec::new()).await;
+        assert_eq!(answer.status, 200, "{}", answer.text);
+        for (name, value) in [
+            ("etag", format!("\"{sha}\"")),
+            ("x-linked-etag", format!("\"{sha}\"")),
+            ("x-linked-size", "7000".to_owned()),
+            ("content-length", "7000".to_owned()),
+            ("x-repo-commit", commit_id.clone()),
+            ("content-type", "application/octet-stream".to_owned()),
+        ] {
+            assert_eq!(answer.header(name), value, "{method} {name}");
+        }
+        assert_eq!(answer.text.as_bytes(), if method == "GET" { content.as_slice() } else { b"" });
+    }
+    let part = app.send("GET", &url, None, &[("range", "bytes=-7")], Vec::new()).await;
+    assert_eq!((part.status.as_u16(), part.text.as_str()), (206, "weights"));
+    assert_eq!(app.get(&format!("/{id}/raw/main/a.weights"), None).await.text, pointer);
+
+    // A copy within the repository needs no upload and no size.
+    committed(&app, &alice, &id, &[header("Copy"), large("b/copy.weights", &content, None)]).await;
+    assert_eq!(app.get(&format!("/{id}/resolve/main/b/copy.weights"), None).await.text.as_bytes(), content);
+
+    // Knowing the name of a file gives nothing.
+    let hidden = json!({"name": "hidden", "private": true});
+    app.post("/api/repos/create", Some(&alice.write), &hidden).await;
+    let secret = b"secret".repeat(100);
+    upload(&app, "alice/hidden", &alice, &secret).await;
+    let made = commit(&app, &alice.write, "alice/hidden", "main", &[header("x"), large("s", &secret, None)]).await;
+    assert_eq!(made.status, 200, "{}", made.text);
+    let mine = model(&app, &bob, "mine").await;
+    let stolen = commit(&app, &bob.write, &mine, "main", &[header("x"), large("s", &secret, Some(600))]).await;
+    assert_eq!(stolen.status, 400);
+    let pointer = format!("version https://git-lfs.github.com/spec/v1\noid sha256:{}\nsize 600\n", sha256(&secret));
+    let forged = commit(&app, &bob.write, &mine, "main", &[header("x"), put("s", pointer.as_bytes())]).await;
+    assert_eq!(forged.status, 200, "a pointer is text like any other");
+    let read = app.get(&format!("/{mine}/resolve/main/s"), Some(&bob.write)).await;
+    assert_eq!(read.status, 404, "{}", read.text);
+    // What everybody may read, everybody may use.
+    let used = commit(&app, &bob.write, &mine, "main", &[header("x"), large("w", &content, Some(7000))]).await;
+    assert_eq!(used.status, 200, "{}", used.text);
+    assert_eq!(app.get(&format!("/{mine}/resolve/main/w"), None).await.text.as_bytes(), content);
+}
+
+#[tokio::test]
+async fn readers_propose_commits() {
+    let app = TestApp::start().await;
+    let (alice, bob, carol) = (app.person("alice").await, app.person("bob").await, app.person("carol").await);
+    let id = model(&app, &alice, "tiny").await;
+    let main = app.get(&format!("/api/models/{id}"), None).await.json["sha"].as_str().unwrap().to_owned();
+    let preupload = format!("/api/models/{id}/preupload/main?create_pr=1");
+    let ask = json!({"files": [{"path": "a", "sample": "", "size": 1}]});
+    assert_eq!(app.post(&preupload, Some(&bob.write), &ask).await.status, 200);
+    assert_eq!(app.post(&preupload, Some(&bob.read), &ask).await.status, 403);
+    assert_eq!(app.post(&preupload, None, &ask).await.status, 401);
+    let parent = |sha: &str| json!({"key": "header", "value": {"summary": "Better", "description": "Because", "parentCommit": sha}});
+    let lines = [parent(&main), put("a", b"1")];
+    let opened = commit(&app, &bob.write, &id, "main?create_pr=1", &lines).await;
+    assert_eq!(opened.status, 200, "{}", opened.text);
+    assert_eq!(opened.json["pullRequestUrl"], format!("{}/{id}/discussions/1", app.url));
+    let head = opened.json["commitOid"].as_str().unwrap().to_owned();
+    let info = app.get(&format!("/api/models/{id}/revision/refs%2Fpr%2F1"), None).await.json;
+    assert_eq!(info["sha"], *head);
+    assert_eq!(app.get(&format!("/api/models/{id}"), None).await.json["sha"], *main, "main stays");
+    let pull = app.get(&format!("/api/models/{id}/discussions/1"), None).await.json;
+    assert_eq!((&pull["title"], &pull["isPullRequest"]), (&json!("Better"), &json!(true)));
+
+    // Its author goes on, others do not.
+    let more = [header("More"), put("b", b"2")];
+    assert_eq!(commit(&app, &carol.write, &id, "refs%2Fpr%2F1", &more).await.status, 403);
+    assert_eq!(commit(&app, &bob.write, &id, "refs%2Fpr%2F1", &more).await.status, 200);
+    assert_eq!(commit(&app, &alice.write, &id, "refs%2Fpr%2F1", &[header("x"), put("c", b"3")]).await.status, 200);
+
+    // What is refused leaves neither a pull request nor a ref.
+    for (revision, lines, status) in [
+        ("refs%2Fpr%2F1?create_pr=1", &lines[..], 404),
+        ("nope?create_pr=1", &lines[..], 404),
+        ("main?create_pr=1", &[parent(&head), put("a", b"1")][..], 412),
+        ("main?create_pr=1", &[header("x"), put("../a", b"1")][..], 400),
+        ("main?create_pr=1", &[header("x"), json!({"key": "deletedFile", "value": {"path": "nope"}})][..], 404),
+    ] {
+        let refused = commit(&app, &bob.write, &id, revision, lines).await;
+        assert_eq!(refused.status.as_u16(), status, "{revision} {lines:?}: {}", refused.text);
+    }
+    let refs = app.get(&format!("/api/models/{id}/refs?include_prs=1"), None).await.json;
+    assert_eq!(refs["pullRequests"].as_array().unwrap().len(), 1);
+    let nothing = commit(&app, &bob.write, &id, "main?create_pr=1", &[header("Nothing yet")]).await;
+    assert_eq!(nothing.status, 200, "{}", nothing.text);
+    assert!(nothing.json["pullRequestUrl"].as_str().unwrap().contains("/discussions/"));
+    let hidden = json!({"name": "hidden", "private": true});
+    app.post("/api/repos/create", Some(&alice.write), &hidden).await;
+    assert_eq!(commit(&app, &bob.write, "alice/hidden", "main?create_pr=1", &lines).await.status, 404);
 }

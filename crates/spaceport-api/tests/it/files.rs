@@ -24,19 +24,20 @@ async fn a_tree_is_listed_with_folders_in_pages() {
     let tree = format!("/api/models/{id}/tree");
     let root = app.get(&format!("{tree}/main"), None).await.json;
     // Git's order: a folder as if its name ended in a slash.
-    assert_eq!(paths(&root), ["README.md", "a%2Fb.txt", "a", "z.txt"]);
-    assert_eq!(root[2]["type"], "directory");
-    assert_eq!((&root[2]["size"], &root[3]["size"], &root[3]["type"]), (&json!(0), &json!(0), &json!("file")));
-    assert_eq!(root[3]["oid"], "e69de29bb2d1d6434b8b29ae775ad8c2e48c5391");
+    assert_eq!(paths(&root), [".gitattributes", "README.md", "a%2Fb.txt", "a", "z.txt"]);
+    assert_eq!(root[3]["type"], "directory");
+    assert_eq!((&root[3]["size"], &root[4]["size"], &root[4]["type"]), (&json!(0), &json!(0), &json!("file")));
+    assert_eq!(root[4]["oid"], "e69de29bb2d1d6434b8b29ae775ad8c2e48c5391");
     let all = app.get(&format!("{tree}/{sha}?recursive=true"), None).await.json;
-    assert_eq!(paths(&all), ["README.md", "a%2Fb.txt", "a", "a/b", "a/b/c.txt", "a/ü d.txt", "z.txt"]);
+    let expected = [".gitattributes", "README.md", "a%2Fb.txt", "a", "a/b", "a/b/c.txt", "a/ü d.txt", "z.txt"];
+    assert_eq!(paths(&all), expected);
     for path in ["main/a%2Fb", "main/a/b", "refs%2Fheads%2Fmain/a/b/", "refs/heads/main/a%2fb"] {
         assert_eq!(paths(&app.get(&format!("{tree}/{path}"), None).await.json), ["a/b/c.txt"], "{path}");
     }
 
     // Pages show the commit the first one showed.
     let first = app.get(&format!("{tree}/main?recursive=true&limit=3&expand=true"), None).await;
-    assert_eq!(paths(&first.json), ["README.md", "a%2Fb.txt", "a"]);
+    assert_eq!(paths(&first.json), [".gitattributes", "README.md", "a%2Fb.txt"]);
     assert_eq!(first.json[0]["lastCommit"]["title"], "initial commit");
     assert_eq!(first.json[2]["lastCommit"]["title"], "Add");
     assert_eq!(first.json[2]["lastCommit"]["id"], *sha);
@@ -48,7 +49,7 @@ async fn a_tree_is_listed_with_folders_in_pages() {
         found += page.json.as_array().unwrap().len();
         next = page.header("link").to_owned();
     }
-    assert_eq!(found, 7);
+    assert_eq!(found, 8);
 }
 
 #[tokio::test]
@@ -278,6 +279,6 @@ async fn info_lists_files_with_sizes() {
     committed(&app, &alice, &id, &[header("Add"), put("a/b.txt", b"bbb")]).await;
     let info = app.get(&format!("/api/models/{id}/revision/main?blobs=true"), None).await.json;
     let files = info["siblings"].as_array().unwrap();
-    assert_eq!(files.len(), 2, "folders are not files: {info}");
-    assert_eq!((&files[1]["rfilename"], &files[1]["size"]), (&json!("a/b.txt"), &json!(3)));
+    assert_eq!(files.len(), 3, "folders are not files: {info}");
+    assert_eq!((&files[2]["rfilename"], &files[2]["size"]), (&json!("a/b.txt"), &json!(3)));
 }

@@ -33,7 +33,7 @@ async fn a_push_becomes_the_desired_revision_and_says_where_to_look() {
     assert_eq!(pushed.desired.head.unwrap().as_str(), head.trim());
     assert!(pushed.desired.generation > space.desired.generation);
     let info = app.get("/api/spaces/alice/demo", Some(&alice.read)).await.json;
-    assert_eq!(info["siblings"][1]["rfilename"], "app.py");
+    assert_eq!(info["siblings"][2]["rfilename"], "app.py");
     // Another branch moves nothing.
     commit(&app, "work", "other.py", "pass\n").await;
     let push = app.git(&["-C", "work", "push", "-q", "origin", "HEAD:refs/heads/other"]).await;

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use spaceport_core::{RepoKind, RepoName, Sha256};
 use spaceport_testkit::xet::{XetFile, sha256};
 use spaceport_testkit::{Answer, Person, TestApp};
 
@@ -38,7 +37,7 @@ async fn follow(app: &TestApp, method: &str, href: &Value, body: &[u8]) -> Answe
     app.send(method, path, None, &[], body.to_vec()).await
 }
 
-async fn upload(app: &TestApp, repo: &str, person: &Person, content: &[u8]) {
+pub async fn upload(app: &TestApp, repo: &str, person: &Person, content: &[u8]) {
     let asked = ask(app, repo, Some(&person.write), "upload", content).await;
     let actions = &asked["actions"];
     let put = follow(app, "PUT", &actions["upload"]["href"], content).await;
@@ -48,12 +47,14 @@ async fn upload(app: &TestApp, repo: &str, person: &Person, content: &[u8]) {
     assert_eq!(verified.status, 200, "{}", verified.text);
 }
 
-/// As a commit does that names the file.
-async fn commit(app: &TestApp, repo: &str, content: &[u8]) {
-    let name: RepoName = repo.parse().unwrap();
-    let repo = app.store.repo_by_name(RepoKind::Model, &name).await.unwrap().unwrap();
-    let name: Sha256 = sha256(content).parse().unwrap();
-    app.store.objects_committed(repo.id, &[(name, Some("a.bin".to_owned()))], app.clock.now()).await.unwrap();
+/// Commits the file as `a.bin`.
+async fn commit(app: &TestApp, repo: &str, person: &Person, content: &[u8]) -> Answer {
+    let file = json!({"path": "a.bin", "algo": "sha256", "oid": sha256(content), "size": content.len()});
+    let lines = [json!({"key": "header", "value": {"summary": "Add"}}), json!({"key": "lfsFile", "value": file})];
+    let body = format!("{}\n{}\n", lines[0], lines[1]).into_bytes();
+    let path = format!("/api/models/{repo}/commit/main");
+    let ndjson = [("content-type", "application/x-ndjson")];
+    app.send("POST", &path, Some(&person.write), &ndjson, body).await
 }
 
 #[tokio::test]
@@ -69,7 +70,7 @@ async fn git_lfs_uploads_and_downloads() {
     // In no commit yet, it is nobody else's business.
     let early = ask(&app, &repo, None, "download", &content).await;
     assert_eq!(early["error"]["code"], 404);
-    commit(&app, &repo, &content).await;
+    assert_eq!(commit(&app, &repo, &alice, &content).await.status, 200);
     let asked = ask(&app, &repo, None, "download", &content).await;
     let href = &asked["actions"]["download"]["href"];
     let got = follow(&app, "GET", href, b"").await;
@@ -84,6 +85,50 @@ async fn git_lfs_uploads_and_downloads() {
     assert_eq!((behind.status.as_u16(), behind.header("content-range")), (416, "bytes */7000"));
     let known = app.send("GET", path, None, &[("if-none-match", got.header("etag"))], Vec::new()).await;
     assert_eq!(known.status, 304);
+    // The same over the page of the repository.
+    let path = format!("/{repo}/resolve/main/a.bin");
+    let head = app.send("HEAD", &path, None, &[], Vec::new()).await;
+    assert_eq!((head.header("x-linked-size"), head.header("x-xet-hash")), ("7000", ""));
+    assert_eq!(head.header("x-linked-etag"), format!("\"{}\"", sha256(&content)));
+    let part = app.send("GET", &path, None, &[("range", "bytes=-7")], Vec::new()).await;
+    assert_eq!((part.status.as_u16(), part.text.as_str()), (206, "weights"));
+    assert_eq!(app.get(&format!("/api/models/{repo}"), None).await.json["usedStorage"], 7000);
+}
+
+#[tokio::test]
+async fn a_commit_takes_only_files_that_its_author_may_have() {
+    let app = TestApp::start().await;
+    let (alice, mallory) = (app.person("alice").await, app.person("mallory").await);
+    let secret = b"a secret of alice".as_slice();
+    let private = model(&app, &alice, "private", "private").await;
+    let early = commit(&app, &private, &alice, secret).await;
+    assert_eq!(early.status, 400, "it was not uploaded: {}", early.text);
+    upload(&app, &private, &alice, secret).await;
+    assert_eq!(commit(&app, &private, &alice, secret).await.status, 200);
+    let own = model(&app, &mallory, "own", "public").await;
+    let stolen = commit(&app, &own, &mallory, secret).await;
+    assert_eq!(stolen.status, 400, "{}", stolen.text);
+    // Nor by a push: git asks before it moves a ref.
+    let pointer = format!("version https://git-lfs.github.com/spec/v1\noid sha256:{}\nsize {}\n", sha256(secret), secret.len());
+    app.git(&["init", "-q", "-b", "main", "work"]).await;
+    std::fs::write(app.folder.path().join("work/a.bin"), pointer).unwrap();
+    app.git(&["-C", "work", "add", "."]).await;
+    app.git(&["-C", "work", "commit", "-qm", "steal"]).await;
+    let host = app.url.trim_start_matches("http://");
+    let push = async |repo: &str, person: &Person| {
+        let url = format!("http://user:{}@{host}/{repo}", person.write);
+        let pushed = app.git(&["-C", "work", "push", &url, "main:refs/heads/pushed"]).await;
+        (pushed.status.success(), String::from_utf8_lossy(&pushed.stderr).into_owned())
+    };
+    let (ok, said) = push(&own, &mallory).await;
+    assert!(!ok && said.contains("git lfs push --all"), "{said}");
+    let (ok, said) = push(&private, &alice).await;
+    assert!(ok, "{said}");
+    // What one may read one may also take.
+    let copy = model(&app, &alice, "copy", "private").await;
+    assert_eq!(commit(&app, &copy, &alice, secret).await.status, 200);
+    let got = app.get(&format!("/{copy}/resolve/main/a.bin"), Some(&alice.read)).await;
+    assert_eq!(got.text.as_bytes(), secret);
 }
 
 #[tokio::test]
@@ -124,7 +169,7 @@ async fn the_hubs_client_uploads_in_parts() {
         let done = follow(&app, "POST", &action["href"], parts.as_bytes()).await;
         assert_eq!(done.status, 200, "{}", done.text);
     }
-    commit(&app, &repo, &content).await;
+    assert_eq!(commit(&app, &repo, &alice, &content).await.status, 200);
     let asked = ask(&app, &repo, None, "download", &content).await;
     let got = follow(&app, "GET", &asked["actions"]["download"]["href"], b"").await;
     assert!(got.text.as_bytes() == content);
@@ -137,7 +182,7 @@ async fn knowing_a_name_gives_no_content() {
     let secret = b"a secret of alice".repeat(100_000);
     let private = model(&app, &alice, "private", "private").await;
     upload_in_parts(&app, &private, &alice, &secret).await;
-    commit(&app, &private, &secret).await;
+    assert_eq!(commit(&app, &private, &alice, &secret).await.status, 200);
     let own = model(&app, &mallory, "own", "public").await;
     let down = ask(&app, &own, Some(&mallory.write), "download", &secret).await;
     assert_eq!(down["error"]["code"], 404);
@@ -151,7 +196,7 @@ async fn knowing_a_name_gives_no_content() {
     // What is public need not be sent again.
     let public = model(&app, &alice, "public", "public").await;
     upload_in_parts(&app, &public, &alice, &secret).await;
-    commit(&app, &public, &secret).await;
+    assert_eq!(commit(&app, &public, &alice, &secret).await.status, 200);
     let up = ask(&app, &own, Some(&mallory.write), "upload", &secret).await;
     assert_eq!(up.get("actions"), None);
 }
@@ -193,7 +238,7 @@ async fn a_removed_file_is_not_given_out_at_old_addresses() {
     let alice = app.person("alice").await;
     let repo = model(&app, &alice, "tiny", "public").await;
     upload(&app, &repo, &alice, b"first").await;
-    commit(&app, &repo, b"first").await;
+    assert_eq!(commit(&app, &repo, &alice, b"first").await.status, 200);
     let asked = ask(&app, &repo, None, "download", b"first").await;
     let listed = app.get(&format!("/api/models/{repo}/lfs-files"), None).await;
     let file = &listed.json[0];
@@ -283,11 +328,17 @@ async fn xet_uploads_and_both_read() {
     let file = XetFile::of(&[&content[..12_000], &content[12_000..]]);
     let writing = Session::of(&app, &repo, Some(&alice), "write").await;
     writing.upload(&app, &file).await;
-    commit(&app, &repo, &content).await;
+    assert_eq!(commit(&app, &repo, &alice, &content).await.status, 200);
 
     let asked = ask(&app, &repo, None, "download", &content).await;
     let got = follow(&app, "GET", &asked["actions"]["download"]["href"], b"").await;
     assert!(got.text.as_bytes() == content, "git-lfs reads what Xet sent");
+    let head = app.send("HEAD", &format!("/{repo}/resolve/main/a.bin"), None, &[], Vec::new()).await;
+    assert_eq!(head.header("x-xet-hash"), file.file_hash);
+    assert!(head.header("link").contains("/xet-read-token/") && head.header("link").ends_with("rel=\"xet-auth\""));
+    let tree = app.get(&format!("/api/models/{repo}/tree/main"), None).await.json;
+    let entry = tree.as_array().unwrap().iter().find(|entry| entry["path"] == "a.bin").unwrap();
+    assert_eq!(entry["xetHash"], file.file_hash);
 
     let reading = Session::of(&app, &repo, None, "read").await;
     let plan = reading.get(&app, &format!("/v1/reconstructions/{}", file.file_hash), None).await;
@@ -333,7 +384,7 @@ async fn a_xet_token_is_for_one_repository() {
     let file = XetFile::of(&[content]);
     let writing = Session::of(&app, &private, Some(&alice), "write").await;
     writing.upload(&app, &file).await;
-    commit(&app, &private, content).await;
+    assert_eq!(commit(&app, &private, &alice, content).await.status, 200);
     let path = format!("/v1/reconstructions/{}", file.file_hash);
     assert_eq!(writing.get(&app, &path, None).await.status, 200);
     let elsewhere = Session::of(&app, &public, Some(&bob), "read").await;
@@ -388,7 +439,7 @@ async fn files_are_copied_without_sending_them() {
     let (alice, bob) = (app.person("alice").await, app.person("bob").await);
     let (from, to) = (model(&app, &alice, "from", "private").await, model(&app, &alice, "to", "private").await);
     upload(&app, &from, &alice, b"content").await;
-    commit(&app, &from, b"content").await;
+    assert_eq!(commit(&app, &from, &alice, b"content").await.status, 200);
     let files = json!([{"sha256": sha256(b"content"), "xetHash": "x", "filename": "a.bin"}, {"sha256": sha256(b"?")}]);
     let body = json!({"target": {"type": "model", "name": to}, "files": files});
     let path = format!("/api/models/{from}/lfs-files/duplicate");

@@ -25,7 +25,7 @@ async fn a_new_space_has_a_first_commit_and_a_page() {
     assert_eq!(info["cardData"]["sdk_version"], "6.0");
     assert_eq!(info["createdAt"], "2026-01-02T03:04:05.678Z");
     let files: Vec<_> = info["siblings"].as_array().unwrap().iter().map(|file| &file["rfilename"]).collect();
-    assert_eq!(files, ["README.md"]);
+    assert_eq!(files, [".gitattributes", "README.md"]);
     assert!(info["siblings"][0]["size"].as_u64().unwrap() > 20);
     assert_eq!(info["runtime"]["hardware"], json!({"current": null, "requested": "cpu-upgrade"}));
     assert_eq!(info["runtime"]["gcTimeout"], 600);
@@ -203,7 +203,7 @@ async fn models_and_data_sets_are_repositories_without_an_app() {
         assert_eq!(app.get(&path, Some(&bob.write)).await.status, 404);
         let info = app.get(&path, Some(&alice.read)).await.json;
         assert_eq!(info["cardData"]["license"], "mit", "{info}");
-        assert_eq!(info["siblings"][0]["rfilename"], "README.md");
+        assert_eq!(info["siblings"][1]["rfilename"], "README.md");
         assert!(info["tags"].as_array().unwrap().contains(&json!("tiny")) && info.get("runtime").is_none());
         let by = format!("{path}/revision/main?expand=sha");
         assert_eq!(app.get(&by, Some(&alice.read)).await.json["sha"], info["sha"]);

@@ -134,7 +134,7 @@ async fn the_code_of_a_protected_space_is_private_and_its_app_is_not() {
     assert_eq!(app.get("/api/spaces/alice/demo/revision/main", Some(&bob.write)).await.status, 404);
     assert_eq!(app.get("/api/spaces/alice/demo/builds", None).await.status, 401);
     assert_eq!(
-        app.get("/api/spaces/alice/demo", Some(&alice.read)).await.json["siblings"][0]["rfilename"],
+        app.get("/api/spaces/alice/demo", Some(&alice.read)).await.json["siblings"][1]["rfilename"],
         "README.md"
     );
 }

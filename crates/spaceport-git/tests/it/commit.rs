@@ -287,3 +287,27 @@ async fn a_commit_never_overwrites_a_push() {
     assert_eq!(hub.repositories.files(hub.repo, &head, 100).await.unwrap().len(), 48);
     fsck(&hub).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn large_files_are_tracked_for_git_lfs() {
+    let hub = Hub::start().await;
+    let object = LfsObject { sha256: "0123456789abcdef".repeat(4), size: 5_000_000_000 };
+    let lfs = |path: &str| Operation::PutLfs { path: path.to_owned(), object: object.clone() };
+    let attributes = "*.dat filter=lfs diff=lfs merge=lfs -text";
+    let paths = ["a.dat", "deep/a b [1].bin", "model.bin", "ü.bin", "nested/x.foo"];
+    let mut operations = vec![put(".gitattributes", attributes), put("nested/.gitattributes", "*.foo filter=lfs\n")];
+    operations.extend(paths.map(lfs));
+    committed(&hub, "large files", operations).await;
+    let work = hub.clone("work").await;
+    let said = hub.ok(&work, &[["check-attr", "-z", "filter"].as_slice(), &paths].concat()).await;
+    let filters: Vec<&str> = said.split('\0').skip(2).step_by(3).collect();
+    assert_eq!(filters, ["lfs"; 5], "{said}");
+    let text = std::fs::read_to_string(work.join(".gitattributes")).unwrap();
+    assert!(text.starts_with(&format!("{attributes}\n/deep/")), "{text}");
+    assert!(!text.contains("a.dat") && !text.contains("x.foo"), "{text}");
+    // Committed again, there is nothing to add.
+    let again = committed(&hub, "again", vec![lfs("model.bin"), put("x", "x")]).await;
+    let rules = hub.repositories.rules(hub.repo, Some(&again), None, vec!["model.bin".to_owned()]).await.unwrap();
+    assert!(rules[0].lfs);
+    fsck(&hub).await;
+}

@@ -14,6 +14,7 @@ use spaceport_git::FileContent;
 use crate::error::{ApiError, clip};
 use crate::files::commit::lines::{Line, Lines, MARKER};
 use crate::files::commit::spool::{BASE64, Long, Spool};
+use crate::files::large::Taken;
 
 /// Largest body.
 const MAX_BODY_BYTES: u64 = 8 << 30;
@@ -48,7 +49,7 @@ pub(super) enum Change {
     /// Adds or replaces a file.
     Put { path: String, content: FileContent },
     /// Adds or replaces a large file that was uploaded before.
-    PutLarge { path: String, sha256: String, size: Option<u64> },
+    PutLarge(Taken),
     /// Removes a file, or a folder.
     DeleteFile { path: String },
     /// Removes a folder.
@@ -176,7 +177,7 @@ impl Reader {
                 if algo.as_deref().is_some_and(|algo| algo != "sha256") {
                     return Err(wrong("'algo' must be sha256"));
                 }
-                Change::PutLarge { path, sha256: oid, size }
+                Change::PutLarge(Taken { path, sha256: oid, size })
             }
             Entry::DeletedFile(Deleted { path }) => Change::DeleteFile { path },
             Entry::DeletedFolder(Deleted { path }) => Change::DeleteFolder { path },
