@@ -66,12 +66,13 @@ CREATE TABLE webhooks (
 );
 CREATE INDEX webhooks_by_owner ON webhooks (owner_id);
 
--- target_id: an account or a repository, which may be gone.
+-- target_id: an account or a repository, which may be gone. place: in the order in which they were given.
 CREATE TABLE watched (
-    webhook_id TEXT NOT NULL REFERENCES webhooks (id) ON DELETE CASCADE,
-    target_id  TEXT NOT NULL,
-    kind       TEXT NOT NULL,
-    name       TEXT NOT NULL,
+    webhook_id TEXT   NOT NULL REFERENCES webhooks (id) ON DELETE CASCADE,
+    target_id  TEXT   NOT NULL,
+    kind       TEXT   NOT NULL,
+    name       TEXT   NOT NULL,
+    place      BIGINT NOT NULL,
     PRIMARY KEY (webhook_id, target_id)
 );
 CREATE INDEX watched_by_target ON watched (target_id);

@@ -107,9 +107,7 @@ impl Caller {
             }
         };
         match found {
-            Some((credential, account)) => {
-                Self::known(state, credential, account, self.origin.clone()).await.map(Some)
-            }
+            Some((credential, account)) => Self::known(state, credential, account, self.origin.clone()).await.map(Some),
             None => Ok(None),
         }
     }

@@ -78,7 +78,7 @@ names!(
 );
 
 /// A thing that is watched: by its id, so that it is still watched after it moved.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Watched {
     /// What it is.
     pub kind: WatchedKind,

@@ -37,10 +37,10 @@ const WEBHOOKS_OF: &str = "SELECT * FROM webhooks WHERE owner_id = $1 ORDER BY c
 const WEBHOOKS_WATCHING: &str = "SELECT * FROM webhooks h WHERE NOT disabled \
      AND EXISTS (SELECT 1 FROM watched w WHERE w.webhook_id = h.id AND w.target_id IN ($1, $2)) ORDER BY created_at, id";
 const WEBHOOK_DELETE: &str = "DELETE FROM webhooks WHERE id = $1";
-const WATCHED: &str = "SELECT target_id, kind, name FROM watched WHERE webhook_id = $1 ORDER BY kind, name, target_id";
+const WATCHED: &str = "SELECT target_id, kind, name FROM watched WHERE webhook_id = $1 ORDER BY place";
 const WATCHED_FORGET: &str = "DELETE FROM watched WHERE webhook_id = $1";
 const WATCHED_ADD: &str =
-    "INSERT INTO watched (webhook_id, target_id, kind, name) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING";
+    "INSERT INTO watched (webhook_id, target_id, kind, name, place) VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING";
 
 impl Store {
     /// Adds a webhook.
@@ -155,12 +155,13 @@ impl Store {
 }
 
 async fn watch(tx: &mut Tx, webhook: &Webhook) -> Result<(), StoreError> {
-    for watched in &webhook.watched {
+    for (place, watched) in (0i64..).zip(&webhook.watched) {
         run_tx!(tx, "watched_add", db => sqlx::query(WATCHED_ADD)
             .bind(webhook.id.to_string())
             .bind(&watched.target)
             .bind(watched.kind.as_str())
             .bind(&watched.name)
+            .bind(place)
             .execute(db).map_ok(crate::unit))?;
     }
     Ok(())

@@ -279,10 +279,11 @@ impl Wanted {
         }
         let mut watched = Vec::with_capacity(items.len());
         for item in &items {
-            watched.push(resolve(state, user, item).await?);
+            let found = resolve(state, user, item).await?;
+            if !watched.iter().any(|one: &Watched| one.target == found.target) {
+                watched.push(found);
+            }
         }
-        watched.sort();
-        watched.dedup_by(|one, other| one.target == other.target);
         Ok(Self { url, domains, secret: body.secret, watched: (!watched.is_empty()).then_some(watched) })
     }
 }

@@ -109,7 +109,8 @@ async fn a_commit_takes_only_files_that_its_author_may_have() {
     let stolen = commit(&app, &own, &mallory, secret).await;
     assert_eq!(stolen.status, 400, "{}", stolen.text);
     // Nor by a push: git asks before it moves a ref.
-    let pointer = format!("version https://git-lfs.github.com/spec/v1\noid sha256:{}\nsize {}\n", sha256(secret), secret.len());
+    let pointer =
+        format!("version https://git-lfs.github.com/spec/v1\noid sha256:{}\nsize {}\n", sha256(secret), secret.len());
     app.git(&["init", "-q", "-b", "main", "work"]).await;
     std::fs::write(app.folder.path().join("work/a.bin"), pointer).unwrap();
     app.git(&["-C", "work", "add", "."]).await;
