@@ -10,4 +10,4 @@ pub(crate) mod pulls;
 pub mod status;
 
 pub(crate) use page::Page;
-pub(crate) use pulls::{NewPull, open_pull, pushable_pulls, refs_moved};
+pub(crate) use pulls::{NewPull, open_pull, pushable_pulls, refs_moved, reserve_pull};

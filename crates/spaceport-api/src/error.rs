@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::http::header::{CONTENT_RANGE, HeaderName, LOCATION, WWW_AUTHENTICATE};
-use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
@@ -51,10 +51,8 @@ pub struct ApiError {
     cause: Option<Box<dyn std::error::Error + Send + Sync>>,
     /// git asks for a password only when it is told so.
     challenge: bool,
-    /// Where to look instead.
-    location: Option<String>,
     /// Further headers.
-    headers: HeaderMap,
+    headers: Vec<(HeaderName, HeaderValue)>,
 }
 
 /// What the outermost layer needs to log a failure once, with the id of the request.
@@ -72,8 +70,7 @@ impl ApiError {
             fields: Map::new(),
             cause: None,
             challenge: false,
-            location: None,
-            headers: HeaderMap::new(),
+            headers: Vec::new(),
         }
     }
 
@@ -133,8 +130,8 @@ impl ApiError {
     #[must_use]
     pub fn moved(location: impl Into<String>) -> Self {
         let location = location.into();
-        let error = Self::new(StatusCode::TEMPORARY_REDIRECT, "RepoMoved", format!("The repository is at {location}"));
-        Self { location: Some(location), ..error }
+        let message = format!("The repository is at {location}");
+        Self::new(StatusCode::TEMPORARY_REDIRECT, "RepoMoved", message).with_header(LOCATION, &location)
     }
 
     /// The path does not exist in the commit.
@@ -216,7 +213,7 @@ impl ApiError {
     #[must_use]
     pub(crate) fn with_header(mut self, name: HeaderName, value: &str) -> Self {
         if let Ok(value) = HeaderValue::from_str(value) {
-            self.headers.insert(name, value);
+            self.headers.push((name, value));
         }
         self
     }
@@ -317,7 +314,7 @@ impl From<ObjectError> for ApiError {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let Self { status, code, message, mut fields, cause, challenge, location, headers: further } = self;
+        let Self { status, code, message, mut fields, cause, challenge, headers: further } = self;
         fields.insert("error".to_owned(), json!(message));
         let mut response = (status, Json(Value::Object(fields))).into_response();
         let headers = response.headers_mut();
@@ -326,9 +323,6 @@ impl IntoResponse for ApiError {
         headers.insert(X_ERROR_MESSAGE, header_text(&message));
         if challenge {
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"Spaceport\", charset=\"UTF-8\""));
-        }
-        if let Some(location) = location.and_then(|location| HeaderValue::from_str(&location).ok()) {
-            headers.insert(LOCATION, location);
         }
         if let Some(cause) = cause {
             response.extensions_mut().insert(Failure { cause: chain(cause.as_ref()).into() });

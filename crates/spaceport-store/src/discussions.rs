@@ -295,7 +295,6 @@ impl Store {
     ///
     /// # Errors
     /// When the database fails.
-    #[expect(clippy::type_complexity, reason = "the database fails, the discussion is gone, the act is refused")]
     pub async fn discussion_act(
         &self,
         id: DiscussionId,
