@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::http::header::{CONTENT_RANGE, HeaderName, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE};
-use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
@@ -52,12 +52,8 @@ pub struct ApiError {
     cause: Option<Box<dyn std::error::Error + Send + Sync>>,
     /// git asks for a password only when it is told so.
     challenge: bool,
-    /// Where to look instead.
-    location: Option<String>,
     /// Further headers.
-    headers: HeaderMap,
-    /// Seconds until it is worth trying again.
-    retry_after_s: Option<u64>,
+    headers: Vec<(HeaderName, HeaderValue)>,
 }
 
 /// What the outermost layer needs to log a failure once, with the id of the request.
@@ -75,9 +71,7 @@ impl ApiError {
             fields: Map::new(),
             cause: None,
             challenge: false,
-            location: None,
-            headers: HeaderMap::new(),
-            retry_after_s: None,
+            headers: Vec::new(),
         }
     }
 
@@ -136,7 +130,9 @@ impl ApiError {
         let seconds = u64::try_from(wait.as_millis().div_ceil(1000)).unwrap_or(u64::MAX).max(1);
         let message = format!("Too many failed attempts to sign in; try again in {seconds} s");
         let error = Self::new(StatusCode::TOO_MANY_REQUESTS, "TooManyRequests", message);
-        Self { retry_after_s: Some(seconds), ..error }
+        let mut error = error;
+        error.headers.push((RETRY_AFTER, HeaderValue::from(seconds)));
+        error
     }
 
     /// A page of somebody else asks a signed-in browser to change something.
@@ -170,8 +166,8 @@ impl ApiError {
     #[must_use]
     pub fn moved(location: impl Into<String>) -> Self {
         let location = location.into();
-        let error = Self::new(StatusCode::TEMPORARY_REDIRECT, "RepoMoved", format!("The repository is at {location}"));
-        Self { location: Some(location), ..error }
+        let message = format!("The repository is at {location}");
+        Self::new(StatusCode::TEMPORARY_REDIRECT, "RepoMoved", message).with_header(LOCATION, &location)
     }
 
     /// The path does not exist in the commit.
@@ -239,7 +235,7 @@ impl ApiError {
     #[must_use]
     pub fn busy(message: impl Into<String>, retry_after_s: u32) -> Self {
         let mut error = Self::new(StatusCode::SERVICE_UNAVAILABLE, "Busy", message);
-        error.headers.insert(RETRY_AFTER, HeaderValue::from(retry_after_s));
+        error.headers.push((RETRY_AFTER, HeaderValue::from(retry_after_s)));
         error
     }
 
@@ -261,7 +257,7 @@ impl ApiError {
     #[must_use]
     pub(crate) fn with_header(mut self, name: HeaderName, value: &str) -> Self {
         if let Ok(value) = HeaderValue::from_str(value) {
-            self.headers.insert(name, value);
+            self.headers.push((name, value));
         }
         self
     }
@@ -362,8 +358,7 @@ impl From<ObjectError> for ApiError {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let Self { status, code, message, mut fields, cause, challenge, location, headers: further, retry_after_s } =
-            self;
+        let Self { status, code, message, mut fields, cause, challenge, headers: further } = self;
         fields.insert("error".to_owned(), json!(message));
         let mut response = (status, Json(Value::Object(fields))).into_response();
         let headers = response.headers_mut();
@@ -372,12 +367,6 @@ impl IntoResponse for ApiError {
         headers.insert(X_ERROR_MESSAGE, header_text(&message));
         if challenge {
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"Spaceport\", charset=\"UTF-8\""));
-        }
-        if let Some(location) = location.and_then(|location| HeaderValue::from_str(&location).ok()) {
-            headers.insert(LOCATION, location);
-        }
-        if let Some(seconds) = retry_after_s {
-            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
         }
         if let Some(cause) = cause {
             response.extensions_mut().insert(Failure { cause: chain(cause.as_ref()).into() });

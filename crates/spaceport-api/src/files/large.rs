@@ -101,7 +101,7 @@ pub(super) async fn take(state: &ApiState, to: &ReadRepo, files: Vec<Taken>) -> 
             Ok(named.into_iter().zip(sizes).map(object).collect())
         }
         Held::Missing(missing) => {
-            let names: Vec<String> = missing.iter().take(10).map(|named| describe(named)).collect();
+            let names: Vec<String> = missing.iter().take(10).map(describe).collect();
             let (count, names) = (missing.len(), names.join(", "));
             Err(ApiError::bad_request(format!(
                 "The content of {count} of the files was not uploaded here with that size: {names}; upload it before the commit"
