@@ -13,14 +13,12 @@ use crate::import::identity;
 use crate::objects::{FileContent, NewObject, store};
 use crate::opened::{blocking, failed, oid, sha};
 use crate::overlay::{Clash, Overlay};
-use crate::references::{Target, move_ref};
+use crate::references::{Target, contend, move_ref};
 use crate::revision::{commit_of, tree_of};
 use crate::tree::check_new_path;
 use crate::{Author, GitError, LfsObject, Repositories};
 
 const OPERATION: &str = "make the commit";
-/// How often a commit is made anew because a push was faster.
-const ATTEMPTS: usize = 50;
 
 /// A commit to be made.
 #[derive(Debug, Clone)]
@@ -189,13 +187,13 @@ fn commit(
     scratch: &std::path::Path,
 ) -> Result<CommitOutcome, GitError> {
     let Prepared { steps, mut blobs } = prepared;
-    for _ in 0..ATTEMPTS {
+    contend(|| {
         let head = commit_of(opened, target.name())?;
         if spec.parent.is_some() && spec.parent.as_ref().map(oid) != head {
-            return Ok(CommitOutcome::ParentMoved(head.map(sha)));
+            return Ok(Some(CommitOutcome::ParentMoved(head.map(sha))));
         }
         if head.is_none() && !target.may_begin() {
-            return Ok(CommitOutcome::UnknownRef);
+            return Ok(Some(CommitOutcome::UnknownRef));
         }
         let before = match head {
             Some(head) => tree_of(opened, head)?.map(|tree| tree.id()),
@@ -205,24 +203,21 @@ fn commit(
         let mut needed = Vec::new();
         for step in &steps {
             if let Err(outcome) = apply(&mut overlay, step, &mut needed).map_err(failed(OPERATION))? {
-                return Ok(outcome);
+                return Ok(Some(outcome));
             }
         }
         let (tree, mut objects) = overlay.finish().map_err(failed(OPERATION))?;
         if before == Some(tree) || (head.is_none() && steps.is_empty()) {
-            return Ok(CommitOutcome::Unchanged(head.map(sha)));
+            return Ok(Some(CommitOutcome::Unchanged(head.map(sha))));
         }
         let new = new_commit(tree, head.as_slice(), spec)?;
         let id = new.oid;
         objects.extend(needed.into_iter().filter_map(|oid| blobs.remove(&oid)));
         objects.push(new);
         store(opened, scratch, objects)?;
-        if move_ref(opened, target.name(), id, head)? {
-            return Ok(CommitOutcome::Committed { commit: sha(id), previous: head.map(sha) });
-        }
-    }
-    let message = format!("{} was moved by others {ATTEMPTS} times meanwhile", target.name());
-    Err(GitError::Failed { operation: OPERATION, message })
+        let outcome = CommitOutcome::Committed { commit: sha(id), previous: head.map(sha) };
+        Ok(move_ref(opened, target.name(), id, head)?.then_some(outcome))
+    })
 }
 
 fn apply(

@@ -124,9 +124,8 @@ impl Gate {
             }
         };
         let answer = if problems.is_empty() { ACCEPTED } else { "refused" };
-        tokio::fs::write(self.folder.join(MESSAGES), problems.join("\n") + "\n")
-            .await
-            .map_err(io("answer the push"))?;
+        let told: String = problems.iter().map(|problem| plain(problem) + "\n").collect();
+        tokio::fs::write(self.folder.join(MESSAGES), told).await.map_err(io("answer the push"))?;
         self.answer.write_all(format!("{answer}\n").as_bytes()).await.map_err(io("answer the push"))?;
         Ok(self)
     }
@@ -185,6 +184,11 @@ impl Repositories {
     }
 }
 
+/// A line for a terminal: paths and names may hold what would control it.
+fn plain(line: &str) -> String {
+    line.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect()
+}
+
 fn missing_files(pointers: &[(LfsObject, String)], missing: &[LfsObject]) -> Vec<String> {
     let named = pointers.iter().filter(|(object, _)| missing.contains(object)).take(MOST_NAMED);
     let mut lines: Vec<String> = named
@@ -213,9 +217,9 @@ impl Wish {
         let branch = name.strip_prefix("refs/heads/").or_else(|| name.strip_prefix("refs/tags/"));
         let hex = |name: &str| name.len() == 40 && name.bytes().all(|b| b.is_ascii_hexdigit());
         if let PushAccess::Only(allowed) = access
-            && !allowed.contains(name)
+            && (!allowed.contains(name) || old.is_none() || new.is_none())
         {
-            return Some(format!("You may not push to {name}."));
+            return Some(format!("You may not push to {name}, make it or delete it."));
         }
         if pull && (old.is_none() || new.is_none()) {
             return Some(format!(

@@ -41,13 +41,16 @@ impl Repositories {
     }
 
     /// The LFS files of every commit that any ref leads to, also those of pull requests and of the platform's own
-    /// refs. Each pointer once. Takes as long as reading the history does.
+    /// refs. Each pointer once. Takes as long as reading the history does. What is committed or pushed meanwhile may
+    /// be missing: whoever deletes large files that are not in it must spare young ones.
     ///
     /// # Errors
     /// When the repository cannot be read.
     pub async fn all_lfs_files(&self, repo: RepoId) -> Result<Vec<LfsFile>, GitError> {
-        self.reading(repo, |opened| {
-            let all = || lfs_files(opened, &tips(opened)?, &[]);
+        // Twice: a ref that git packs while refs are listed is seen neither as a file nor in the pack.
+        let before = self.reading(repo, |opened| tips(opened).map_err(failed(OPERATION))).await?;
+        self.reading(repo, move |opened| {
+            let all = || lfs_files(opened, &[tips(opened)?, before].concat(), &[]);
             all().map_err(failed(OPERATION))
         })
         .await

@@ -9,7 +9,7 @@ use spaceport_core::{CommitSha, RepoId, Timestamp};
 use crate::commit::{commit_object, message, signature};
 use crate::objects::store;
 use crate::opened::{failed, oid, sha};
-use crate::references::{Target, move_ref};
+use crate::references::{Target, contend, move_ref};
 use crate::revision::commit_of;
 use crate::{Author, GitError, Repositories};
 
@@ -109,29 +109,29 @@ impl Repositories {
         let (text, author) = (message(summary, rest.trim_start_matches('\n')), signature(author, at));
         let (head, scratch) = (head.to_owned(), self.temporary(repo));
         self.writing(repo, move |opened| {
-            loop {
+            contend(|| {
                 let (base, head) = (commit_of(opened, target.name())?, commit_of(opened, &head)?);
-                let (Some(base), Some(head)) = (base, head) else { return Ok(MergeOutcome::UnknownRef) };
+                let (Some(base), Some(head)) = (base, head) else { return Ok(Some(MergeOutcome::UnknownRef)) };
                 let common = merge_base(opened, base, head)?;
                 if common == Some(head) {
-                    return Ok(MergeOutcome::UpToDate(sha(base)));
+                    return Ok(Some(MergeOutcome::UpToDate(sha(base))));
                 }
                 let tree = if common == Some(base) {
                     opened.find_commit(head).map_err(failed(OPERATION))?.tree_id()
                 } else {
                     let mut merged = merged(opened, base, head)?;
                     if merged.has_conflicts() {
-                        return conflicts(&merged).map(MergeOutcome::Conflicts).map_err(failed(OPERATION));
+                        let conflicts = conflicts(&merged).map_err(failed(OPERATION))?;
+                        return Ok(Some(MergeOutcome::Conflicts(conflicts)));
                     }
                     merged.write_tree_to(opened).map_err(failed(OPERATION))?
                 };
                 let commit = commit_object(tree, &[base, head], &author, &author, &text)?;
                 let id = commit.oid;
                 store(opened, &scratch, vec![commit])?;
-                if move_ref(opened, target.name(), id, Some(base))? {
-                    return Ok(MergeOutcome::Merged { commit: sha(id), previous: sha(base) });
-                }
-            }
+                let outcome = MergeOutcome::Merged { commit: sha(id), previous: sha(base) };
+                Ok(move_ref(opened, target.name(), id, Some(base))?.then_some(outcome))
+            })
         })
         .await
     }

@@ -14,6 +14,8 @@ use crate::revision::{commit_of, resolve};
 use crate::{Author, GitError, Repositories};
 
 const OPERATION: &str = "change a ref";
+/// How often a change is tried again because a push was faster.
+const ATTEMPTS: usize = 50;
 /// How long another process may hold the lock of a ref, and how often one looks.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
 const LOCK_PERIOD: Duration = Duration::from_millis(5);
@@ -194,13 +196,11 @@ impl Repositories {
         let (name, text) = (format!("refs/heads/{branch}"), message(title, ""));
         let (author, scratch) = (signature(author, at), self.temporary(repo));
         self.writing(repo, move |opened| {
-            while let Some(head) = commit_of(opened, &name)? {
+            contend(|| {
+                let Some(head) = commit_of(opened, &name)? else { return Ok(Some(None)) };
                 let commit = squashed(opened, head, &author, &text, &scratch)?;
-                if move_ref(opened, &name, commit, Some(head))? {
-                    return Ok(Some(sha(commit)));
-                }
-            }
-            Ok(None)
+                Ok(move_ref(opened, &name, commit, Some(head))?.then(|| Some(sha(commit))))
+            })
         })
         .await
     }
@@ -212,6 +212,17 @@ fn squashed(opened: &Repository, head: Oid, author: &str, text: &str, scratch: &
     let id = commit.oid;
     store(opened, scratch, vec![commit])?;
     Ok(id)
+}
+
+/// Tries a change of a ref until nobody else was faster; `None` is another try.
+pub(crate) fn contend<T>(mut attempt: impl FnMut() -> Result<Option<T>, GitError>) -> Result<T, GitError> {
+    for _ in 0..ATTEMPTS {
+        if let Some(done) = attempt()? {
+            return Ok(done);
+        }
+    }
+    let message = format!("others moved it {ATTEMPTS} times meanwhile");
+    Err(GitError::Failed { operation: OPERATION, message })
 }
 
 /// Moves a ref from where it was seen to; makes it when it was not there. `false` when somebody else moved it
@@ -227,30 +238,28 @@ pub(crate) fn move_ref(opened: &Repository, name: &str, to: Oid, seen: Option<Oi
 }
 
 fn create(opened: &Repository, name: &str, to: Oid, commit: &CommitSha) -> Result<RefCreated, GitError> {
-    loop {
+    contend(|| {
         if let Some(there) = commit_of(opened, name)? {
-            return Ok(RefCreated::Exists(sha(there)));
+            return Ok(Some(RefCreated::Exists(sha(there))));
         }
         if let Some(other) = collision(opened, name)? {
             let why = format!("`{other}` exists: git keeps names like folders, and one cannot be inside the other");
-            return Ok(RefCreated::InvalidName(why));
+            return Ok(Some(RefCreated::InvalidName(why)));
         }
-        if move_ref(opened, name, to, None)? {
-            return Ok(RefCreated::Created(commit.clone()));
-        }
-    }
+        Ok(move_ref(opened, name, to, None)?.then(|| RefCreated::Created(commit.clone())))
+    })
 }
 
 fn delete(opened: &Repository, name: &str) -> Result<RefDeleted, GitError> {
-    while let Some(commit) = commit_of(opened, name)? {
+    contend(|| {
+        let Some(commit) = commit_of(opened, name)? else { return Ok(Some(RefDeleted::Unknown)) };
         // Compares with what was just read, under the lock of the ref.
         match patiently(|| opened.find_reference(name)?.delete()) {
-            Ok(()) => return Ok(RefDeleted::Deleted(sha(commit))),
-            Err(error) if matches!(error.code(), ErrorCode::Modified | ErrorCode::NotFound) => {}
-            Err(error) => return Err(failed(OPERATION)(error)),
+            Ok(()) => Ok(Some(RefDeleted::Deleted(sha(commit)))),
+            Err(error) if matches!(error.code(), ErrorCode::Modified | ErrorCode::NotFound) => Ok(None),
+            Err(error) => Err(failed(OPERATION)(error)),
         }
-    }
-    Ok(RefDeleted::Unknown)
+    })
 }
 
 /// A ref that is a folder of this name, or has it as a folder.

@@ -43,10 +43,10 @@ async fn pull_requests_take_pushes_from_those_who_may() {
         assert!(said.contains(&format!("remote: {expected}")), "{said}");
     };
     for (refspec, expected) in [
-        ("HEAD:main", "You may not push to refs/heads/main."),
-        ("HEAD:refs/pr/2", "You may not push to refs/pr/2."),
-        ("HEAD:refs/pr/3", "The ref refs/pr/3 cannot be pushed"),
-        (":refs/pr/1", "The ref refs/pr/1 cannot be pushed"),
+        ("HEAD:main", "You may not push to refs/heads/main,"),
+        ("HEAD:refs/pr/2", "You may not push to refs/pr/2,"),
+        ("HEAD:refs/pr/3", "You may not push to refs/pr/3,"),
+        (":refs/pr/1", "You may not push to refs/pr/1,"),
     ] {
         hub.next_push(only(&["refs/pr/1", "refs/pr/3"]));
         fails(refspec, expected).await;
