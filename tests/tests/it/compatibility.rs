@@ -37,9 +37,9 @@ fn folder() -> PathBuf {
 }
 
 fn endpoints() -> Vec<Endpoint> {
-    let text = std::fs::read_to_string(folder().join("endpoints.toml")).unwrap();
-    let table: toml::Table = text.parse().unwrap();
-    let list = table["endpoint"].as_array().unwrap();
+    let text = std::fs::read_to_string(folder().join("endpoints.toml")).expect("the list of endpoints");
+    let table: toml::Table = text.parse().expect("TOML");
+    let list = table["endpoint"].as_array().expect("a list");
     let text = |entry: &toml::Value, key: &str| entry.get(key).and_then(toml::Value::as_str).unwrap_or("").to_owned();
     let read = |entry: &toml::Value| Endpoint {
         address: text(entry, "address"),

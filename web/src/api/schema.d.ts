@@ -45,7 +45,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** All users */
+        /** All users, disabled ones too */
         get: operations["list_users"];
         put?: never;
         /** Create a user */
@@ -68,10 +68,87 @@ export interface paths {
         post?: never;
         /**
          * Delete a user
-         * @description The account is disabled and its tokens are deleted; its Spaces are stopped and stay for a site
-         *     admin. The name stays taken.
+         * @description The account is disabled, and its tokens, its password and its identities are deleted; its Spaces
+         *     are stopped and stay for a site admin. The name stays taken.
          */
         delete: operations["delete_user"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/admin/users/{user}/disable": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Disable a user
+         * @description Nobody can be it until it is enabled: its sessions end, its tokens are refused. Its Spaces run on.
+         */
+        post: operations["disable_user"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/admin/users/{user}/enable": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Enable a user again */
+        post: operations["enable_user"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/admin/users/{user}/password": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /**
+         * Set a user's password
+         * @description Ends all sessions of the user. Tokens stay.
+         */
+        put: operations["set_password"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/admin/users/{user}/sign-in-link": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Make a link with which a user signs in once
+         * @description It works for a day, and signs in whoever has it.
+         */
+        post: operations["create_sign_in_link"];
+        delete?: never;
         options?: never;
         head?: never;
         patch?: never;
@@ -132,6 +209,46 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/avatars/{name}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * The picture of an account
+         * @description Drawn from the name alone, whether or not somebody has it.
+         */
+        get: operations["get_avatar"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/credentials/revoke": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Revoke tokens that leaked
+         * @description They are deleted for good. The answer is the same for what is no token.
+         */
+        post: operations["revoke_credentials"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/datasets": {
         parameters: {
             query?: never;
@@ -172,6 +289,64 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/login": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Sign in with a password
+         * @description The answer sets a cookie that counts as the account's own token, in this browser. After several
+         *     failures each attempt must wait longer than the one before.
+         */
+        post: operations["sign_in"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/login/link": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Sign in with a one-time link */
+        post: operations["sign_in_with_link"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/logout": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Sign out
+         * @description Ends the session and removes its cookie. Signing out of nothing is no error.
+         */
+        post: operations["sign_out"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/models": {
         parameters: {
             query?: never;
@@ -184,6 +359,180 @@ export interface paths {
          * @description In pages: the header `Link` with `rel="next"` leads to the next one.
          */
         get: operations["list_models"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/organizations": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Create an organization
+         * @description The caller is its first admin.
+         */
+        post: operations["create_org"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/organizations/{organization}/follow": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Follow an organization
+         * @description Following again changes nothing.
+         */
+        post: operations["follow_organization"];
+        /** Follow an organization no longer */
+        delete: operations["unfollow_organization"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/organizations/{organization}/followers": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Who follows an organization
+         * @description The newest first, in pages: the header `Link` with `rel="next"` leads to the next one.
+         */
+        get: operations["list_organization_followers"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/organizations/{org}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /** Change what an organization is called and says about itself */
+        put: operations["update_org"];
+        post?: never;
+        /**
+         * Delete an organization
+         * @description Refused while it has repositories. Its name is free afterwards.
+         */
+        delete: operations["delete_org"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/organizations/{org}/avatar": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The picture of an organization */
+        get: operations["get_org_avatar"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/organizations/{org}/members": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The members of an organization */
+        get: operations["list_members"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/organizations/{org}/members/{user}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /** Add a member, or change its role */
+        put: operations["set_member"];
+        post?: never;
+        /**
+         * Remove a member
+         * @description Admins remove anybody, others themselves.
+         */
+        delete: operations["remove_member"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/organizations/{org}/overview": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** An organization in short */
+        get: operations["get_org"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/organizations/{org}/settings/repositories": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * An organization's repositories and their sizes
+         * @description Those the caller may see.
+         */
+        get: operations["list_org_repositories"];
         put?: never;
         post?: never;
         delete?: never;
@@ -229,6 +578,77 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/settings/password": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Change one's password
+         * @description Ends all other sessions of the account. Tokens stay.
+         */
+        post: operations["set_own_password"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/settings/repositories": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The caller's repositories and their sizes */
+        get: operations["list_own_repositories"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/settings/sessions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The browsers in which the caller is signed in */
+        get: operations["list_sessions"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/settings/sessions/{session}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /** Sign a browser out */
+        delete: operations["delete_session"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/settings/tokens": {
         parameters: {
             query?: never;
@@ -262,6 +682,127 @@ export interface paths {
         post?: never;
         /** Delete a token of the caller */
         delete: operations["delete_own_token"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/settings/webhooks": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The caller's webhooks */
+        get: operations["list_webhooks"];
+        put?: never;
+        /**
+         * Make a webhook
+         * @description It is told of what its owner may read. Every delivery has the headers `X-Webhook-Secret` and, as a signature of the
+         *     body, `X-Spaceport-Signature-256: sha256=…` (HMAC with the secret).
+         */
+        post: operations["create_webhook"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/settings/webhooks/{webhook}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** One webhook */
+        get: operations["get_webhook"];
+        put?: never;
+        /**
+         * Change a webhook
+         * @description What is not given stays as it is.
+         */
+        post: operations["update_webhook"];
+        /** Delete a webhook with its deliveries */
+        delete: operations["delete_webhook"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/settings/webhooks/{webhook}/deliveries": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * What was and will be sent to a webhook
+         * @description The newest first, in pages: the header `Link` with `rel="next"` leads to the next one. Kept for two weeks.
+         */
+        get: operations["list_deliveries"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/settings/webhooks/{webhook}/deliveries/{delivery}/replay": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Send something again
+         * @description A delivery of its own, with the same event and the same body, signed with the secret of today.
+         */
+        post: operations["replay_delivery"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/settings/webhooks/{webhook}/disable": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Deliver nothing to a webhook
+         * @description What happens meanwhile is not delivered later either.
+         */
+        post: operations["disable_webhook"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/settings/webhooks/{webhook}/enable": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Deliver to a webhook again */
+        post: operations["enable_webhook"];
+        delete?: never;
         options?: never;
         head?: never;
         patch?: never;
@@ -478,6 +1019,27 @@ export interface paths {
         };
         /** The attempts to run a Space, newest first */
         get: operations["list_instances"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/spaces/{owner}/{name}/jwt": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * A ticket to a Space's app
+         * @description Opens the app in a browser, which cannot send a token: `{host}/?__sign={token}`. It is good for
+         *     this Space, and for as long as its account may see it.
+         */
+        get: operations["get_jwt"];
         put?: never;
         post?: never;
         delete?: never;
@@ -733,6 +1295,105 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/users/{user}/follow": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Follow a user
+         * @description Following again changes nothing.
+         */
+        post: operations["follow_user"];
+        /** Follow a user no longer */
+        delete: operations["unfollow_user"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/users/{user}/followers": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Who follows a user
+         * @description The newest first, in pages: the header `Link` with `rel="next"` leads to the next one.
+         */
+        get: operations["list_followers"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/users/{user}/following": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Whom a user follows
+         * @description The newest first, in pages: the header `Link` with `rel="next"` leads to the next one.
+         */
+        get: operations["list_following"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/users/{user}/likes": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * What a user likes
+         * @description Of what the caller may see, the newest like first, in pages: the header `Link` with `rel="next"` leads to the
+         *     next one.
+         */
+        get: operations["list_likes"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/users/{user}/overview": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** A user in short */
+        get: operations["get_user"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/validate-yaml": {
         parameters: {
             query?: never;
@@ -821,6 +1482,445 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/{kind}/{owner}/{name}/branch/{branch}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Create a branch */
+        post: operations["create_branch"];
+        /**
+         * Delete a branch
+         * @description `main` stays.
+         */
+        delete: operations["delete_branch"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/{kind}/{owner}/{name}/commit/{revision}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Commit to a branch
+         * @description One JSON value per line: `{"key": "header", "value": {"summary", "description", "parentCommit"}}` first, then
+         *     `file` (`path`, `content`, `encoding`), `lfsFile` (`path`, `algo`, `oid`, `size`), `deletedFile` and `deletedFolder`
+         *     (`path`). All of it happens, or nothing. Bodies may be gigabytes.
+         */
+        post: operations["create_commit"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/{kind}/{owner}/{name}/commits/{revision}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Commits
+         * @description Newest first, in pages: the header `Link` with `rel="next"` leads to the next one.
+         */
+        get: operations["list_commits"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/{kind}/{owner}/{name}/compare/{range}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Compare two revisions
+         * @description `a..b` compares the two, `a...b` compares `b` with the newest commit both have in common. With `raw=true`
+         *     the answer is the unified diff alone, as text.
+         */
+        get: operations["compare"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/{kind}/{owner}/{name}/discussions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The discussions and pull requests of a repository, newest first */
+        get: operations["list_discussions"];
+        put?: never;
+        /**
+         * Open a discussion or a pull request
+         * @description Whoever may read a repository may do both. A pull request begins as a draft at the newest commit of `main`; its
+         *     commits are pushed to `refs/pr/N` or made with `…/commit/refs%2Fpr%2FN`.
+         */
+        post: operations["create_discussion"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/{kind}/{owner}/{name}/discussions/{number}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** A discussion or a pull request with all that happened in it */
+        get: operations["get_discussion"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/{kind}/{owner}/{name}/discussions/{number}/comment": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Comment on a discussion */
+        post: operations["comment_discussion"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/{kind}/{owner}/{name}/discussions/{number}/comment/{comment}/edit": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Edit a comment
+         * @description Whoever made it may, and those who may change the repository. What it said stays in its history.
+         */
+        post: operations["edit_comment"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/{kind}/{owner}/{name}/discussions/{number}/comment/{comment}/hide": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Hide a comment
+         * @description Whoever made it may, and those who may change the repository. Its words are gone for good, with its history.
+         */
+        post: operations["hide_comment"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/{kind}/{owner}/{name}/discussions/{number}/lock": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Lock a discussion
+         * @description For those who may change the repository: only they comment then.
+         */
+        post: operations["lock_discussion"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/{kind}/{owner}/{name}/discussions/{number}/merge": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Merge a pull request
+         * @description For those who may change the repository. With a merge commit, also where the base could just be moved forward.
+         *     409 with `filesWithConflicts` when both changed the same.
+         */
+        post: operations["merge_pull_request"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/{kind}/{owner}/{name}/discussions/{number}/pin": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Keep a discussion on top
+         * @description For those who may change the repository.
+         */
+        post: operations["pin_discussion"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/{kind}/{owner}/{name}/discussions/{number}/status": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Open or close a discussion
+         * @description Whoever opened it may, and those who may change the repository. Opening a draft asks for its merge.
+         */
+        post: operations["change_status"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/{kind}/{owner}/{name}/discussions/{number}/title": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Give a discussion another title
+         * @description Whoever opened it may, and those who may change the repository.
+         */
+        post: operations["rename_discussion"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/{kind}/{owner}/{name}/lfs-files": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * The large files of a repository
+         * @description In pages of up to 1000, by their SHA-256.
+         */
+        get: operations["list_large_files"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/{kind}/{owner}/{name}/lfs-files/batch": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Remove large files for good
+         * @description Commits keep naming them; their content is gone. Takes the right to administer the repository.
+         */
+        post: operations["delete_large_files"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/{kind}/{owner}/{name}/lfs-files/duplicate": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Copy large files to another repository
+         * @description So that a commit there can name them; nothing is sent.
+         */
+        post: operations["copy_large_files"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/{kind}/{owner}/{name}/like": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Like a repository
+         * @description Liking again changes nothing.
+         */
+        post: operations["like_repo"];
+        /**
+         * Like a repository no longer
+         * @description It is fine when it was not liked.
+         */
+        delete: operations["unlike_repo"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/{kind}/{owner}/{name}/likers": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Who likes a repository
+         * @description The newest like first, in pages: the header `Link` with `rel="next"` leads to the next one.
+         */
+        get: operations["list_likers"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/{kind}/{owner}/{name}/paths-info/{revision}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * What is at some paths
+         * @description Paths that are not there are left out.
+         */
+        post: operations["get_paths_info"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/{kind}/{owner}/{name}/preupload/{revision}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** How to upload files */
+        post: operations["preupload"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/{kind}/{owner}/{name}/refs": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Branches and tags */
+        get: operations["list_refs"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/{kind}/{owner}/{name}/revision/{revision}": {
         parameters: {
             query?: never;
@@ -855,6 +1955,136 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/{kind}/{owner}/{name}/super-squash/{revision}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Forget the history of a branch
+         * @description The branch becomes one commit with the files it has.
+         */
+        post: operations["super_squash"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/{kind}/{owner}/{name}/tag/{revision}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Create a tag */
+        post: operations["create_tag"];
+        /** Delete a tag */
+        delete: operations["delete_tag"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/{kind}/{owner}/{name}/tree/{rest}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Files and folders
+         * @description In pages: the header `Link` with `rel="next"` leads to the next one. All pages show the same commit.
+         */
+        get: operations["list_tree"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/{kind}/{owner}/{name}/xet-read-token/{revision}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** A token to download with Xet */
+        get: operations["get_xet_read_token"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/{kind}/{owner}/{name}/xet-write-token/{revision}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** A token to upload with Xet */
+        get: operations["get_xet_write_token"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/spaces/{owner}/{name}/agents.md": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** How a program uses a Space */
+        get: operations["get_agents"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/{owner}/{name}/resolve/{rest}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * A file
+         * @description Of a large file its content. Of a data set or a Space the path begins with `/datasets/` or `/spaces/`.
+         *     `HEAD` answers the same headers; parts are answered by `Range`.
+         */
+        get: operations["resolve_file"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
 }
 export type webhooks = Record<string, never>;
 export interface components {
@@ -865,7 +2095,8 @@ export interface components {
             createdAt: string;
             /** @description What its owner calls it. */
             displayName: string;
-            /** @description `read` or `write`. */
+            fineGrained?: components["schemas"]["ScopesView"] | null;
+            /** @description `read`, `write` or `fineGrained`. */
             role: string;
         };
         /** @description One change. */
@@ -885,12 +2116,31 @@ export interface components {
             /** @description To what. */
             subject: string;
         };
-        /** @description How the caller signed in. */
+        /** @description What the caller was recognised by. */
         AuthView: {
-            /** @description The token's name and role. */
-            accessToken: components["schemas"]["AccessTokenView"];
-            /** @description `access_token`. */
+            accessToken?: components["schemas"]["AccessTokenView"] | null;
+            /** @description Worth nothing from then on. */
+            expiresAt?: string | null;
+            /** @description `access_token`, or `session` for a browser. */
             type: string;
+        };
+        /** @description Who did something. Hub: the name is under `name` here. */
+        Author: {
+            /** @description Never changes. */
+            _id: string;
+            /** @description Its picture; empty when it has none. */
+            avatarUrl: string;
+            /** @description For people. */
+            fullname: string;
+            /** @description The account's name. */
+            name: string;
+            /** @description `user` or `org`. */
+            type: string;
+        };
+        /** @description Where a picture is. */
+        AvatarView: {
+            /** @description Absolute. */
+            avatarUrl: string;
         };
         /** @description One build of one commit. */
         BuildView: {
@@ -942,6 +2192,52 @@ export interface components {
             /** @description Title. */
             title?: string | null;
         };
+        /** @description A file that differs. */
+        ChangedFile: {
+            /** @description Of a renamed file: the path it had. */
+            oldPath?: string | null;
+            /** @description Its path; of a deleted file the one it had. */
+            path: string;
+            /** @description `added`, `deleted`, `modified` or `renamed`. */
+            status: string;
+        };
+        /** @description What was committed. */
+        CommitAnswer: {
+            /** @description The commit the branch points to now. */
+            commitOid: string;
+            /** @description Its page. */
+            commitUrl: string;
+            /** @description Always empty. */
+            hookOutput: string;
+            /** @description With `create_pr`: the pull request that was opened. */
+            pullRequestUrl?: string | null;
+            /** @description Always true. */
+            success: boolean;
+        };
+        /** @description Somebody who wrote a commit. */
+        CommitAuthor: {
+            /** @description The account's name, or what git has. */
+            user: string;
+        };
+        /** @description A file to be copied. */
+        Copied: {
+            /** @description The SHA-256 of its content. */
+            sha256: string;
+        };
+        /** @description Files to be copied without sending them. */
+        Copies: {
+            /** @description The files. */
+            files: components["schemas"]["Copied"][];
+            /** @description The repository they shall come to. */
+            target: components["schemas"]["CopyTarget"];
+        };
+        /** @description The repository they shall come to. */
+        CopyTarget: {
+            /** @description `owner/name`. */
+            name: string;
+            /** @description `model`, `dataset` or `space`. */
+            type?: string | null;
+        };
         /** @description What was created. */
         CreatedRepo: {
             /** @description Never changes. */
@@ -950,6 +2246,51 @@ export interface components {
             name: string;
             /** @description Its page on this hub. */
             url: string;
+        };
+        /** @description Which, and how. */
+        Deletion: {
+            /** @description Whether commits shall be changed as well; not offered here. */
+            rewriteHistory?: boolean;
+            /** @description Their `fileOid`, at most 1000. */
+            sha: string[];
+        };
+        /** @description Files to be removed. */
+        Deletions: {
+            /** @description Which, and how. */
+            deletions: components["schemas"]["Deletion"];
+        };
+        /** @description One event on its way to one webhook. */
+        Delivery: {
+            /**
+             * Format: int64
+             * @description How often it was tried.
+             */
+            attempts: number;
+            /** @description Made. */
+            createdAt: string;
+            /** @description `repo`, `discussion`, `build` or `runtime`. */
+            domain: string;
+            /** @description When the last attempt ended. */
+            endedAt?: string | null;
+            /** @description What went wrong with the last attempt. */
+            error?: string | null;
+            /** @description The event; a replay has the same. The header `X-Spaceport-Event` has it. */
+            eventId: string;
+            /** @description Never changes; the header `X-Spaceport-Delivery` has it. */
+            id: string;
+            /** @description When it is tried next, while it is pending. */
+            nextAttemptAt?: string | null;
+            /** @description What is sent. */
+            payload: Record<string, never>;
+            /** @description The delivery this one repeats. */
+            replayOf?: string | null;
+            /**
+             * Format: int64
+             * @description The status the receiver answered with, if it did.
+             */
+            responseStatus?: number | null;
+            /** @description `pending`, `delivered` or `dead`. */
+            state: string;
         };
         /** @description A diagnosis of a build or an attempt. */
         Diagnosis: {
@@ -968,6 +2309,75 @@ export interface components {
             /** @description When the phase began. */
             since: string;
         };
+        /** @description A discussion or a pull request. */
+        Discussion: {
+            author?: components["schemas"]["Author"] | null;
+            /** @description Opened. */
+            createdAt: string;
+            /** @description Whether it can be merged. */
+            isPullRequest: boolean;
+            /** @description Only those who may change the repository may comment. */
+            locked: boolean;
+            /**
+             * Format: int64
+             * @description Counts discussions and pull requests of the repository from 1.
+             */
+            num: number;
+            /**
+             * Format: int64
+             * @description Comments that are not hidden.
+             */
+            numComments: number;
+            /** @description Stays on top. */
+            pinned: boolean;
+            /** @description Where it is. */
+            repo: components["schemas"]["RepoNameView"];
+            /** @description `draft`, `open`, `closed` or `merged`. */
+            status: string;
+            /** @description What it is about. */
+            title: string;
+            /** @description Its page. */
+            url: string;
+        };
+        /** @description A discussion with all that happened in it. */
+        DiscussionDetails: components["schemas"]["Discussion"] & {
+            changes?: components["schemas"]["PullRequestChanges"] | null;
+            /** @description Of a pull request, with `diff=1`: what it changes, as `git diff` shows it. */
+            diff?: string | null;
+            /** @description Whether the diff is too long to be shown as a whole. */
+            diffTruncated?: boolean | null;
+            /** @description What happened, oldest first. */
+            events: components["schemas"]["DiscussionEvent"][];
+            /** @description Of a pull request: false, or the files in which it clashes with its base. */
+            filesWithConflicts?: Record<string, never> | null;
+        };
+        /** @description Something that happened in a discussion. */
+        DiscussionEvent: {
+            author?: components["schemas"]["Author"] | null;
+            /** @description When. */
+            createdAt: string;
+            /** @description What, by `type`. */
+            data: Record<string, never>;
+            /** @description Never changes. */
+            id: string;
+            /** @description `comment`, `status-change`, `commit`, `title-change`, `pinning-change` or `locking-change`. */
+            type: string;
+        };
+        /** @description A page of discussions. */
+        DiscussionPage: {
+            /**
+             * Format: int64
+             * @description How many there are in all.
+             */
+            count: number;
+            /** @description The page. */
+            discussions: components["schemas"]["Discussion"][];
+            /**
+             * Format: int64
+             * @description How many come before this page.
+             */
+            start: number;
+        };
         /** @description A repository to be deleted. */
         DoomedRepo: {
             /** @description Its name, with or without the owner. */
@@ -976,6 +2386,20 @@ export interface components {
             organization?: string | null;
             /** @description `model`, `dataset` or `space`; `model` when absent. */
             type?: string | null;
+        };
+        /** @description What a comment shall say. */
+        EditedComment: {
+            /** @description Markdown. */
+            content: string;
+        };
+        /** @description What a scope is for. */
+        EntityView: {
+            /** @description Never changes. */
+            _id: string;
+            /** @description Its name now. */
+            name: string;
+            /** @description `user`, `org`, `model`, `dataset` or `space`. */
+            type: string;
         };
         /** @description The body of every error. */
         ErrorBody: {
@@ -1007,6 +2431,56 @@ export interface components {
             /** @description `minute`. */
             unitLabel: string;
         };
+        /** @description Texts of a commit as HTML. */
+        FormattedCommit: {
+            /** @description The message. */
+            message: string;
+            /** @description The title. */
+            title: string;
+        };
+        /** @description A commit. */
+        GitCommit: {
+            /** @description Who wrote it: the author first, then the co-authors. */
+            authors: components["schemas"]["CommitAuthor"][];
+            /** @description When it was written. */
+            date: string;
+            formatted?: components["schemas"]["FormattedCommit"] | null;
+            /** @description Its id. */
+            id: string;
+            /** @description The rest of its message. */
+            message: string;
+            /** @description The first line of its message. */
+            title: string;
+        };
+        /** @description What differs between two revisions. */
+        GitComparison: {
+            /** @description A unified diff. */
+            diff: string;
+            /** @description The files, in the order of their paths. */
+            files: components["schemas"]["ChangedFile"][];
+            /** @description Whether files or diff were cut off. */
+            truncated: boolean;
+        };
+        /** @description A branch, a tag or the like. */
+        GitRef: {
+            /** @description Without `refs/heads/` and the like. */
+            name: string;
+            /** @description In full. */
+            ref: string;
+            /** @description The commit it leads to. */
+            targetCommit: string;
+        };
+        /** @description The refs of a repository. */
+        GitRefs: {
+            /** @description `refs/heads/…`. */
+            branches: components["schemas"]["GitRef"][];
+            /** @description `refs/convert/…`. */
+            converts: components["schemas"]["GitRef"][];
+            /** @description `refs/pr/…`, when asked for. */
+            pullRequests?: components["schemas"]["GitRef"][] | null;
+            /** @description `refs/tags/…`. */
+            tags: components["schemas"]["GitRef"][];
+        };
         /** @description A request for hardware. */
         HardwareRequest: {
             /** @description One of `GET /api/spaces/hardware`. */
@@ -1030,6 +2504,8 @@ export interface components {
         };
         /** @description How one part is. */
         HealthPart: {
+            /** @description Something of it is missing, which its message tells. */
+            degraded: boolean;
             /** @description What it is, or what is wrong with it. */
             message: string;
             /** @description It works. */
@@ -1070,6 +2546,157 @@ export interface components {
             /** @description The container ran. */
             startedAt?: string | null;
         };
+        /** @description A ticket. */
+        JwtView: {
+            /** @description For the parameter `__sign` of the app's addresses; good for an hour. */
+            token: string;
+        };
+        /** @description A large file of a repository. */
+        LargeFile: {
+            /** @description By this it is removed: its SHA-256. */
+            fileOid: string;
+            /** @description A path at which a commit has it. */
+            filename: string;
+            /** @description The SHA-256 of its content. */
+            oid: string;
+            /** @description When it came. */
+            pushedAt: string;
+            /**
+             * Format: int64
+             * @description Bytes.
+             */
+            size: number;
+        };
+        /** @description The commit that last changed something. */
+        LastCommit: {
+            /** @description When it was written. */
+            date: string;
+            /** @description Its id. */
+            id: string;
+            /** @description The first line of its message. */
+            title: string;
+        };
+        /** @description Tokens that leaked. */
+        Leaked: {
+            /** @description The tokens themselves. */
+            credentials: string[];
+        };
+        /** @description What the pointer of a large file says. */
+        LfsInfo: {
+            /** @description SHA-256 of the content. */
+            oid: string;
+            /**
+             * Format: int64
+             * @description Bytes of the pointer.
+             */
+            pointerSize: number;
+            /**
+             * Format: int64
+             * @description Its bytes.
+             */
+            size: number;
+        };
+        /** @description Something an account likes. */
+        LikeView: {
+            /** @description Since when. */
+            createdAt: string;
+            /** @description What. */
+            repo: components["schemas"]["RepoNameView"];
+        };
+        /** @description A link that signs in once. */
+        LinkLogin: {
+            /** @description What follows `/login/link/` in it. */
+            link: string;
+        };
+        /** @description An account in a list. Hub: the name is under `user`. */
+        ListedAccount: {
+            /** @description Never changes. */
+            _id: string;
+            /** @description Its picture; empty when it has none. */
+            avatarUrl: string;
+            /** @description For people. */
+            fullname: string;
+            /** @description Always true for a user: this server sells nothing. */
+            isPro: boolean;
+            /** @description `user` or `org`. */
+            type: string;
+            /** @description The account's name. */
+            user: string;
+        };
+        /** @description Name and password. */
+        Login: {
+            /** @description Its password. */
+            password: string;
+            /** @description The account's name. */
+            user: string;
+        };
+        /** @description A member's role. */
+        MemberRole: {
+            /** @description `read`, `contributor`, `write` or `admin`. */
+            role: string;
+        };
+        /** @description A member. */
+        MemberView: components["schemas"]["PersonView"] & {
+            /** @description `read`, `contributor`, `write` or `admin`. */
+            role: string;
+        };
+        /** @description An organization and what the caller may do there. */
+        MembershipView: {
+            /** @description A picture. */
+            avatarUrl: string;
+            /** @description Always false. */
+            canPay: boolean;
+            /** @description Optional. */
+            email?: string | null;
+            /** @description For people. */
+            fullname: string;
+            /** @description Never changes. */
+            id: string;
+            /** @description Always false. */
+            isEnterprise: boolean;
+            /** @description Its name. */
+            name: string;
+            /**
+             * Format: int64
+             * @description Always null.
+             */
+            periodEnd?: number | null;
+            /** @description `read`, `contributor`, `write` or `admin`. */
+            roleInOrg: string;
+            /** @description `org`. */
+            type: string;
+        };
+        /** @description What became of a merge. */
+        MergeAnswer: {
+            /** @description The commit its base points to. */
+            mergeCommitId: string;
+            /** @description What the discussion shows of it. */
+            newStatus: components["schemas"]["DiscussionEvent"];
+        };
+        /** @description What is said with a merge. */
+        MergeBody: {
+            /** @description Markdown. */
+            comment?: string | null;
+        };
+        /** @description Where a branch begins. */
+        NewBranch: {
+            /** @description A branch, a tag or a commit; `main` when absent. */
+            startingPoint?: string | null;
+        };
+        /** @description A comment to be made. */
+        NewComment: {
+            /** @description Markdown. */
+            comment: string;
+        };
+        /** @description A discussion or a pull request to be opened. */
+        NewDiscussion: {
+            /** @description The first comment, in Markdown. */
+            description?: string;
+            /** @description Whether it is a pull request: a draft whose ref begins at `main`. */
+            pullRequest?: boolean;
+            /** @description What it is about. */
+            title: string;
+        };
         /** @description A file of the first commit. */
         NewFile: {
             /** @description Its content. */
@@ -1078,6 +2705,33 @@ export interface components {
             encoding?: string | null;
             /** @description Relative to the root. */
             path: string;
+        };
+        /** @description Whether a discussion is locked. */
+        NewLock: {
+            /** @description Whether it is. */
+            locked: boolean;
+        };
+        /** @description The comment that was made. */
+        NewMessage: {
+            /** @description The comment. */
+            newMessage: components["schemas"]["DiscussionEvent"];
+        };
+        /** @description An organization to be created. */
+        NewOrg: {
+            /** @description For people; the name when absent. */
+            fullname?: string | null;
+            /** @description Unique among users and organizations, without regard to case. */
+            name: string;
+        };
+        /** @description A new password. */
+        NewPassword: {
+            /** @description 10 characters or more. */
+            password: string;
+        };
+        /** @description Whether a discussion stays on top. */
+        NewPin: {
+            /** @description Whether it does. */
+            pinned: boolean;
         };
         /**
          * @description A repository to be created. Unknown fields are ignored, as clients of several generations send
@@ -1123,11 +2777,34 @@ export interface components {
             /** @description Its value. */
             value: string;
         };
+        /** @description Another status. */
+        NewStatus: {
+            /** @description Said with it, in Markdown. */
+            comment?: string | null;
+            /** @description `open` or `closed`. */
+            status: string;
+        };
+        /** @description A tag to be made. */
+        NewTag: {
+            /** @description Makes it an annotated tag. */
+            message?: string | null;
+            /** @description Its name. */
+            tag: string;
+        };
+        /** @description Another title. */
+        NewTitle: {
+            /** @description What it is about. */
+            title: string;
+        };
         /** @description A new token: the only time its value is shown. */
         NewTokenView: {
+            /** @description Worth nothing from then on; null is never. */
+            expiresAt?: string | null;
+            /** @description Never changes. */
+            id: string;
             /** @description What its owner calls it. */
             name: string;
-            /** @description `read` or `write`. */
+            /** @description `read`, `write` or `fineGrained`. */
             role: string;
             /** @description The token. Only its hash is kept. */
             token: string;
@@ -1143,6 +2820,117 @@ export interface components {
             /** @description Unique without regard to case. */
             name: string;
         };
+        /** @description A webhook to be made, or what shall be different about one. */
+        NewWebhook: {
+            /** @description What it is told of: `repo`, `discussion`, `build`, `runtime`. */
+            domains?: string[] | null;
+            /** @description Starts a job instead: not offered here. */
+            jobSourceId?: string | null;
+            /** @description What deliveries carry and are signed with; an empty one is none. */
+            secret?: string | null;
+            /** @description Where it is delivered to. */
+            url?: string | null;
+            /** @description What it watches; none leaves it as it is. */
+            watched?: components["schemas"]["WatchedBody"][] | null;
+        };
+        /** @description One path or a list of them. */
+        OneOrMany: string | string[];
+        /** @description An organization's page in short. */
+        OrgOverview: components["schemas"]["OrgView"] & {
+            /** @description What it says about itself. */
+            details: string;
+            /** @description Always false. */
+            isVerified: boolean;
+            /** @description How many data sets the caller may see. */
+            numDatasets: number;
+            /** @description How many models the caller may see. */
+            numModels: number;
+            /** @description How many Spaces the caller may see. */
+            numSpaces: number;
+            /** @description How many members it has. */
+            numUsers: number;
+        };
+        /** @description What an organization is called and says about itself; what is absent stays. */
+        OrgSettings: {
+            /** @description A few sentences. */
+            details?: string | null;
+            /** @description For people. */
+            fullname?: string | null;
+        };
+        /** @description An organization. */
+        OrgView: {
+            /** @description A picture. */
+            avatarUrl: string;
+            /** @description For people. */
+            fullname: string;
+            /** @description Its name. */
+            name: string;
+        };
+        /** @description A new password for oneself. */
+        PasswordChange: {
+            /**
+             * @description The one before; needed when there is one, so that a session or a token that was left behind
+             *     does not become an account.
+             */
+            current?: string | null;
+            /** @description The new one: 10 characters or more. */
+            password: string;
+        };
+        /** @description Which paths. The Hub's Python client sends a form with `paths` repeated, others JSON. */
+        PathsQuery: {
+            /** @description With the commit that last changed each. */
+            expand?: boolean;
+            /** @description From the root. */
+            paths?: components["schemas"]["OneOrMany"];
+        };
+        /** @description A user, as in lists of users. */
+        PersonView: {
+            /** @description A picture. */
+            avatarUrl: string;
+            /** @description For people. */
+            fullname: string;
+            /** @description Always true: this server sells nothing. */
+            isPro: boolean;
+            /** @description `user`. */
+            type: string;
+            /** @description The account's name. */
+            user: string;
+        };
+        /** @description How files shall be uploaded. */
+        PreuploadAnswer: {
+            /** @description The commit the branch points to. */
+            commitOid: string;
+            /** @description In the order of the question. */
+            files: components["schemas"]["UploadMode"][];
+        };
+        /** @description Files that are to be uploaded. */
+        PreuploadBody: {
+            /** @description At most 1000. */
+            files?: components["schemas"]["PreuploadFile"][];
+            /** @description The `.gitignore` that comes with the commit. */
+            gitIgnore?: string | null;
+        };
+        /** @description A file that is to be uploaded. */
+        PreuploadFile: {
+            /** @description From the root. */
+            path: string;
+            /** @description Its first bytes, as base64. */
+            sample?: string;
+            /**
+             * Format: int64
+             * @description Its bytes.
+             */
+            size?: number;
+        };
+        /** @description Where a pull request goes. */
+        PullRequestChanges: {
+            /** @description The ref it is merged into. */
+            base: string;
+            /** @description The commit its own ref points to. */
+            head: string;
+            /** @description The commit that merged it. */
+            mergeCommitId?: string | null;
+        };
         /** @description An immutable release: what runs, with which settings, on which hardware. */
         ReleaseView: {
             /** @description Made. */
@@ -1156,7 +2944,7 @@ export interface components {
              * @description Counts the Space's releases from 1.
              */
             number: number;
-            /** @description First time it answered. */
+            /** @description When it last began to answer. */
             readyAt?: string | null;
             /** @description The SDK. */
             sdk: string;
@@ -1220,8 +3008,20 @@ export interface components {
              * @description Likes of the last days.
              */
             trendingScore?: number;
+            /**
+             * Format: int64
+             * @description Bytes of its large files, those of all its commits together.
+             */
+            usedStorage?: number | null;
             /** @description `public`, `protected` or `private`. */
             visibility?: string;
+        };
+        /** @description A repository, by name. */
+        RepoNameView: {
+            /** @description `owner/name`. */
+            name: string;
+            /** @description `model`, `dataset` or `space`. */
+            type: string;
         };
         /** @description Changed settings. */
         RepoSettings: {
@@ -1237,12 +3037,63 @@ export interface components {
             /** @description `public`, `protected` or `private`. */
             visibility: string;
         };
+        /** @description Permissions for one repository, or for all of a namespace: exactly one of the three is there. */
+        ScopeRequest: {
+            /** @description An organization one is a member of. */
+            org?: string | null;
+            /** @description `repo.content.read`, `repo.write`, `discussion.write`, `org.write`. */
+            permissions: string[];
+            /** @description `models/alice/tiny`, `datasets/…`, `spaces/…`. */
+            repo?: string | null;
+            /** @description Oneself. */
+            user?: string | null;
+        };
+        /** @description Permissions for one repository, or for all of a namespace. */
+        ScopeView: {
+            /** @description For what. */
+            entity: components["schemas"]["EntityView"];
+            /** @description What. */
+            permissions: string[];
+        };
+        /** @description What a new fine-grained token may do: of what its account may, and nothing else. */
+        ScopesRequest: {
+            /** @description Permissions everywhere the account has them. */
+            global?: string[];
+            /** @description Permissions for one repository, or for all of a namespace. */
+            scoped?: components["schemas"]["ScopeRequest"][];
+        };
+        /** @description What a fine-grained token may do. */
+        ScopesView: {
+            /** @description Whether it reads gated repositories. */
+            canReadGatedRepos: boolean;
+            /** @description Permissions everywhere. */
+            global: string[];
+            /** @description Permissions in parts. */
+            scoped: components["schemas"]["ScopeView"][];
+        };
         /** @description What is shown of a secret. */
         SecretView: {
             /** @description For people. */
             description?: string | null;
             /** @description Last change. */
             updatedAt: string;
+        };
+        /** @description A browser that is signed in. */
+        SessionView: {
+            /** @description Signed in. */
+            createdAt: string;
+            /** @description Whether it is the one that asks. */
+            current: boolean;
+            /** @description Ends then, however much it is used. */
+            expiresAt: string;
+            /** @description Identity. */
+            id: string;
+            /** @description Last used, give or take some minutes. */
+            lastUsedAt: string;
+            /** @description The address it was made from. */
+            origin: string;
+            /** @description What the browser calls itself. */
+            userAgent: string;
         };
         /** @description A setting to be deleted. */
         SettingKey: {
@@ -1253,6 +3104,7 @@ export interface components {
         Sibling: {
             /** @description Git's id of the content; only with `blobs=true`. */
             blobId?: string | null;
+            lfs?: components["schemas"]["SiblingLfs"] | null;
             /** @description Its path. */
             rfilename: string;
             /**
@@ -1260,6 +3112,35 @@ export interface components {
              * @description Bytes; only with `blobs=true`.
              */
             size?: number | null;
+        };
+        /** @description What the pointer of a large file says. Other calls say `oid` for `sha256`. Hub: the same. */
+        SiblingLfs: {
+            /**
+             * Format: int64
+             * @description Bytes of the pointer.
+             */
+            pointerSize: number;
+            /** @description SHA-256 of the content. */
+            sha256: string;
+            /**
+             * Format: int64
+             * @description Its bytes.
+             */
+            size: number;
+        };
+        /** @description A link that signs in once. */
+        SignInLinkView: {
+            /** @description Until when. */
+            expiresAt: string;
+            /** @description Where to; whoever has it may sign in. */
+            url: string;
+        };
+        /** @description Who is signed in now. */
+        SignedIn: {
+            /** @description The session ends then, however much it is used. */
+            expiresAt: string;
+            /** @description The account's name. */
+            name: string;
         };
         /** @description A new sleep time. */
         SleepTime: {
@@ -1368,6 +3249,37 @@ export interface components {
          * @enum {string}
          */
         SpaceStage: "NO_APP_FILE" | "CONFIG_ERROR" | "BUILDING" | "BUILD_ERROR" | "APP_STARTING" | "RUNNING" | "RUNNING_BUILDING" | "RUNNING_APP_STARTING" | "RUNTIME_ERROR" | "SLEEPING" | "PAUSED" | "STOPPED" | "DELETING";
+        /** @description What the one commit says that is left. */
+        Squash: {
+            /** @description Its title, and the rest of its message behind an empty line. */
+            message?: string | null;
+        };
+        /** @description What the discussion shows of a new status. */
+        StatusAnswer: {
+            /** @description The change. */
+            newStatus: components["schemas"]["DiscussionEvent"];
+        };
+        /** @description A repository and its size. */
+        StorageView: {
+            /** @description `owner/name`. */
+            id: string;
+            /**
+             * Format: int64
+             * @description Bytes of its git repository.
+             */
+            storage: number;
+            /**
+             * Format: double
+             * @description Of the namespace's repositories, 0 to 100.
+             */
+            storagePercent: number;
+            /** @description `model`, `dataset` or `space`. */
+            type: string;
+            /** @description Last change. */
+            updatedAt: string;
+            /** @description `public`, `protected` or `private`. */
+            visibility: string;
+        };
         /** @description How a reconciler is doing. */
         TaskView: {
             /** @description When it last ended. */
@@ -1382,28 +3294,95 @@ export interface components {
             /** @description Its last activation went through. */
             ok: boolean;
         };
+        /** @description What the discussion shows of a new title. */
+        TitleAnswer: {
+            /** @description The change. */
+            newTitle: components["schemas"]["DiscussionEvent"];
+        };
         /** @description A token to be made. */
         TokenRequest: {
+            /**
+             * Format: int64
+             * @description Worth nothing after so many seconds; it does not expire when absent.
+             */
+            expiresInSeconds?: number | null;
+            fineGrained?: components["schemas"]["ScopesRequest"] | null;
             /** @description What its owner calls it; unique within the account. */
             name: string;
-            /** @description `read` or `write`; `read` when absent. */
+            /** @description `read`, `write` or `fineGrained`; `read` when absent. */
             role?: string | null;
         };
         /** @description A token without its value. */
         TokenView: {
             /** @description Made. */
             createdAt: string;
+            /** @description Worth nothing from then on; null is never. */
+            expiresAt?: string | null;
+            fineGrained?: components["schemas"]["ScopesView"] | null;
             /** @description Its last four characters. */
             hint: string;
+            /** @description Never changes. */
+            id: string;
+            /** @description Last used, give or take some minutes; null is not yet. */
+            lastUsedAt?: string | null;
             /** @description What its owner calls it. */
             name: string;
-            /** @description `read` or `write`. */
+            /** @description `read`, `write` or `fineGrained`. */
             role: string;
+        };
+        /** @description A file or a folder. */
+        TreeEntry: {
+            lastCommit?: components["schemas"]["LastCommit"] | null;
+            lfs?: components["schemas"]["LfsInfo"] | null;
+            /** @description Git's id of the content, of an LFS file that of its pointer. */
+            oid: string;
+            /** @description From the root. */
+            path: string;
+            /**
+             * Format: int64
+             * @description Bytes, of an LFS file those of its content; 0 for a folder.
+             */
+            size: number;
+            /** @description `file` or `directory`. */
+            type: string;
+            /** @description Of a large file that Xet clients can fetch in parts and at once. */
+            xetHash?: string | null;
+        };
+        /** @description The comment that was changed. */
+        UpdatedComment: {
+            /** @description The comment. */
+            updatedComment: components["schemas"]["DiscussionEvent"];
+        };
+        /** @description How a file shall be uploaded. */
+        UploadMode: {
+            /** @description The id of what is there: Git's, of a large file the SHA-256 of its content. */
+            oid?: string | null;
+            /** @description From the root. */
+            path: string;
+            /** @description Whether `.gitignore` excludes it. */
+            shouldIgnore: boolean;
+            /** @description `regular`: inside of the commit. `lfs`: before it. */
+            uploadMode: string;
+        };
+        /** @description A user's page in short. */
+        UserOverview: components["schemas"]["PersonView"] & {
+            /** @description Created. */
+            createdAt: string;
+            /** @description How many data sets the caller may see. */
+            numDatasets: number;
+            /** @description How many models the caller may see. */
+            numModels: number;
+            /** @description How many Spaces the caller may see. */
+            numSpaces: number;
+            /** @description Where the user is a member. */
+            orgs: components["schemas"]["OrgView"][];
         };
         /** @description A user. */
         UserView: {
             /** @description Created. */
             createdAt: string;
+            /** @description Whether nobody can be it at the moment. */
+            disabled: boolean;
             /** @description Optional. */
             email?: string | null;
             /** @description For people. */
@@ -1449,10 +3428,46 @@ export interface components {
             /** @description All of them: those that are not in the list go. */
             volumes: components["schemas"]["Volume"][];
         };
+        /** @description Something to watch. */
+        WatchedBody: {
+            /** @description The name of the account, or `owner/name`. */
+            name: string;
+            /** @description `user`, `org`, `model`, `dataset` or `space`. */
+            type: string;
+        };
+        /** @description Something a webhook watches. */
+        WatchedItem: {
+            /** @description Its name. */
+            name: string;
+            /** @description `user`, `org`, `model`, `dataset` or `space`. */
+            type: string;
+        };
+        /** @description A webhook. Hub: the same fields. */
+        Webhook: {
+            /** @description Nothing is delivered. */
+            disabled: boolean;
+            /** @description What it is told of: `repo`, `discussion`, `build`, `runtime`. */
+            domains: string[];
+            /** @description Never changes. */
+            id: string;
+            /** @description What deliveries carry and are signed with; only for tokens that may change it. */
+            secret?: string | null;
+            /** @description Where it is delivered to. */
+            url: string;
+            /** @description What it watches. */
+            watched: components["schemas"]["WatchedItem"][];
+        };
+        /** @description One webhook. */
+        WebhookAnswer: {
+            /** @description The webhook. */
+            webhook: components["schemas"]["Webhook"];
+        };
         /** @description The caller. */
         WhoAmI: {
-            /** @description The token. */
+            /** @description What the caller was recognised by. */
             auth: components["schemas"]["AuthView"];
+            /** @description A picture. */
+            avatarUrl: string;
             /** @description Always false. */
             canPay: boolean;
             /** @description Optional. */
@@ -1469,16 +3484,36 @@ export interface components {
             isPro: boolean;
             /** @description The account's name. */
             name: string;
-            /** @description Empty so far. */
-            orgs: string[];
+            /** @description Where the caller is a member. */
+            orgs: components["schemas"]["MembershipView"][];
+            /**
+             * Format: int64
+             * @description Always null.
+             */
+            periodEnd?: number | null;
             /** @description `user`. */
             type: string;
+        };
+        /**
+         * @description Where the store is and what opens it; the headers `X-Xet-Cas-Url`, `X-Xet-Access-Token` and
+         *     `X-Xet-Token-Expiration` say the same, since a part of the client reads only those.
+         */
+        XetToken: {
+            /** @description For its `Authorization` header. */
+            accessToken: string;
+            /** @description The address of the store. */
+            casUrl: string;
+            /**
+             * Format: int64
+             * @description When it ends: seconds since the Unix epoch.
+             */
+            exp: number;
         };
         /** @description A README to be checked. */
         YamlCheck: {
             /** @description All of `README.md`. */
             content?: string;
-            /** @description `space`; only the front matter of Spaces is checked. */
+            /** @description `model`, `dataset` or `space`; `model` when absent. Of a Space the values are checked as well. */
             repoType?: string | null;
         };
         /** @description One mistake. */
@@ -1667,6 +3702,146 @@ export interface operations {
             };
         };
     };
+    disable_user: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The account's name */
+                user: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["UserView"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    enable_user: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The account's name */
+                user: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["UserView"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    set_password: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The account's name */
+                user: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewPassword"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": Record<string, never>;
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    create_sign_in_link: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The account's name */
+                user: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SignInLinkView"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
     list_tokens: {
         parameters: {
             query?: never;
@@ -1738,7 +3913,7 @@ export interface operations {
             path: {
                 /** @description The account's name */
                 user: string;
-                /** @description The token's name */
+                /** @description The token's name or id */
                 token: string;
             };
             cookie?: never;
@@ -1778,6 +3953,59 @@ export interface operations {
                 };
                 content: {
                     "application/json": Record<string, never>;
+                };
+            };
+        };
+    };
+    get_avatar: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The account's name */
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "image/svg+xml": string;
+                };
+            };
+        };
+    };
+    revoke_credentials: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Leaked"];
+            };
+        };
+        responses: {
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": Record<string, never>;
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
                 };
             };
         };
@@ -1853,6 +4081,95 @@ export interface operations {
             };
         };
     };
+    sign_in: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Login"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SignedIn"];
+                };
+            };
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    sign_in_with_link: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["LinkLogin"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SignedIn"];
+                };
+            };
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    sign_out: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": Record<string, never>;
+                };
+            };
+        };
+    };
     list_models: {
         parameters: {
             query?: {
@@ -1890,6 +4207,448 @@ export interface operations {
                 };
             };
             400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    create_org: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewOrg"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OrgView"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    follow_organization: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The account's name */
+                organization: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": Record<string, never>;
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    unfollow_organization: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The account's name */
+                organization: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": Record<string, never>;
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    list_organization_followers: {
+        parameters: {
+            query?: {
+                /** @description Entries of a page; 100 when absent, 1000 at most */
+                limit?: number;
+                /** @description From `Link` */
+                cursor?: string;
+            };
+            header?: never;
+            path: {
+                /** @description The account's name */
+                organization: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ListedAccount"][];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    update_org: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Its name */
+                org: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["OrgSettings"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OrgView"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    delete_org: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Its name */
+                org: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": Record<string, never>;
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    get_org_avatar: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Its name */
+                org: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AvatarView"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    list_members: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Its name */
+                org: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["MemberView"][];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    set_member: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The organization */
+                org: string;
+                /** @description The user */
+                user: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["MemberRole"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["MemberView"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    remove_member: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The organization */
+                org: string;
+                /** @description The user */
+                user: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": Record<string, never>;
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    get_org: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Its name */
+                org: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OrgOverview"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    list_org_repositories: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Its name */
+                org: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["StorageView"][];
+                };
+            };
+            404: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -1977,6 +4736,137 @@ export interface operations {
             };
         };
     };
+    set_own_password: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["PasswordChange"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": Record<string, never>;
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    list_own_repositories: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["StorageView"][];
+                };
+            };
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    list_sessions: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SessionView"][];
+                };
+            };
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    delete_session: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Its id */
+                session: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": Record<string, never>;
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
     list_own_tokens: {
         parameters: {
             query?: never;
@@ -2040,7 +4930,7 @@ export interface operations {
             query?: never;
             header?: never;
             path: {
-                /** @description Its name */
+                /** @description Its name or its id */
                 token: string;
             };
             cookie?: never;
@@ -2053,6 +4943,309 @@ export interface operations {
                 };
                 content: {
                     "application/json": Record<string, never>;
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    list_webhooks: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Webhook"][];
+                };
+            };
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    create_webhook: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewWebhook"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["WebhookAnswer"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    get_webhook: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Its id */
+                webhook: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["WebhookAnswer"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    update_webhook: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Its id */
+                webhook: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewWebhook"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["WebhookAnswer"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    delete_webhook: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Its id */
+                webhook: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": Record<string, never>;
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    list_deliveries: {
+        parameters: {
+            query?: {
+                /** @description Entries of a page; 100 when absent, 1000 at most */
+                limit?: number;
+                /** @description From `Link` */
+                cursor?: string;
+            };
+            header?: never;
+            path: {
+                /** @description Its id */
+                webhook: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Delivery"][];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    replay_delivery: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The id of the webhook */
+                webhook: string;
+                /** @description The id of the delivery */
+                delivery: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Delivery"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    disable_webhook: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Its id */
+                webhook: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["WebhookAnswer"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    enable_webhook: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Its id */
+                webhook: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["WebhookAnswer"];
                 };
             };
             404: {
@@ -2462,6 +5655,46 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["InstanceView"][];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    get_jwt: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The account it belongs to. */
+                owner: string;
+                /** @description Its name. */
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["JwtView"];
+                };
+            };
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
                 };
             };
             404: {
@@ -3074,6 +6307,201 @@ export interface operations {
             };
         };
     };
+    follow_user: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The account's name */
+                user: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": Record<string, never>;
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    unfollow_user: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The account's name */
+                user: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": Record<string, never>;
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    list_followers: {
+        parameters: {
+            query?: {
+                /** @description Entries of a page; 100 when absent, 1000 at most */
+                limit?: number;
+                /** @description From `Link` */
+                cursor?: string;
+            };
+            header?: never;
+            path: {
+                /** @description The account's name */
+                user: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ListedAccount"][];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    list_following: {
+        parameters: {
+            query?: {
+                /** @description Entries of a page; 100 when absent, 1000 at most */
+                limit?: number;
+                /** @description From `Link` */
+                cursor?: string;
+            };
+            header?: never;
+            path: {
+                /** @description The account's name */
+                user: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ListedAccount"][];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    list_likes: {
+        parameters: {
+            query?: {
+                /** @description Entries of a page; 100 when absent, 1000 at most */
+                limit?: number;
+                /** @description From `Link` */
+                cursor?: string;
+            };
+            header?: never;
+            path: {
+                /** @description The account's name */
+                user: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["LikeView"][];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    get_user: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The account's name */
+                user: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["UserOverview"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
     validate_yaml: {
         parameters: {
             query?: never;
@@ -3247,6 +6675,1151 @@ export interface operations {
             };
         };
     };
+    create_branch: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description `models`, `datasets` or `spaces`. */
+                kind: string;
+                /** @description The account it belongs to. */
+                owner: string;
+                /** @description Its name. */
+                name: string;
+                /** @description Its name; a slash in it may be percent-encoded */
+                branch: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewBranch"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": Record<string, never>;
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    delete_branch: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description `models`, `datasets` or `spaces`. */
+                kind: string;
+                /** @description The account it belongs to. */
+                owner: string;
+                /** @description Its name. */
+                name: string;
+                /** @description Its name; a slash in it may be percent-encoded */
+                branch: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": Record<string, never>;
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    create_commit: {
+        parameters: {
+            query?: {
+                /** @description Open a pull request to the branch instead */
+                create_pr?: boolean;
+            };
+            header?: never;
+            path: {
+                /** @description `models`, `datasets` or `spaces`. */
+                kind: string;
+                /** @description The account it belongs to. */
+                owner: string;
+                /** @description Its name. */
+                name: string;
+                /** @description A branch, or `refs/pr/N` */
+                revision: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/x-ndjson": string;
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CommitAnswer"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            412: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    list_commits: {
+        parameters: {
+            query?: {
+                /** @description `formatted`: texts also as HTML */
+                expand?: string[];
+                /** @description Commits of a page; 50 when absent, 1000 at most */
+                limit?: number;
+                /** @description Number of the page, from 0 */
+                p?: number;
+                /** @description From `Link` */
+                cursor?: string;
+            };
+            header?: never;
+            path: {
+                /** @description `models`, `datasets` or `spaces`. */
+                kind: string;
+                /** @description The account it belongs to. */
+                owner: string;
+                /** @description Its name. */
+                name: string;
+                /** @description Branch, tag or commit */
+                revision: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["GitCommit"][];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    compare: {
+        parameters: {
+            query?: {
+                /** @description The diff as text */
+                raw?: boolean;
+            };
+            header?: never;
+            path: {
+                /** @description `models`, `datasets` or `spaces`. */
+                kind: string;
+                /** @description The account it belongs to. */
+                owner: string;
+                /** @description Its name. */
+                name: string;
+                /** @description `a..b` or `a...b`; slashes in revisions may be percent-encoded */
+                range: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["GitComparison"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    list_discussions: {
+        parameters: {
+            query?: {
+                /** @description The page, from 0 */
+                p?: number;
+                /** @description `pull_request`, `discussion` or `all` */
+                type?: string;
+                /** @description `open` (with drafts), `closed` (with merged ones) or `all` */
+                status?: string;
+                /** @description Opened by this account */
+                author?: string;
+            };
+            header?: never;
+            path: {
+                /** @description `models`, `datasets` or `spaces`. */
+                kind: string;
+                /** @description The account it belongs to. */
+                owner: string;
+                /** @description Its name. */
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DiscussionPage"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    create_discussion: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description `models`, `datasets` or `spaces`. */
+                kind: string;
+                /** @description The account it belongs to. */
+                owner: string;
+                /** @description Its name. */
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewDiscussion"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Discussion"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    get_discussion: {
+        parameters: {
+            query?: {
+                /** @description `1`: with what a pull request changes */
+                diff?: string;
+            };
+            header?: never;
+            path: {
+                /** @description `models`, `datasets` or `spaces`. */
+                kind: string;
+                /** @description The account it belongs to. */
+                owner: string;
+                /** @description Its name. */
+                name: string;
+                /** @description Its number */
+                number: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DiscussionDetails"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    comment_discussion: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description `models`, `datasets` or `spaces`. */
+                kind: string;
+                /** @description The account it belongs to. */
+                owner: string;
+                /** @description Its name. */
+                name: string;
+                /** @description Its number */
+                number: number;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewComment"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["NewMessage"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    edit_comment: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description `models`, `datasets` or `spaces`. */
+                kind: string;
+                /** @description The account it belongs to. */
+                owner: string;
+                /** @description Its name. */
+                name: string;
+                /** @description The number of the discussion */
+                number: number;
+                /** @description The id of the comment */
+                comment: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["EditedComment"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["UpdatedComment"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    hide_comment: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description `models`, `datasets` or `spaces`. */
+                kind: string;
+                /** @description The account it belongs to. */
+                owner: string;
+                /** @description Its name. */
+                name: string;
+                /** @description The number of the discussion */
+                number: number;
+                /** @description The id of the comment */
+                comment: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["UpdatedComment"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    lock_discussion: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description `models`, `datasets` or `spaces`. */
+                kind: string;
+                /** @description The account it belongs to. */
+                owner: string;
+                /** @description Its name. */
+                name: string;
+                /** @description Its number */
+                number: number;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewLock"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": Record<string, never>;
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    merge_pull_request: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description `models`, `datasets` or `spaces`. */
+                kind: string;
+                /** @description The account it belongs to. */
+                owner: string;
+                /** @description Its name. */
+                name: string;
+                /** @description Its number */
+                number: number;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["MergeBody"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["MergeAnswer"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    pin_discussion: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description `models`, `datasets` or `spaces`. */
+                kind: string;
+                /** @description The account it belongs to. */
+                owner: string;
+                /** @description Its name. */
+                name: string;
+                /** @description Its number */
+                number: number;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewPin"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": Record<string, never>;
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    change_status: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description `models`, `datasets` or `spaces`. */
+                kind: string;
+                /** @description The account it belongs to. */
+                owner: string;
+                /** @description Its name. */
+                name: string;
+                /** @description Its number */
+                number: number;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewStatus"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["StatusAnswer"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    rename_discussion: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description `models`, `datasets` or `spaces`. */
+                kind: string;
+                /** @description The account it belongs to. */
+                owner: string;
+                /** @description Its name. */
+                name: string;
+                /** @description Its number */
+                number: number;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewTitle"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TitleAnswer"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    list_large_files: {
+        parameters: {
+            query?: {
+                /** @description Files of a page */
+                limit?: number;
+                /** @description Where the page begins */
+                cursor?: string;
+            };
+            header?: never;
+            path: {
+                /** @description `models`, `datasets` or `spaces`. */
+                kind: string;
+                /** @description The account it belongs to. */
+                owner: string;
+                /** @description Its name. */
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["LargeFile"][];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    delete_large_files: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description `models`, `datasets` or `spaces`. */
+                kind: string;
+                /** @description The account it belongs to. */
+                owner: string;
+                /** @description Its name. */
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Deletions"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": Record<string, never>;
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    copy_large_files: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description `models`, `datasets` or `spaces`. */
+                kind: string;
+                /** @description The account it belongs to. */
+                owner: string;
+                /** @description Its name. */
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Copies"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": Record<string, never>;
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    like_repo: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description `models`, `datasets` or `spaces`. */
+                kind: string;
+                /** @description The account it belongs to. */
+                owner: string;
+                /** @description Its name. */
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": Record<string, never>;
+                };
+            };
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    unlike_repo: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description `models`, `datasets` or `spaces`. */
+                kind: string;
+                /** @description The account it belongs to. */
+                owner: string;
+                /** @description Its name. */
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": Record<string, never>;
+                };
+            };
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    list_likers: {
+        parameters: {
+            query?: {
+                /** @description Entries of a page; 100 when absent, 1000 at most */
+                limit?: number;
+                /** @description From `Link` */
+                cursor?: string;
+            };
+            header?: never;
+            path: {
+                /** @description `models`, `datasets` or `spaces`. */
+                kind: string;
+                /** @description The account it belongs to. */
+                owner: string;
+                /** @description Its name. */
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ListedAccount"][];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    get_paths_info: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description `models`, `datasets` or `spaces`. */
+                kind: string;
+                /** @description The account it belongs to. */
+                owner: string;
+                /** @description Its name. */
+                name: string;
+                /** @description Branch, tag or commit */
+                revision: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["PathsQuery"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TreeEntry"][];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    preupload: {
+        parameters: {
+            query?: {
+                /** @description For a pull request to the branch */
+                create_pr?: boolean;
+            };
+            header?: never;
+            path: {
+                /** @description `models`, `datasets` or `spaces`. */
+                kind: string;
+                /** @description The account it belongs to. */
+                owner: string;
+                /** @description Its name. */
+                name: string;
+                /** @description A branch, or `refs/pr/N` */
+                revision: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["PreuploadBody"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PreuploadAnswer"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    list_refs: {
+        parameters: {
+            query?: {
+                /** @description With pull requests */
+                include_prs?: boolean;
+            };
+            header?: never;
+            path: {
+                /** @description `models`, `datasets` or `spaces`. */
+                kind: string;
+                /** @description The account it belongs to. */
+                owner: string;
+                /** @description Its name. */
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["GitRefs"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
     get_revision: {
         parameters: {
             query?: {
@@ -3323,6 +7896,359 @@ export interface operations {
                 };
             };
             403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    super_squash: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description `models`, `datasets` or `spaces`. */
+                kind: string;
+                /** @description The account it belongs to. */
+                owner: string;
+                /** @description Its name. */
+                name: string;
+                /** @description A branch */
+                revision: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Squash"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": Record<string, never>;
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    create_tag: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description `models`, `datasets` or `spaces`. */
+                kind: string;
+                /** @description The account it belongs to. */
+                owner: string;
+                /** @description Its name. */
+                name: string;
+                /** @description What is tagged: branch, tag or commit */
+                revision: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewTag"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": Record<string, never>;
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    delete_tag: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description `models`, `datasets` or `spaces`. */
+                kind: string;
+                /** @description The account it belongs to. */
+                owner: string;
+                /** @description Its name. */
+                name: string;
+                /** @description The tag */
+                revision: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": Record<string, never>;
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    list_tree: {
+        parameters: {
+            query?: {
+                /** @description Also what is in the folders */
+                recursive?: boolean;
+                /** @description With the commit that last changed each */
+                expand?: boolean;
+                /** @description Entries of a page; 1000 at most, 100 with `expand` */
+                limit?: number;
+                /** @description From `Link` */
+                cursor?: string;
+            };
+            header?: never;
+            path: {
+                /** @description `models`, `datasets` or `spaces`. */
+                kind: string;
+                /** @description The account it belongs to. */
+                owner: string;
+                /** @description Its name. */
+                name: string;
+                /** @description The revision as one percent-encoded segment, and a folder */
+                rest: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TreeEntry"][];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    get_xet_read_token: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description `models`, `datasets` or `spaces`. */
+                kind: string;
+                /** @description The account it belongs to. */
+                owner: string;
+                /** @description Its name. */
+                name: string;
+                /** @description Branch, tag or commit; not looked at */
+                revision: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["XetToken"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    get_xet_write_token: {
+        parameters: {
+            query?: {
+                /** @description For a pull request, which readers may open */
+                create_pr?: boolean;
+            };
+            header?: never;
+            path: {
+                /** @description `models`, `datasets` or `spaces`. */
+                kind: string;
+                /** @description The account it belongs to. */
+                owner: string;
+                /** @description Its name. */
+                name: string;
+                /** @description Branch, tag or commit; not looked at */
+                revision: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["XetToken"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    get_agents: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The account it belongs to. */
+                owner: string;
+                /** @description Its name. */
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/markdown": string;
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    resolve_file: {
+        parameters: {
+            query?: {
+                /** @description To be saved, not shown */
+                download?: boolean;
+            };
+            header?: never;
+            path: {
+                /** @description The account it belongs to */
+                owner: string;
+                /** @description Its name */
+                name: string;
+                /** @description The revision as one percent-encoded segment, and the path */
+                rest: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/octet-stream": string;
+                };
+            };
+            206: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/octet-stream": string;
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            416: {
                 headers: {
                     [name: string]: unknown;
                 };

@@ -205,11 +205,8 @@ async fn ten_thousand_files_are_one_commit() {
     let files = |from: usize, text: &str| -> Vec<Operation> {
         (from..from + 10_000).map(|n| put(&format!("data/{}/{n}.txt", n % 100), &format!("{text} {n}"))).collect()
     };
-    let started = std::time::Instant::now();
     committed(&hub, "many", files(0, "one")).await;
     let changed = committed(&hub, "more", files(5_000, "two")).await;
-    let took = started.elapsed();
-    assert!(took.as_secs() < 20, "{took:?}");
     let listed = hub.repositories.files(hub.repo, &changed, MAX_FILES).await.unwrap();
     assert_eq!(listed.len(), 15_002);
     let read = async |path| hub.repositories.read_file(hub.repo, &changed, path, 100).await.unwrap().unwrap();
