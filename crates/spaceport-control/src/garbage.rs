@@ -80,11 +80,13 @@ pub async fn run(parts: Parts, stop: CancellationToken) {
 /// Removes everything that can go, for a disk that is nearly full.
 ///
 /// # Errors
-/// When the database, the engine or a file fails; what could be removed before is gone.
+/// When the database, the engine or a file fails; what could be removed is gone.
 pub(crate) async fn make_room(parts: &Parts) -> Result<(), WorkError> {
+    let caches = caches::cut(parts).await;
+    let rest = pass(parts).await;
+    // Last, since it makes every Dockerfile's next build slow.
     parts.engine.runtime.prune_build_cache(0).await?;
-    caches::cut(parts).await?;
-    pass(parts).await.map(drop)
+    caches.and(rest).map(drop)
 }
 
 async fn pass(parts: &Parts) -> Result<usize, WorkError> {
