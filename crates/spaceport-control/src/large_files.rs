@@ -37,7 +37,7 @@ pub async fn run(objects: ObjectStore, store: Store, control: ControlHandle, sto
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
-            () = tokio::time::sleep(wait) => {}
+            () = control.clock().sleep(wait) => {}
         }
         wait = PERIOD;
         let began = Instant::now();

@@ -15,6 +15,7 @@ mod deploy;
 mod environments;
 mod failures;
 mod garbage;
+mod large_files;
 mod lifecycle;
 mod limits;
 mod simulation;
