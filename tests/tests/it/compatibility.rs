@@ -120,9 +120,8 @@ fn concrete(address: &str) -> String {
 /// Whether the answer says that nothing is there to answer.
 fn is_unknown(status: StatusCode, answer: &Value) -> bool {
     let error = answer["error"].as_str().unwrap_or("");
-    status == StatusCode::METHOD_NOT_ALLOWED
-        || error.contains("nothing at this path")
-        || error == "Repository not found"
+    let nothing = ["There is nothing at this path", "There is no such file", "Repository not found"];
+    status == StatusCode::METHOD_NOT_ALLOWED || nothing.contains(&error)
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -57,7 +57,8 @@ async fn uploads_without_a_commit_go_and_committed_files_stay() {
     let committed = upload(&world, space, b"committed", true).await;
     let abandoned = upload(&world, space, b"abandoned", false).await;
     let parts = world.parts().clone();
-    let pass = async || spaceport_control::large_files::pass(&parts.objects, &parts.store, &parts.control).await.unwrap();
+    let pass =
+        async || spaceport_control::large_files::pass(&parts.objects, &parts.store, &parts.control).await.unwrap();
     assert_eq!(pass().await.files_removed, 0);
     world.clock.skip(3 * DAY);
     let fresh = upload(&world, space, b"fresh", false).await;

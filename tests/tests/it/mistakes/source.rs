@@ -65,7 +65,7 @@ mistakes! {
         did: "A Git LFS pointer whose content was never pushed",
         files: |_| page().file("model.bin", POINTER),
         site: "",
-        told: Told::Log { message: "Warning: model.bin is a Git LFS pointer whose content is not on this hub; the app finds the pointer" },
+        told: Told::Push { message: "The content of model.bin (4d7a214614ab2935c943f9e0ff69d22eadbb8f32b1258daaa5e2ca24d17e2393) is not on the server." },
     };
     submodule: Mistake {
         did: "A submodule",

@@ -44,7 +44,7 @@ mistakes! {
     never_answers: fails("The app takes connections and never answers",
         |base| impatient(base, "import socket, time\ns = socket.create_server(('', 7860))\nkept = []\nwhile True:\n    kept.append(s.accept())\n"),
         "not_answering", "The app did not answer within 10 s. The app accepts connections on port 7860 but does not answer HTTP requests.", "Look at the log: is it still loading, or does it speak something other than HTTP?");
-    missing_module: fails("A package is missing in requirements.txt", |base| app(base, "import torchvisoin\n"), "module_missing", "The Python module \"torchvisoin\" is not installed.", "Add the package that provides \"torchvisoin\" to requirements.txt and push.");
+    missing_module: fails("A package is missing in the image", |base| app(base, "import torchvisoin\n"), "module_missing", "The Python module \"torchvisoin\" is not installed.", "Install the package that provides \"torchvisoin\" in the Dockerfile (RUN pip install …) and push.");
     syntax_error: fails("A syntax error", |base| app(base, "print('hello'\n"), "syntax_error", "The program has a syntax error: SyntaxError: '(' was never closed (file \"/app/app.py\", line 1).", "Correct the line and push again.");
     exception: fails("An exception at the start", |base| app(base, "import os\nos.environ['API_KEY']\n"), "crashed", "The app ended with an exception: KeyError: 'API_KEY'", "Read the end of the log, correct the program and push.");
     exits_cleanly: fails("The program ends by itself", |base| app(base, "print('done')\n"), "exited_cleanly", "The app ended by itself with exit code 0; a Space must keep running.", "Start a server that listens on the app's port and does not return, such as demo.launch().");
