@@ -29,7 +29,8 @@ impl Drop for Collector<'_> {
 impl<'a> Collector<'a> {
     fn start(world: &'a World) -> Self {
         let stop = CancellationToken::new();
-        tokio::spawn(spaceport_control::garbage::run(world.parts().clone(), stop.clone()));
+        tokio_util::task::TaskTracker::new()
+            .spawn(spaceport_control::garbage::run(world.parts().clone(), stop.clone()));
         Self { world, stop }
     }
 

@@ -74,7 +74,10 @@ async fn apps_write_to_a_volume_of_theirs_and_never_to_files_of_a_repository() {
         let content = world.dir.path().join("content.tar");
         let mut tar = tar::Builder::new(std::fs::File::create(&content).unwrap());
         let mut header = tar::Header::new_gnu();
-        (header.set_size(5), header.set_mode(0o644), header.set_uid(1000), header.set_gid(1000));
+        header.set_size(5);
+        header.set_mode(0o644);
+        header.set_uid(1000);
+        header.set_gid(1000);
         tar.append_data(&mut header, "file", &b"first"[..]).unwrap();
         tar.into_inner().unwrap();
         for (name, content) in [(&bucket, None), (&files, Some(content))] {
