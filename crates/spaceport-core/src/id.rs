@@ -113,6 +113,14 @@ impl From<RepoId> for SpaceId {
     }
 }
 ulid_id!(
+    /// Somebody wants hardware.
+    ClaimId
+);
+ulid_id!(
+    /// Somebody has it.
+    LeaseId
+);
+ulid_id!(
     /// One build of one revision.
     BuildId
 );

@@ -14,6 +14,7 @@ pub mod diagnose;
 pub mod diagnosis;
 pub mod discussion;
 pub mod front_matter;
+pub mod gpu;
 pub mod hardware;
 pub mod id;
 pub mod name;
@@ -34,8 +35,8 @@ pub use diagnosis::{Diagnosis, Reason};
 pub use discussion::{Discussion, DiscussionStatus};
 pub use hardware::{FlavorName, HardwareFlavor};
 pub use id::{
-    AccountId, BuildId, CommitSha, DeliveryId, DiscussionEventId, DiscussionId, Generation, HookEventId, ImageDigest,
-    InstanceId, ReleaseId, RepoId, SessionId, SpaceId, TokenId, WebhookId,
+    AccountId, BuildId, ClaimId, CommitSha, DeliveryId, DiscussionEventId, DiscussionId, Generation, HookEventId,
+    ImageDigest, InstanceId, LeaseId, ReleaseId, RepoId, SessionId, SpaceId, TokenId, WebhookId,
 };
 pub use name::{RepoName, Subdomain};
 pub use repo::{Repo, RepoKind};
