@@ -55,6 +55,16 @@ pub(crate) fn entered(address: HeaderValue, cookie: HeaderValue) -> Response<Pro
     response
 }
 
+/// The same page at another host. Not for good: the name that was left may be taken.
+pub(crate) fn moved(address: HeaderValue) -> Response<ProxyBody> {
+    let mut response = Response::new(ProxyBody::empty());
+    *response.status_mut() = StatusCode::TEMPORARY_REDIRECT;
+    let headers = response.headers_mut();
+    headers.insert(LOCATION, address);
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
 /// The hub did not answer: its handler failed.
 pub(crate) fn hub_failed(page: bool) -> Response<ProxyBody> {
     let (message, text) = ("The hub could not answer", "Please try again. The server's log has the cause.");

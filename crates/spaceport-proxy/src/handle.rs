@@ -7,10 +7,11 @@ use std::rc::Rc;
 
 use http::header::CONNECTION;
 use http::request::Parts;
+use http::uri::PathAndQuery;
 use http::{HeaderValue, Method, Request, Response, Version};
 use hyper::body::Incoming;
 use spaceport_core::AccountId;
-use spaceport_core::route::Target;
+use spaceport_core::route::{Access, Target};
 
 use crate::body::ProxyBody;
 use crate::connection::Client;
@@ -68,6 +69,13 @@ async fn by_host(
     if site.is_none() && is_hub(worker, host) {
         return to_hub(worker, client, request).await;
     }
+    // A Space that moved answers at its former host as well, so that pages that are open and programs that know
+    // it by that go on.
+    let moved = if site.is_none() { worker.table().moved_to(host, &worker.config.spaces_domain) } else { None };
+    let at = moved.as_deref().unwrap_or(host);
+    if moved.is_some() {
+        site = worker.site(at);
+    }
     let visitor = Visitor::take_from(&mut request.parts);
     let mut wait = hold::Hold::new();
     loop {
@@ -80,6 +88,17 @@ async fn by_host(
                 answers::wants_page(&request.parts),
             );
         };
+        if moved.is_some() && answers::wants_page(&request.parts) {
+            match (&found.route.access, entry) {
+                (Access::Public, _) => return move_on(worker, client, at, None, &request.parts),
+                (Access::Private { .. }, Entry::Ticket(account)) => {
+                    let ticket = visitor::ticket(worker, found.route.space, account);
+                    return move_on(worker, client, at, ticket, &request.parts);
+                }
+                // The session is for the former host alone: there it is good until it ends.
+                (Access::Private { .. }, Entry::Open) => {}
+            }
+        }
         if let Entry::Ticket(account) = entry
             && answers::wants_page(&request.parts)
         {
@@ -90,7 +109,7 @@ async fn by_host(
             Target::Upstream { .. } => {
                 drop(wait);
                 visitor::strip_credentials(worker, &mut request.parts.headers);
-                return forward::forward(worker, client, host, found, request).await;
+                return forward::forward(worker, client, at, found, request).await;
             }
             Target::Files { root, index, variables } => {
                 let mut response = files::serve(worker, &found.route, root, index, variables, &request.parts).await;
@@ -109,7 +128,21 @@ async fn by_host(
                 }
             }
         }
-        site = worker.site(host);
+        site = worker.site(at);
+    }
+}
+
+/// Sends a page on to the host that its Space has now.
+fn move_on(worker: &Worker, client: &Client, host: &str, ticket: Option<String>, parts: &Parts) -> Response<ProxyBody> {
+    let scheme = if client.origin.is_https(&parts.headers) { "https" } else { "http" };
+    let domain = &worker.config.spaces_domain;
+    let port = &domain[without_port(domain).len()..];
+    let target = parts.uri.path_and_query().map_or("/", PathAndQuery::as_str);
+    let and = if target.contains('?') { '&' } else { '?' };
+    let ticket = ticket.map_or(String::new(), |ticket| format!("{and}{}={ticket}", visitor::SIGN));
+    match HeaderValue::try_from(format!("{scheme}://{host}{port}{target}{ticket}")) {
+        Ok(address) => answers::moved(address),
+        Err(_) => answers::not_found(true, true),
     }
 }
 

@@ -15,6 +15,7 @@ mod hook_events;
 mod identities;
 mod instances;
 mod members;
+mod moves;
 mod objects;
 mod organizations;
 mod releases;

@@ -26,6 +26,7 @@ use crate::repos::attributes::attributes;
 use crate::repos::kind;
 use crate::spaces::hardware::known_flavor;
 use crate::spaces::run::sleep_after;
+use crate::spaces::templates;
 use crate::spaces::volumes::{VolumeView, allowed};
 use crate::spaces::{NewSetting, check_settings};
 use crate::state::ApiState;
@@ -53,6 +54,8 @@ pub struct NewRepo {
     pub private: Option<bool>,
     /// Of a Space: `gradio`, `streamlit`, `docker` or `static`.
     pub sdk: Option<String>,
+    /// Of a Space: one of `GET /api/spaces/templates`, whose files it begins with.
+    pub template: Option<String>,
     /// Version of the SDK's package, for the first README.
     pub sdk_version: Option<String>,
     /// One of `GET /api/spaces/hardware`.
@@ -108,8 +111,7 @@ pub async fn create_repo(
     let owner = owner(&state, &user, body.organization.as_deref()).await?;
     let name = RepoName::new(&owner.name, &body.name).map_err(|error| ApiError::bad_request(error.to_string()))?;
     let page = |name: &RepoName| format!("{hub}/{}", kind.path(name));
-    let taken =
-        |name: &RepoName| ApiError::conflict(format!("You already created this {kind} repo")).with("url", page(name));
+    let taken = |name: &RepoName| taken(kind, page(name));
     if let Some(repo) = state.store.repo_by_name(kind, &name).await? {
         return Err(taken(&repo.name));
     }
@@ -125,6 +127,11 @@ pub async fn create_repo(
         Some(id) => Ok(Json(CreatedRepo { url: page(&name), name: name.to_string(), id })),
         None => Err(taken(&name)),
     }
+}
+
+/// Somebody has the name already; clients read where.
+pub(super) fn taken(kind: RepoKind, page: String) -> ApiError {
+    ApiError::conflict(format!("You already created this {kind} repo")).with("url", page)
 }
 
 /// The account a new repository will belong to.
@@ -154,15 +161,15 @@ struct Plan {
 }
 
 /// What makes a new repository a Space.
-struct App {
-    sdk: Sdk,
-    hardware: FlavorName,
-    sleep_after_s: Option<i64>,
-    variables: Vec<NewSetting>,
-    secrets: Vec<NewSetting>,
-    volumes: Vec<Volume>,
+pub(super) struct App {
+    pub(super) sdk: Sdk,
+    pub(super) hardware: FlavorName,
+    pub(super) sleep_after_s: Option<i64>,
+    pub(super) variables: Vec<NewSetting>,
+    pub(super) secrets: Vec<NewSetting>,
+    pub(super) volumes: Vec<Volume>,
     /// The first commit is more than a README.
-    has_start_file: bool,
+    pub(super) has_start_file: bool,
 }
 
 impl Plan {
@@ -176,9 +183,16 @@ impl Plan {
     ) -> Result<Self, ApiError> {
         let at = state.control.clock().now();
         let visibility = visibility(kind, body.visibility.as_deref(), body.private)?;
-        let given = body.files.unwrap_or_default();
+        let mut given = body.files.unwrap_or_default();
         let (app, files) = if kind == RepoKind::Space {
-            let sdk = sdk(body.sdk.as_deref())?;
+            let template = body.template.as_deref().map(templates::find).transpose()?;
+            let sdk = match &template {
+                Some(template) => template.sdk(body.sdk.as_deref())?,
+                None => sdk(body.sdk.as_deref())?,
+            };
+            if let Some(template) = template {
+                template.add_to(&mut given);
+            }
             let hardware = match &body.hardware {
                 Some(flavor) => known_flavor(&state.site, flavor)?,
                 None => default_flavor(state),
@@ -222,22 +236,34 @@ pub(crate) fn author(account: &Account) -> Author {
 async fn make(state: &ApiState, user: &User, plan: Plan) -> Result<Option<String>, ApiError> {
     let Plan { mut repo, app, commit } = plan;
     let head = state.repositories.create(repo.id, &commit).await.map_err(ApiError::from)?;
-    repo.head = Some(head.clone());
+    repo.head = Some(head);
     let created = match app {
         Some(app) => state.store.space_create(&new_space(state, &repo, app)).await.map(drop),
         None => state.store.repo_create(&repo).await,
     };
+    if !settle(state, &repo, created).await? {
+        return Ok(None);
+    }
+    let detail = json!({"visibility": repo.visibility});
+    audit::record(state, user, "repo.create", &repo.kind.path(&repo.name), detail).await?;
+    Ok(Some(repo.id.to_string()))
+}
+
+/// What follows the attempt to write the row of a repository whose folder is there: without a row the folder goes,
+/// with one the repository is indexed, and a Space begins to build. `false` when somebody else took the name
+/// meanwhile.
+pub(super) async fn settle(state: &ApiState, repo: &NewRow, created: Result<(), StoreError>) -> Result<bool, ApiError> {
     if let Err(error) = created {
         if let Err(error) = state.repositories.delete(repo.id).await {
             tracing::warn!(repo.id = %repo.id, %error, "the folder of a repository that was not created stays until it is collected");
         }
         return match error {
-            StoreError::Exists(_) => Ok(None),
+            StoreError::Exists(_) => Ok(false),
             error => Err(error.into()),
         };
     }
-    if let Some(row) = state.store.repo_by_id(repo.id).await? {
-        spaceport_control::index::index(&state.store, &state.repositories, &row, &head)
+    if let (Some(row), Some(head)) = (state.store.repo_by_id(repo.id).await?, &repo.head) {
+        spaceport_control::index::index(&state.store, &state.repositories, &row, head)
             .await
             .map_err(ApiError::internal)?;
     }
@@ -245,12 +271,10 @@ async fn make(state: &ApiState, user: &User, plan: Plan) -> Result<Option<String
         state.control.activate(repo.id.into());
         state.control.activate_routes();
     }
-    let detail = json!({"visibility": repo.visibility});
-    audit::record(state, user, "repo.create", &repo.kind.path(&repo.name), detail).await?;
-    Ok(Some(repo.id.to_string()))
+    Ok(true)
 }
 
-fn new_space(state: &ApiState, repo: &NewRow, app: App) -> NewSpace {
+pub(super) fn new_space(state: &ApiState, repo: &NewRow, app: App) -> NewSpace {
     let (id, at) = (repo.id.into(), repo.at);
     let variable = |setting: NewSetting| {
         let description = setting.description();
@@ -280,13 +304,13 @@ fn new_space(state: &ApiState, repo: &NewRow, app: App) -> NewSpace {
 }
 
 /// The site's first flavor, unless it has the one everybody knows.
-fn default_flavor(state: &ApiState) -> FlavorName {
+pub(super) fn default_flavor(state: &ApiState) -> FlavorName {
     let basic = FlavorName::cpu_basic();
     let first = || state.site.hardware.keys().next().cloned();
     if state.site.hardware.contains_key(&basic) { basic } else { first().unwrap_or(basic) }
 }
 
-fn sdk(text: Option<&str>) -> Result<Sdk, ApiError> {
+pub(crate) fn sdk(text: Option<&str>) -> Result<Sdk, ApiError> {
     let missing = || ApiError::bad_request("A Space needs an \"sdk\": gradio, streamlit, docker or static");
     text.ok_or_else(missing)?
         .parse()

@@ -16,7 +16,7 @@ use crate::access::rights;
 use crate::caller::Caller;
 use crate::error::{ApiError, ErrorBody, clip};
 use crate::extract::{CalledUrl, Params};
-use crate::repos::info::{space_view, view};
+use crate::repos::info::{siblings, space_view, view};
 use crate::state::ApiState;
 use crate::views::repo::{Fields, RepoView};
 use crate::views::space::SpaceView;
@@ -147,7 +147,13 @@ async fn entry(
     if !rights.see {
         return Ok(None);
     }
-    let view = view(state, repo, rights.code).await?;
+    let mut view = view(state, repo, rights.code).await?;
+    if rights.code && (fields.names("siblings") || (params.flag("full") && !fields.is_restricted())) {
+        view.siblings = Some(siblings(state, repo, repo.head.as_ref(), false).await?);
+    }
+    if rights.code && fields.names("usedStorage") {
+        view.used_storage = Some(state.store.repo_storage(repo.id).await?);
+    }
     if repo.kind != RepoKind::Space {
         return Ok(Some(fields.keep(&view)));
     }
@@ -176,16 +182,23 @@ fn filter(kind: RepoKind, caller: &Caller, params: &Params) -> Result<RepoFilter
         return Err(ApiError::bad_request(format!("'search' must have at most {MAX_SEARCH} bytes")));
     }
     Ok(RepoFilter {
-        viewer: caller.account().map(|account| account.id),
-        all: caller.account().is_some_and(|account| account.is_admin),
         author: params.get("author").map(str::to_owned),
         search,
         tags,
         sort: sort(params.get("sort"))?,
         after: params.get("cursor").map(read_cursor).transpose()?,
         limit: BATCH,
-        ..RepoFilter::of(kind)
+        ..seen_by(kind, caller)
     })
+}
+
+/// What an account may see at most; what its token may not see is left out afterwards.
+pub(crate) fn seen_by(kind: RepoKind, caller: &Caller) -> RepoFilter {
+    RepoFilter {
+        viewer: caller.account().map(|account| account.id),
+        all: caller.account().is_some_and(|account| account.is_admin),
+        ..RepoFilter::of(kind)
+    }
 }
 
 fn sort(text: Option<&str>) -> Result<RepoSort, ApiError> {

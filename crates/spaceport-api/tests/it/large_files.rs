@@ -48,7 +48,7 @@ pub async fn upload(app: &TestApp, repo: &str, person: &Person, content: &[u8]) 
 }
 
 /// Commits the file as `a.bin`.
-async fn commit(app: &TestApp, repo: &str, person: &Person, content: &[u8]) -> Answer {
+pub async fn commit(app: &TestApp, repo: &str, person: &Person, content: &[u8]) -> Answer {
     let file = json!({"path": "a.bin", "algo": "sha256", "oid": sha256(content), "size": content.len()});
     let lines = [json!({"key": "header", "value": {"summary": "Add"}}), json!({"key": "lfsFile", "value": file})];
     let body = format!("{}\n{}\n", lines[0], lines[1]).into_bytes();

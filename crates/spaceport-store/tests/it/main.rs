@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that fails here has failed")]
 
 mod community;
+mod moves;
 mod webhooks;
 
 use std::collections::BTreeMap;
@@ -340,7 +341,6 @@ async fn repositories_of_other_kinds() {
         assert_eq!(store.repo_tags(tiny.id).await.unwrap(), ["x", "y"]);
         assert_eq!(store.repo_by_id(tiny.id).await.unwrap().unwrap().card, Some(card));
         assert_eq!(store.repos_unindexed().await.unwrap().len(), 1);
-        assert_eq!(store.tags_of_kind(RepoKind::Model).await.unwrap(), ["x", "y"]);
         let other = model(store, &alice, "other", 3, 12).await;
         let with = |tags| RepoFilter { tags, ..RepoFilter::of(RepoKind::Model) };
         assert_eq!(names(store, &with(tags(&["y", "x"]))).await, ["alice/tiny"]);
