@@ -189,6 +189,13 @@ pub enum ProxyEvent {
         /// When.
         at: Timestamp,
     },
+    /// Browsers opened pages of a Space: told about once per second, and never twice.
+    Visited {
+        /// The Space.
+        space: SpaceId,
+        /// How many.
+        pages: u32,
+    },
     /// An instance that left the table has no request, body or upgraded connection in flight any
     /// more. An instance that was published and withdrawn within an instant may never be reported,
     /// and one may be reported twice, so whoever stops it also has a deadline.

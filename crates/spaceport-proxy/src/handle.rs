@@ -105,6 +105,10 @@ async fn by_host(
             return enter(worker, client, host, account, &request.parts);
         }
         worker.used(&found);
+        let is_app = matches!(found.route.target, Target::Upstream { .. } | Target::Files { .. });
+        if is_app && request.parts.method == Method::GET && answers::wants_page(&request.parts) {
+            worker.visited(found.route.space);
+        }
         match &found.route.target {
             Target::Upstream { .. } => {
                 drop(wait);

@@ -157,6 +157,7 @@ pub(crate) struct RepoRow {
     likes: i64,
     trending: i64,
     downloads: i64,
+    visits: i64,
 }
 
 impl RepoRow {
@@ -175,6 +176,7 @@ impl RepoRow {
             likes: self.likes,
             trending: self.trending,
             downloads: self.downloads,
+            visits: self.visits,
         })
     }
 }
@@ -205,6 +207,7 @@ const TAGS_FORGET: &str = "DELETE FROM repo_tags WHERE repo_id = $1";
 const TAG_ADD: &str = "INSERT INTO repo_tags (repo_id, tag) VALUES ($1, $2) ON CONFLICT DO NOTHING";
 const TAGS: &str = "SELECT tag FROM repo_tags WHERE repo_id = $1 ORDER BY tag";
 const REPO_DELETE: &str = "DELETE FROM repos WHERE id = $1";
+const REPO_VISITED: &str = "UPDATE repos SET visits = visits + $1 WHERE id = $2";
 const REPO_DOWNLOADED: &str = "UPDATE repos SET downloads = downloads + $1 WHERE id = $2";
 const REPOS_OF: &str = "SELECT * FROM repos WHERE owner_id = $1 AND name_key NOT LIKE '!%' ORDER BY kind, name_key";
 
@@ -436,6 +439,15 @@ impl Store {
             .bind(id.to_string()).execute(db).map_ok(crate::Rows::rows))?;
         tx.commit().await?;
         Ok(rows == 1)
+    }
+
+    /// Counts visits.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn repo_visited(&self, id: RepoId, times: i64) -> Result<(), StoreError> {
+        run!(self, "repo_visited", db => sqlx::query(REPO_VISITED)
+            .bind(times).bind(id.to_string()).execute(db).map_ok(crate::unit))
     }
 
     /// Counts downloads.

@@ -95,6 +95,7 @@ async fn serve(mut config: Config) -> anyhow::Result<()> {
                         observer.drained(instance);
                     }
                 }
+                ProxyEvent::Visited { space, pages } => observer.visited(space, pages),
                 // Sleeping reads activity; nothing sleeps yet.
                 ProxyEvent::Activity { .. } => {}
             }
@@ -225,6 +226,7 @@ fn start_reconcilers(tasks: &TaskTracker, parts: &Parts, stop: &CancellationToke
     tasks.spawn(async move { routes.run(routes_store, control, token).await });
     tasks.spawn(spaceport_control::usage::run(engine, store, sampling, stopping()));
     tasks.spawn(spaceport_control::garbage::run(parts.clone(), stopping()));
+    tasks.spawn(spaceport_control::visits::run(parts.store.clone(), parts.control.clone(), stopping()));
     let (objects, store, control) = (parts.objects.clone(), parts.store.clone(), parts.control.clone());
     tasks.spawn(spaceport_control::large_files::run(objects, store, control, stopping()));
 }

@@ -111,11 +111,7 @@ pub async fn duplicate_repo(
         at: state.control.clock().now(),
     };
     let id = repo.id;
-    let making = {
-        let state = state.clone();
-        async move { make(&state, &user, &from, repo, app).await }
-    };
-    if state.lifetime.finish(making).await? {
+    if make(&state, &user, &from, repo, app).await? {
         let url = page(&name);
         return Ok(Json(DuplicatedRepo { url, name: name.to_string(), id: id.to_string(), files_copy_pending: false }));
     }

@@ -7,7 +7,7 @@ use axum::http::header::LINK;
 use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use spaceport_core::{Repo, RepoKind};
 use spaceport_store::{RepoFilter, RepoSort};
@@ -111,6 +111,9 @@ async fn list(
     let limit = params.number("limit")?.unwrap_or(DEFAULT_LIMIT).clamp(1, MAX_LIMIT);
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
     let mut filter = filter(kind, caller, params)?;
+    if asks_for_the_impossible(params) {
+        return Ok(Json(json!([])).into_response());
+    }
     let mut page: Vec<Value> = Vec::new();
     let next = 'pages: loop {
         let repos = state.store.repos(&filter).await?;
@@ -190,6 +193,12 @@ fn filter(kind: RepoKind, caller: &Caller, params: &Params) -> Result<RepoFilter
         limit: BATCH,
         ..seen_by(kind, caller)
     })
+}
+
+/// Nothing here is gated, and no provider runs a model of this hub. A list that does not look at what it is asked
+/// for would say the contrary.
+fn asks_for_the_impossible(params: &Params) -> bool {
+    params.flag("gated") || params.get("inference").is_some() || params.get("inference_provider").is_some()
 }
 
 /// What an account may see at most; what its token may not see is left out afterwards.

@@ -61,11 +61,7 @@ pub async fn move_repo(
     }
     if to.repo.name.to_string() != name.to_string() {
         check_buckets(&state, &to.repo, &owner).await?;
-        let moving = {
-            let (state, name) = (state.clone(), name.clone());
-            async move { carry_out(&state, &to, &name, &owner).await }
-        };
-        state.lifetime.finish(moving).await?;
+        carry_out(&state, &to, &name, &owner).await?;
     }
     let repo = state.store.repo_by_name(kind, &name).await?.ok_or_else(|| ApiError::no_repo(false))?;
     Ok(Json(CreatedRepo { url: page(&name), name: name.to_string(), id: repo.id.to_string() }))

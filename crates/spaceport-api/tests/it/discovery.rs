@@ -166,5 +166,9 @@ async fn a_full_list_has_the_files() {
         assert!(hidden.get("siblings").is_none(), "{hidden}");
         assert!(first(&format!("/api/spaces?{query}"), &alice.read).await["siblings"].is_array());
     }
+    for nothing in ["gated=true", "inference=warm", "inference_provider=all"] {
+        assert_eq!(app.get(&format!("/api/models?{nothing}"), None).await.json, json!([]), "{nothing}");
+    }
+    assert_eq!(first("/api/models?gated=false", &bob.read).await["id"], "alice/tiny");
     assert_eq!(first("/api/models?expand=usedStorage", &bob.read).await["usedStorage"], 0);
 }

@@ -346,6 +346,10 @@ async fn repositories_of_other_kinds() {
         assert_eq!(names(store, &with(tags(&["y", "x"]))).await, ["alice/tiny"]);
         assert!(names(store, &with(tags(&["x", "z"]))).await.is_empty());
         store.repo_downloaded(tiny.id, 3).await.unwrap();
+        store.repo_visited(demo.id.into(), 2).await.unwrap();
+        store.repo_visited(demo.id.into(), 3).await.unwrap();
+        let visits = store.repo_by_id(demo.id.into()).await.unwrap().unwrap().visits;
+        assert_eq!((visits, store.repo_by_id(tiny.id).await.unwrap().unwrap().visits), (5, 0));
         let sorted = RepoFilter { sort: RepoSort::Downloads, ..RepoFilter::of(RepoKind::Model) };
         assert_eq!(names(store, &sorted).await, ["alice/tiny", "alice/other"]);
         assert!(store.repo_set_head(tiny.id, &sha('c'), at(20)).await.unwrap());
