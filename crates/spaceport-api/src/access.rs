@@ -91,24 +91,29 @@ pub(crate) fn rights(repo: &Repo, caller: &Caller) -> Rights {
 /// Finds the repository that a path names, if the caller may see it.
 ///
 /// # Errors
-/// `RepoNotFound` when there is none, or none for this caller; a redirect within `asked` when it
-/// moved.
+/// `RepoNotFound` when there is none, or none for this caller; a redirect within the address that was asked when it
+/// moved. What changes something, or sends a body, is served at once: a client that sends a large body sees a
+/// connection that ends and no redirect.
 pub(crate) async fn find_repo(
     state: &ApiState,
     kind: RepoKind,
     owner: &str,
     name: &str,
     caller: Caller,
-    asked: &Uri,
+    asked: &Parts,
 ) -> Result<ReadRepo, ApiError> {
     let missing = || ApiError::no_repo(caller.is_anonymous());
     let Ok(wanted) = RepoName::new(owner, name) else { return Err(missing()) };
     match state.store.repo_by_name(kind, &wanted).await? {
         Some(repo) => seen(repo, caller),
-        None => Err(match state.store.repo_moved_from(kind, &wanted).await? {
-            Some(repo) if rights(&repo, &caller).see => ApiError::moved(renamed(asked, owner, name, &repo.name)),
-            _ => missing(),
-        }),
+        None => match state.store.repo_moved_from(kind, &wanted).await? {
+            Some(repo) if asked.method.is_safe() => {
+                let ReadRepo { repo, .. } = seen(repo, caller)?;
+                Err(ApiError::moved(renamed(&asked.uri, owner, name, &repo.name)))
+            }
+            Some(repo) => seen(repo, caller),
+            None => Err(missing()),
+        },
     }
 }
 
@@ -271,7 +276,7 @@ impl FromRequestParts<ApiState> for ReadRepo {
             }
             None => RepoKind::Space,
         };
-        find_repo(state, kind, part("owner"), part("name"), caller, &parts.uri).await
+        find_repo(state, kind, part("owner"), part("name"), caller, parts).await
     }
 }
 

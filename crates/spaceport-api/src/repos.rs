@@ -2,6 +2,7 @@
 
 mod attributes;
 pub mod auth_check;
+pub(crate) mod beginning;
 pub mod create;
 pub mod delete;
 pub mod duplicate;

@@ -8,21 +8,17 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use utoipa::ToSchema;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-
 use spaceport_core::account::{Account, OrgRole};
-use spaceport_core::front_matter::InitialReadme;
 use spaceport_core::space::Visibility;
-use spaceport_core::{FlavorName, RepoKind, RepoName, Sdk, Volume, front_matter};
-use spaceport_git::{Author, InitialCommit, InitialFile};
+use spaceport_core::{FlavorName, RepoKind, RepoName, Sdk, Volume};
+use spaceport_git::{Author, InitialCommit};
 use spaceport_store::{NewRepo as NewRow, NewSpace, Secret, StoreError, Variable};
 
 use crate::audit;
 use crate::caller::{User, Writer};
 use crate::error::{ApiError, ErrorBody, clip};
 use crate::extract::{CalledUrl, JsonBody};
-use crate::repos::attributes::attributes;
+use crate::repos::beginning::{NewFile, files, has_start_file, readme};
 use crate::repos::kind;
 use crate::spaces::hardware::known_flavor;
 use crate::spaces::run::sleep_after;
@@ -30,11 +26,6 @@ use crate::spaces::templates;
 use crate::spaces::volumes::{VolumeView, allowed};
 use crate::spaces::{NewSetting, check_settings};
 use crate::state::ApiState;
-
-/// Longest path of a file.
-const MAX_PATH_BYTES: usize = 1024;
-/// Most files of a first commit.
-const MAX_FILES: usize = 100;
 
 /// A repository to be created. Unknown fields are ignored, as clients of several generations send
 /// more.
@@ -74,17 +65,6 @@ pub struct NewRepo {
     /// First files.
     #[serde(default)]
     pub files: Option<Vec<NewFile>>,
-}
-
-/// A file of the first commit.
-#[derive(Debug, Deserialize, ToSchema)]
-pub struct NewFile {
-    /// Relative to the root.
-    pub path: String,
-    /// Its content.
-    pub content: String,
-    /// `utf-8` or `base64`.
-    pub encoding: Option<String>,
 }
 
 /// What was created.
@@ -333,80 +313,4 @@ pub(crate) fn visibility(
         let text = clip(visibility.unwrap_or(""));
         ApiError::bad_request(format!("'visibility' cannot be {text:?}; it must be {allowed}"))
     })
-}
-
-/// Whether a first commit can become an app.
-fn has_start_file(files: &[InitialFile]) -> bool {
-    let readme = files.iter().find(|file| file.path == "README.md");
-    let config = readme.and_then(|file| front_matter::parse(&file.content).ok());
-    config.is_some_and(|config| files.iter().any(|file| file.path == config.start_file()))
-}
-
-/// The first files: the caller's, and what every Space begins with where the caller has none.
-fn files(kind: RepoKind, given: Vec<NewFile>, readme: Option<String>) -> Result<Vec<InitialFile>, ApiError> {
-    if given.len() > MAX_FILES {
-        return Err(ApiError::bad_request(format!(
-            "The first commit may have {MAX_FILES} files at most; push the rest"
-        )));
-    }
-    let mut files = Vec::new();
-    for NewFile { path, content, encoding } in given {
-        check_path(&path)?;
-        let content = match encoding.as_deref() {
-            Some("base64") => STANDARD
-                .decode(content.trim())
-                .map_err(|_| ApiError::bad_request(format!("The content of {:?} is not base64", clip(&path))))?,
-            None | Some("utf-8" | "utf8" | "text") => content.into_bytes(),
-            Some(other) => {
-                let other = clip(other);
-                return Err(ApiError::bad_request(format!(
-                    "'encoding' cannot be {other:?}; it must be utf-8 or base64"
-                )));
-            }
-        };
-        files.push(InitialFile { path, content });
-    }
-    if !files.iter().any(|file| file.path == ".gitattributes") {
-        files.push(InitialFile { path: ".gitattributes".to_owned(), content: attributes(kind).into_bytes() });
-    }
-    if let Some(readme) = readme.filter(|_| !files.iter().any(|file| file.path == "README.md")) {
-        files.push(InitialFile { path: "README.md".to_owned(), content: readme.into_bytes() });
-    }
-    Ok(files)
-}
-
-/// Refuses what no checkout should be asked to make.
-fn check_path(path: &str) -> Result<(), ApiError> {
-    let plain = |part: &str| !part.is_empty() && part != "." && part != ".." && !part.eq_ignore_ascii_case(".git");
-    if path.len() <= MAX_PATH_BYTES && path.split('/').all(plain) && !path.chars().any(|c| c.is_control() || c == '\\')
-    {
-        return Ok(());
-    }
-    let path = clip(path);
-    Err(ApiError::bad_request(format!("{path:?} is not a path inside the repository, such as \"assets/logo.png\"")))
-}
-
-/// The first README. Hub: emoji and colours are drawn there too; here the name decides, so that
-/// the same name looks the same.
-fn readme(name: &RepoName, sdk: Sdk, sdk_version: Option<String>) -> String {
-    const EMOJI: [&str; 12] = ["🚀", "🌍", "🔭", "🎨", "🎧", "📚", "🧭", "⚡", "🔥", "🌱", "🐙", "🪐"];
-    const COLORS: [&str; 8] = ["red", "yellow", "green", "blue", "indigo", "purple", "pink", "gray"];
-    let sum: usize = name.key().bytes().map(usize::from).sum();
-    let title = name.name().replace(['-', '_'], " ");
-    let app_file = match sdk {
-        Sdk::Gradio | Sdk::Streamlit => Some("app.py"),
-        Sdk::Static => Some("index.html"),
-        Sdk::Docker => None,
-    };
-    InitialReadme {
-        title: title.trim().to_owned(),
-        emoji: EMOJI[sum % EMOJI.len()].to_owned(),
-        color_from: COLORS[sum % COLORS.len()].to_owned(),
-        color_to: COLORS[(sum / 3 + 1) % COLORS.len()].to_owned(),
-        sdk,
-        sdk_version,
-        app_file: app_file.map(str::to_owned),
-        pinned: false,
-    }
-    .to_markdown()
 }

@@ -14,7 +14,8 @@ use base64::engine::general_purpose::STANDARD;
 use spaceport_core::{Sdk, front_matter};
 
 use crate::error::{ApiError, clip};
-use crate::repos::create::{NewFile, sdk};
+use crate::repos::beginning::NewFile;
+use crate::repos::create::sdk;
 
 /// Where templates are, as a namespace.
 const NAMESPACE: &str = "templates";

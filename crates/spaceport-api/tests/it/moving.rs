@@ -24,8 +24,9 @@ async fn what_asks_for_the_old_name_finds_the_repository() {
     }
     let file = app.get("/alice/Old/resolve/main/a.txt", None).await;
     assert_eq!((file.status.as_u16(), file.text.as_str()), (200, "text"));
-    // A program that knows the old name goes on writing.
-    let made = commit(&app, &alice.write, "alice/old", "main", &[header("two"), put("b.txt", b"x")]).await;
+    // A program that knows the old name goes on writing, and need not send its files twice.
+    let large = vec![b'x'; 8 << 20];
+    let made = commit(&app, &alice.write, "alice/old", "main", &[header("two"), put("b.txt", &large)]).await;
     assert_eq!(made.status, 200, "{}", made.text);
     let host = app.url.trim_start_matches("http://").to_owned();
     let url = format!("http://user:{}@{host}/alice/Old", alice.write);
