@@ -3,6 +3,7 @@
 mod context;
 mod dockerfile;
 mod environment;
+mod preload;
 mod python;
 mod requirements;
 mod room;

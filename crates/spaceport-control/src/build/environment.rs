@@ -19,7 +19,7 @@ use spaceport_runtime::{ImageSettings, Keep, OwnImage};
 use super::context::{Context, step};
 use super::python::{APP, BUILDER_VERSION, CACHE, HOME, cache_volume};
 use super::requirements::sources_if_plain;
-use super::{Builds, Stop, scripts};
+use super::{Builds, Stop, preload, scripts};
 
 /// The virtual environment; writable to the app, since apps that install at run time must work.
 pub(super) const VENV: &str = "/home/user/.venv";
@@ -68,14 +68,15 @@ pub(super) async fn image(
     if config.preload_from_hub.is_empty() {
         return Ok(environment);
     }
+    let found = preload::find(builds, context, &config.preload_from_hub).await?;
     let endpoint = &builds.parts.config.builder.preload_endpoint;
-    let key = builds.parts.vault.name(&[
-        "preload",
-        environment.as_str(),
-        &format!("{:?}", config.preload_from_hub),
-        endpoint,
-    ]);
-    making.found_or_made(&key, async |name| making.preload(name, &environment).await).await
+    let key = builds.parts.vault.name(&["preload", environment.as_str(), &format!("{found:?}"), endpoint]);
+    making
+        .found_or_made(&key, async |name| {
+            let settings = environment_settings(name, environment_labels());
+            preload::add(builds, context, &environment, &found, &settings).await
+        })
+        .await
 }
 
 impl Making<'_> {
@@ -234,20 +235,6 @@ impl Making<'_> {
         }
         archive.finish()?;
         Ok(to)
-    }
-
-    /// Adds what `preload_from_hub` names.
-    async fn preload(&self, name: &str, environment: &ImageDigest) -> Result<ImageDigest, Stop> {
-        self.context.phase("preload", "Downloading preload_from_hub").await;
-        let script = scripts::preload(&self.config.preload_from_hub);
-        let keep = Keep::Image(environment_settings(name, environment_labels()));
-        let mut preload = step(self.context, environment, "1000", script, keep);
-        let endpoint = self.builds.parts.config.builder.preload_endpoint.clone();
-        preload.env.insert("HOME".to_owned(), HOME.to_owned());
-        preload.env.insert("HF_ENDPOINT".to_owned(), endpoint);
-        preload.env.insert("HF_HUB_DISABLE_PROGRESS_BARS".to_owned(), "1".to_owned());
-        let made = self.context.step(preload, "downloading preload_from_hub", Reason::PreloadFailed).await?;
-        made.ok_or_else(|| Stop::Again("the environment was not kept".to_owned()))
     }
 }
 

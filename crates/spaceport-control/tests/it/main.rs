@@ -18,4 +18,5 @@ mod garbage;
 mod large_files;
 mod lifecycle;
 mod limits;
+mod preloads;
 mod simulation;
