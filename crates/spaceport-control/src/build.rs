@@ -36,6 +36,8 @@ const TICK: Duration = Duration::from_secs(5);
 
 /// The download cache of an owner: this and the account's id.
 pub(crate) const CACHE_VOLUME: &str = "spaceport-cache-";
+/// The download cache of what the site itself installs.
+pub(crate) const SITE_CACHE_VOLUME: &str = "spaceport-cache-site";
 
 /// How a build ended, if not with an artifact.
 #[derive(Debug)]

@@ -8,6 +8,10 @@
 //! instead of twenty, since bytecode is compiled and layers are written for what changed alone.
 //! Only plain requirements are done so; whatever else a requirements file can say depends on more
 //! than names and versions.
+//!
+//! The first environment of a family starts from the *SDK image*: the SDK and what the site adds to
+//! it, and nothing that a Space asked for, so that owners can share it. It is installed with a
+//! download cache that no owner's build can reach.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -19,7 +23,7 @@ use spaceport_runtime::{ImageSettings, Keep, OwnImage};
 use super::context::{Context, step};
 use super::python::{APP, BUILDER_VERSION, CACHE, HOME, cache_volume};
 use super::requirements::sources_if_plain;
-use super::{Builds, Stop, preload, scripts};
+use super::{Builds, SITE_CACHE_VOLUME, Stop, preload, scripts};
 
 /// The virtual environment; writable to the app, since apps that install at run time must work.
 pub(super) const VENV: &str = "/home/user/.venv";
@@ -34,6 +38,7 @@ const SPACE: &str = "spaceport.space";
 const MAX_GROWN: u32 = 8;
 
 /// What an environment is made from.
+#[derive(Default)]
 pub(super) struct Inputs {
     /// Names of `packages.txt`.
     pub(super) packages: Vec<String>,
@@ -156,12 +161,25 @@ impl Making<'_> {
             _ => None,
         };
         let site_packages = &self.builds.parts.config.builder.python_packages;
-        let (base, script) = match earlier {
+        let earlier = match earlier {
             Some(image) => {
                 labels.insert(GROWN.to_owned(), (grown(&image) + 1).to_string());
+                Some((image.digest, "an earlier environment"))
+            }
+            None if self.starts_from_sdk(family.as_ref()) => {
+                let image = self.sdk_image(platform).await?;
+                if self.inputs.requirements.is_none() {
+                    return Ok(image);
+                }
+                Some((image, "the environment of the SDK alone"))
+            }
+            None => None,
+        };
+        let (base, script) = match earlier {
+            Some((image, what)) => {
                 self.context.phase("dependencies", "Installing Python packages").await;
-                self.context.say("Starting from an earlier environment; only what changed is installed and removed");
-                (image.digest, scripts::change(self.config, self.inputs, site_packages))
+                self.context.say(&format!("Starting from {what}; only what changed is installed and removed"));
+                (image, scripts::change(self.config, self.inputs, site_packages))
             }
             None => {
                 let base = self.debian_packages(platform).await?;
@@ -169,12 +187,51 @@ impl Making<'_> {
                 (base, scripts::install(self.config, self.inputs, site_packages))
             }
         };
-        let keep = Keep::Image(environment_settings(name, labels));
-        let mut install = step(self.context, &base, "1000", script, keep);
-        install.working_dir = APP.to_owned();
         let input = if self.inputs.local { source.to_owned() } else { self.requirement_files()? };
-        install.input = Some((APP.to_owned(), input));
-        install.cache = Some((cache_volume(self.context), CACHE.to_owned()));
+        let keep = environment_settings(name, labels);
+        self.installed(&base, script, Some(input), cache_volume(self.context), keep).await
+    }
+
+    /// Whether the first environment of a family is made from the SDK's: not by a factory reboot, not
+    /// when packages may come from elsewhere, and not on Debian packages of its own, which lie below.
+    fn starts_from_sdk(&self, family: Option<&String>) -> bool {
+        let requirements = self.inputs.requirements.as_deref().unwrap_or_default();
+        family.is_some()
+            && !self.context.build.no_cache
+            && self.inputs.packages.is_empty()
+            && sources_if_plain(requirements).is_some_and(|sources| sources.is_empty())
+    }
+
+    /// The environment of the SDK and the site's packages, the same for every owner.
+    async fn sdk_image(&self, platform: &ImageDigest) -> Result<ImageDigest, Stop> {
+        let site_packages = &self.builds.parts.config.builder.python_packages;
+        let sdk = self.config.sdk.to_string();
+        let version = self.config.sdk_version.as_deref().unwrap_or_default();
+        let number = BUILDER_VERSION.to_string();
+        let site = site_packages.join(" ");
+        let key = self.builds.parts.vault.name(&["sdk", &number, platform.as_str(), &sdk, version, &site]);
+        self.found_or_made(&key, async |name| {
+            self.context.phase("sdk", &format!("Installing {sdk} {version} (once per version)")).await;
+            let script = scripts::install(self.config, &Inputs::default(), site_packages);
+            let keep = environment_settings(name, environment_labels());
+            self.installed(platform, script, None, SITE_CACHE_VOLUME.to_owned(), keep).await
+        })
+        .await
+    }
+
+    /// Runs an installation and keeps what it makes.
+    async fn installed(
+        &self,
+        base: &ImageDigest,
+        script: String,
+        input: Option<PathBuf>,
+        cache: String,
+        settings: ImageSettings,
+    ) -> Result<ImageDigest, Stop> {
+        let mut install = step(self.context, base, "1000", script, Keep::Image(settings));
+        install.working_dir = APP.to_owned();
+        install.input = input.map(|archive| (APP.to_owned(), archive));
+        install.cache = Some((cache, CACHE.to_owned()));
         let env = [
             ("HOME", HOME),
             ("UV_CACHE_DIR", "/cache/uv"),

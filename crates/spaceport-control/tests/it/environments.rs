@@ -41,7 +41,7 @@ async fn changed_requirements_start_from_the_environment_before() {
     let installs = installs(&world);
     let space = world.space("alice/demo").await;
     let first = push(&world, space, "one", &gradio("one")).await;
-    let platform = world.fake.parent(&first).unwrap();
+    let sdk = world.fake.parent(&first).unwrap();
     let second = push(&world, space, "two", &gradio_with("two", "scipy\n")).await;
     assert_eq!(world.fake.parent(&second), Some(first.clone()));
     let other = world.space("alice/other").await;
@@ -50,6 +50,7 @@ async fn changed_requirements_start_from_the_environment_before() {
     let fourth = push(&world, space, "four", &gradio_with("four", "pandas>=2\n")).await;
     assert_eq!(world.fake.parent(&fourth), Some(second), "but a Space's own comes first");
     let scripts = installs.lock().unwrap().clone();
+    assert_eq!(scripts.len(), 5, "the SDK, then four environments");
     assert!(scripts[0].contains("uv venv") && !scripts[0].contains("--exact"), "{scripts:#?}");
     for script in &scripts[1..] {
         // Nothing of what was there decides what is there now.
@@ -57,7 +58,31 @@ async fn changed_requirements_start_from_the_environment_before() {
     }
     let stranger = world.space("bob/demo").await;
     let theirs = push(&world, stranger, "five", &gradio_with("five", "scipy\n")).await;
-    assert_eq!(world.fake.parent(&theirs), Some(platform), "another owner's is never used");
+    assert_eq!(world.fake.parent(&theirs), Some(sdk), "another owner's is never used, only the SDK's own");
+    assert_eq!(installs.lock().unwrap().len(), 6, "which is made once");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_of_an_owner_gets_into_the_environment_of_the_sdk() {
+    let world = World::new().await;
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let into = Arc::clone(&seen);
+    world.fake.on_step(move |step| {
+        if step.script.contains("uv pip install") {
+            let cache = step.cache.as_ref().map(|(volume, _)| volume.clone());
+            into.lock().unwrap().push((step.input.is_some(), cache.unwrap_or_default(), step.script.clone()));
+        }
+        apps::build_step(step)
+    });
+    let space = world.space("alice/demo").await;
+    push(&world, space, "one", &gradio("one")).await;
+    // Without requirements the SDK's environment is all there is to it.
+    push(&world, space, "two", &[apps::readme("gradio", "two", ""), ("app.py", "#".to_owned())]).await;
+    let seen = seen.lock().unwrap().clone();
+    let [(of_sdk, sdk_cache, sdk), (of_space, own_cache, own)] = seen.as_slice() else { panic!("{seen:#?}") };
+    assert!(!of_sdk && *of_space);
+    assert!(!sdk.contains("requirements.txt") && own.contains("requirements.txt"), "{seen:#?}");
+    assert_ne!(sdk_cache, own_cache);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -65,7 +90,8 @@ async fn what_is_more_than_names_and_versions_is_made_from_scratch() {
     let world = World::new().await;
     let space = world.space("alice/demo").await;
     let first = push(&world, space, "one", &gradio("one")).await;
-    let platform = world.fake.parent(&first);
+    let sdk = world.fake.parent(&first).unwrap();
+    let platform = world.fake.parent(&sdk);
     let mut before = gradio("two");
     before.push(("pre-requirements.txt", "pip<24\n".to_owned()));
     let mut debian = gradio("four");
@@ -101,6 +127,8 @@ async fn environments_are_not_stacked_without_end() {
         let title = format!("round {round}");
         push(&world, space, &title, &gradio_with(&title, &format!("numpy>={round}\n"))).await;
     }
-    let scratch = installs.lock().unwrap().iter().filter(|script| script.contains("uv venv")).count();
-    assert_eq!(scratch, 2);
+    let installs = installs.lock().unwrap().clone();
+    assert_eq!(installs.len(), 1 + 12);
+    let scratch = installs.iter().filter(|script| script.contains("uv venv")).count();
+    assert_eq!(scratch, 1, "the SDK's; the tenth begins with it again");
 }
