@@ -74,8 +74,11 @@ fn script(config: &DockerConfig, chain: &str, bridges: &[String]) -> Result<Stri
     };
     let allowed = lines(&mut config.allowed_networks.iter().map(String::as_str), "RETURN");
     let blocked = lines(&mut BLOCKED.into_iter().chain(config.blocked_networks.iter().map(String::as_str)), "DROP");
-    let ports: String =
-        config.allowed_ports.iter().map(|port| format!("echo '-A {chain}-I -p tcp --dport {port} -j RETURN'\n")).collect();
+    let ports: String = config
+        .allowed_ports
+        .iter()
+        .map(|port| format!("echo '-A {chain}-I -p tcp --dport {port} -j RETURN'\n"))
+        .collect();
     let resolvers: String = config.dns.iter().filter(|ip| ip.is_ipv4()).map(|ip| format!("echo {ip}\n")).collect();
     let bridges = bridges.join(" ");
     Ok(format!(

@@ -5,6 +5,7 @@ mod compatibility;
 mod hostile;
 mod hub;
 mod mistakes;
+mod pushes;
 mod python_sdks;
 mod releases;
 mod restarts;

@@ -79,7 +79,8 @@ async fn gradio_and_streamlit_samples_are_interactive() {
     // A push of code alone finds the environment: that is what makes it take seconds.
     let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/gradio-hello/harbour.txt");
     let text = std::fs::read_to_string(readme).expect("the sample's text");
-    let sha = space.push(&sample.clone().file("harbour.txt", format!("{text}\nOne more line for the harbour.\n"))).await;
+    let sha =
+        space.push(&sample.clone().file("harbour.txt", format!("{text}\nOne more line for the harbour.\n"))).await;
     space.running(&sha, 120).await;
     let log = space.build_log().await;
     assert!(log.contains("Using the environment"), "{log}");
@@ -89,12 +90,14 @@ async fn gradio_and_streamlit_samples_are_interactive() {
     assert!(said.contains("all is well"), "{said}");
     let version = sample.readme_line("sdk_version").expect("the sample pins its SDK");
     let front = format!("sdk: gradio\n{version}\npreload_from_hub:\n- admin/tiny");
-    let sha = space.push(&sample.clone().file("README.md", format!("---\n{front}\n---\n")).file("app.py", PRELOADED)).await;
+    let sha =
+        space.push(&sample.clone().file("README.md", format!("---\n{front}\n---\n")).file("app.py", PRELOADED)).await;
     space.running(&sha, 120).await;
     let log = space.build_log().await;
     assert!(log.contains("Using the environment") && log.contains("From this hub: admin/tiny at"), "{log}");
     let weights = "2312394bd99545d9de131c24efb781e765ac1aec243f2ed9347597a793a415e9";
-    let expected = format!("{{\"of\": \"this hub\"}} {weights} ['.gitattributes', 'config.json', 'onnx'] ['admin/tiny']");
+    let expected =
+        format!("{{\"of\": \"this hub\"}} {weights} ['.gitattributes', 'config.json', 'onnx'] ['admin/tiny']");
     assert_eq!(space.get("/").await, (StatusCode::OK, expected));
 
     let space = site.space("streamlit", "streamlit").await;

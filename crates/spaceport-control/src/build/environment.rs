@@ -9,9 +9,9 @@
 //! Only plain requirements are done so; whatever else a requirements file can say depends on more
 //! than names and versions.
 //!
-//! The first environment of a family starts from the *SDK image*: the SDK and what the site adds to
-//! it, and nothing that a Space asked for, so that owners can share it. It is installed with a
-//! download cache that no owner's build can reach.
+//! The first environment of a family starts from the *SDK image* if there is one: the SDK and what
+//! the site adds to it, and nothing that a Space asked for, so that owners can share it. It is made
+//! when a second family needs it, with a download cache that no owner's build can reach.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -135,7 +135,7 @@ impl Making<'_> {
         key: &str,
         make: impl AsyncFnOnce(&str) -> Result<ImageDigest, Stop>,
     ) -> Result<ImageDigest, Stop> {
-        let name = format!("spaceport/env:{}", &key[..32]);
+        let name = image_name(key);
         let lock = self.builds.making(&name);
         let _making = lock.lock().await;
         // A factory reboot uses no earlier environment, and leaves one that later builds find.
@@ -167,11 +167,13 @@ impl Making<'_> {
                 Some((image.digest, "an earlier environment"))
             }
             None if self.starts_from_sdk(family.as_ref()) => {
-                let image = self.sdk_image(platform).await?;
-                if self.inputs.requirements.is_none() {
-                    return Ok(image);
+                let sdk = self.sdk_image(platform).await?;
+                if let Some(image) = &sdk
+                    && self.inputs.requirements.is_none()
+                {
+                    return Ok(image.clone());
                 }
-                Some((image, "the environment of the SDK alone"))
+                sdk.map(|image| (image, "the environment of the SDK alone"))
             }
             None => None,
         };
@@ -202,21 +204,27 @@ impl Making<'_> {
             && sources_if_plain(requirements).is_some_and(|sources| sources.is_empty())
     }
 
-    /// The environment of the SDK and the site's packages, the same for every owner.
-    async fn sdk_image(&self, platform: &ImageDigest) -> Result<ImageDigest, Stop> {
+    /// The environment of the SDK and the site's packages, the same for every owner. The first who needs
+    /// it is not made to wait for it.
+    async fn sdk_image(&self, platform: &ImageDigest) -> Result<Option<ImageDigest>, Stop> {
         let site_packages = &self.builds.parts.config.builder.python_packages;
         let sdk = self.config.sdk.to_string();
         let version = self.config.sdk_version.as_deref().unwrap_or_default();
         let number = BUILDER_VERSION.to_string();
         let site = site_packages.join(" ");
         let key = self.builds.parts.vault.name(&["sdk", &number, platform.as_str(), &sdk, version, &site]);
-        self.found_or_made(&key, async |name| {
+        if self.builds.parts.engine.runtime.find_image(&image_name(&key)).await?.is_none()
+            && self.builds.is_first_to_need(&key)
+        {
+            return Ok(None);
+        }
+        let made = self.found_or_made(&key, async |name| {
             self.context.phase("sdk", &format!("Installing {sdk} {version} (once per version)")).await;
             let script = scripts::install(self.config, &Inputs::default(), site_packages);
             let keep = environment_settings(name, environment_labels());
             self.installed(platform, script, None, SITE_CACHE_VOLUME.to_owned(), keep).await
-        })
-        .await
+        });
+        made.await.map(Some)
     }
 
     /// Runs an installation and keeps what it makes.
@@ -293,6 +301,11 @@ impl Making<'_> {
         archive.finish()?;
         Ok(to)
     }
+}
+
+/// What the image with a key is called.
+fn image_name(key: &str) -> String {
+    format!("spaceport/env:{}", &key[..32])
 }
 
 fn grown(image: &OwnImage) -> u32 {

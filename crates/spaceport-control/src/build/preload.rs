@@ -52,11 +52,7 @@ pub(super) async fn find<'a>(
     Ok(found)
 }
 
-async fn find_one(
-    builds: &Builds,
-    context: &Context,
-    preload: &Preload,
-) -> Result<Option<(RepoId, CommitSha)>, Stop> {
+async fn find_one(builds: &Builds, context: &Context, preload: &Preload) -> Result<Option<(RepoId, CommitSha)>, Stop> {
     // A model without an owner is one of the public hub's first.
     let Ok(name) = preload.repo.parse::<RepoName>() else { return Ok(None) };
     let parts = &builds.parts;

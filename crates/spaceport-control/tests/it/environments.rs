@@ -41,7 +41,7 @@ async fn changed_requirements_start_from_the_environment_before() {
     let installs = installs(&world);
     let space = world.space("alice/demo").await;
     let first = push(&world, space, "one", &gradio("one")).await;
-    let sdk = world.fake.parent(&first).unwrap();
+    let platform = world.fake.parent(&first);
     let second = push(&world, space, "two", &gradio_with("two", "scipy\n")).await;
     assert_eq!(world.fake.parent(&second), Some(first.clone()));
     let other = world.space("alice/other").await;
@@ -50,7 +50,6 @@ async fn changed_requirements_start_from_the_environment_before() {
     let fourth = push(&world, space, "four", &gradio_with("four", "pandas>=2\n")).await;
     assert_eq!(world.fake.parent(&fourth), Some(second), "but a Space's own comes first");
     let scripts = installs.lock().unwrap().clone();
-    assert_eq!(scripts.len(), 5, "the SDK, then four environments");
     assert!(scripts[0].contains("uv venv") && !scripts[0].contains("--exact"), "{scripts:#?}");
     for script in &scripts[1..] {
         // Nothing of what was there decides what is there now.
@@ -58,8 +57,12 @@ async fn changed_requirements_start_from_the_environment_before() {
     }
     let stranger = world.space("bob/demo").await;
     let theirs = push(&world, stranger, "five", &gradio_with("five", "scipy\n")).await;
-    assert_eq!(world.fake.parent(&theirs), Some(sdk), "another owner's is never used, only the SDK's own");
-    assert_eq!(installs.lock().unwrap().len(), 6, "which is made once");
+    let sdk = world.fake.parent(&theirs).unwrap();
+    assert_eq!(world.fake.parent(&sdk), platform, "another owner's is never used, only the SDK's own");
+    let another = world.space("carol/demo").await;
+    let anothers = push(&world, another, "six", &gradio_with("six", "numpy\n")).await;
+    assert_eq!(world.fake.parent(&anothers), Some(sdk));
+    assert_eq!(installs.lock().unwrap().len(), 4 + 2 + 1, "which is made once");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -74,12 +77,15 @@ async fn nothing_of_an_owner_gets_into_the_environment_of_the_sdk() {
         }
         apps::build_step(step)
     });
-    let space = world.space("alice/demo").await;
-    push(&world, space, "one", &gradio("one")).await;
+    for (name, title) in [("alice/demo", "one"), ("bob/demo", "two")] {
+        let space = world.space(name).await;
+        push(&world, space, title, &gradio(title)).await;
+    }
     // Without requirements the SDK's environment is all there is to it.
-    push(&world, space, "two", &[apps::readme("gradio", "two", ""), ("app.py", "#".to_owned())]).await;
+    let space = world.space("carol/demo").await;
+    push(&world, space, "three", &[apps::readme("gradio", "three", ""), ("app.py", "#".to_owned())]).await;
     let seen = seen.lock().unwrap().clone();
-    let [(of_sdk, sdk_cache, sdk), (of_space, own_cache, own)] = seen.as_slice() else { panic!("{seen:#?}") };
+    let [_, (of_sdk, sdk_cache, sdk), (of_space, own_cache, own)] = seen.as_slice() else { panic!("{seen:#?}") };
     assert!(!of_sdk && *of_space);
     assert!(!sdk.contains("requirements.txt") && own.contains("requirements.txt"), "{seen:#?}");
     assert_ne!(sdk_cache, own_cache);
@@ -90,8 +96,7 @@ async fn what_is_more_than_names_and_versions_is_made_from_scratch() {
     let world = World::new().await;
     let space = world.space("alice/demo").await;
     let first = push(&world, space, "one", &gradio("one")).await;
-    let sdk = world.fake.parent(&first).unwrap();
-    let platform = world.fake.parent(&sdk);
+    let platform = world.fake.parent(&first);
     let mut before = gradio("two");
     before.push(("pre-requirements.txt", "pip<24\n".to_owned()));
     let mut debian = gradio("four");
@@ -128,7 +133,7 @@ async fn environments_are_not_stacked_without_end() {
         push(&world, space, &title, &gradio_with(&title, &format!("numpy>={round}\n"))).await;
     }
     let installs = installs.lock().unwrap().clone();
-    assert_eq!(installs.len(), 1 + 12);
+    assert_eq!(installs.len(), 12 + 1);
     let scratch = installs.iter().filter(|script| script.contains("uv venv")).count();
-    assert_eq!(scratch, 1, "the SDK's; the tenth begins with it again");
+    assert_eq!(scratch, 2, "the first; and the SDK's, with which the tenth begins");
 }
