@@ -10,6 +10,7 @@ mod builds;
 mod client;
 mod error;
 mod logs;
+mod metrics;
 mod output;
 mod settings;
 mod site;
