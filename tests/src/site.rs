@@ -164,6 +164,18 @@ impl Site {
         std::fs::read_to_string(self.log_path()).expect("the server's log")
     }
 
+    /// The most memory the process has had, in MiB.
+    ///
+    /// # Panics
+    /// When it does not run.
+    #[must_use]
+    pub fn peak_memory_mib(&self) -> u64 {
+        let id = self.child.as_ref().expect("a process").id();
+        let status = std::fs::read_to_string(format!("/proc/{id}/status")).expect("the process runs");
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("the kernel tells");
+        peak.trim().trim_end_matches("kB").trim().parse::<u64>().expect("a number") >> 10
+    }
+
     /// `localhost:PORT`.
     #[must_use]
     pub fn authority(&self) -> String {

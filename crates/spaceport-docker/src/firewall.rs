@@ -74,6 +74,11 @@ fn script(config: &DockerConfig, chain: &str, bridges: &[String]) -> Result<Stri
     };
     let allowed = lines(&mut config.allowed_networks.iter().map(String::as_str), "RETURN");
     let blocked = lines(&mut BLOCKED.into_iter().chain(config.blocked_networks.iter().map(String::as_str)), "DROP");
+    let ports: String = config
+        .allowed_ports
+        .iter()
+        .map(|port| format!("echo '-A {chain}-I -p tcp --dport {port} -j RETURN'\n"))
+        .collect();
     let resolvers: String = config.dns.iter().filter(|ip| ip.is_ipv4()).map(|ip| format!("echo {ip}\n")).collect();
     let bridges = bridges.join(" ");
     Ok(format!(
@@ -97,7 +102,7 @@ for chain in {chain}-F {chain}-I; do
     echo "-A $chain -d $resolver -p tcp --dport 53 -j RETURN"
   done
 done
-{allowed}{blocked}echo '-A {chain}-I -j DROP'
+{allowed}{blocked}{ports}echo '-A {chain}-I -j DROP'
 echo COMMIT
 }} | iptables-restore -w 5 --noflush
 for bridge in {bridges}; do
@@ -198,5 +203,14 @@ mod tests {
         let bridges = ["sp0".to_owned()];
         assert!(script(&with("203.0.113.0/24"), "SP", &bridges).unwrap().contains("-d 203.0.113.0/24 -j DROP"));
         assert!(script(&with("1.2.3.4'; reboot; '"), "SP", &bridges).is_err());
+    }
+
+    #[test]
+    fn a_port_is_open_on_the_node_and_nowhere_else() {
+        let config = DockerConfig { allowed_ports: vec![8443], ..DockerConfig::default() };
+        let script = script(&config, "SP", &["sp0".to_owned()]).unwrap();
+        let (open, closed) = ("-A SP-I -p tcp --dport 8443 -j RETURN", "-A SP-I -j DROP");
+        assert_eq!(script.matches("8443").count(), 1);
+        assert!(script.find(open) < script.find(closed), "{script}");
     }
 }

@@ -34,7 +34,8 @@ pub struct Config {
     pub admin_token: Option<Secret>,
     /// Trusted additionally in builds and containers.
     pub ca_bundle: Option<PathBuf>,
-    /// `HF_ENDPOINT` of apps; by default they use the public hub.
+    /// `HF_ENDPOINT` of apps; by default they use the public hub. When it is this hub's address, apps may
+    /// open connections to its port on this machine.
     pub app_hf_endpoint: Option<String>,
     /// Requests in flight on a replaced container may take so many seconds.
     pub drain_s: u64,
@@ -124,7 +125,7 @@ pub struct Builder {
     pub apt_packages: Vec<String>,
     /// Python packages in every generated Python image, besides the SDK.
     pub python_packages: Vec<String>,
-    /// Where `preload_from_hub` downloads from.
+    /// Where `preload_from_hub` downloads what this hub does not have; empty: from nowhere.
     pub preload_endpoint: String,
     /// A commit may hold so many GiB.
     pub source_gib: u64,
@@ -409,6 +410,17 @@ impl Config {
         problems
     }
 
+    /// Ports of this machine that apps may reach: the hub's, if they are told to use it.
+    pub fn app_ports(&self, hub_url: &str) -> Vec<u16> {
+        let origin = |url: &str| {
+            let url = Url::parse(url).ok()?;
+            Some((url.host_str()?.to_owned(), url.port_or_known_default()?))
+        };
+        let hub = origin(hub_url);
+        let endpoint = self.app_hf_endpoint.as_deref().and_then(origin);
+        hub.filter(|hub| endpoint.as_ref() == Some(hub)).map(|(_, port)| port).into_iter().collect()
+    }
+
     /// The flavors, presets included.
     pub fn flavors(&self) -> BTreeMap<FlavorName, HardwareFlavor> {
         if self.hardware.is_empty() { HardwareFlavor::presets().into_iter().collect() } else { self.hardware.clone() }
@@ -496,6 +508,18 @@ mod tests {
         });
         assert_eq!(problems.len(), 1);
         assert_eq!(config.check().len(), 2);
+    }
+
+    #[test]
+    fn apps_reach_the_hub_if_it_is_theirs() {
+        let ports = |endpoint: Option<&str>, hub: &str| {
+            Config { app_hf_endpoint: endpoint.map(str::to_owned), ..Config::default() }.app_ports(hub)
+        };
+        assert_eq!(ports(Some("https://hub.example.com"), "https://hub.example.com"), [443]);
+        assert_eq!(ports(Some("http://172.17.0.1:8080/"), "http://172.17.0.1:8080"), [8080]);
+        for other in [None, Some("https://huggingface.co"), Some("https://hub.example.com:8443"), Some("nonsense")] {
+            assert!(ports(other, "https://hub.example.com").is_empty(), "{other:?}");
+        }
     }
 
     #[test]

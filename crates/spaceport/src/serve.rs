@@ -201,6 +201,7 @@ async fn open_parts(
         dns: config.docker.dns.clone(),
         blocked_networks: config.docker.blocked_networks.clone(),
         allowed_networks: config.docker.allowed_networks.clone(),
+        allowed_ports: config.app_ports(&control_config.hub_url),
         helper_image: config.helper_image(),
         ..DockerConfig::default()
     })?;

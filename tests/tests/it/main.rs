@@ -6,6 +6,7 @@ mod hostile;
 mod hub;
 mod mistakes;
 mod moves;
+mod pushes;
 mod python_sdks;
 mod releases;
 mod restarts;

@@ -33,6 +33,39 @@ by_id.close()
 print("all is well")
 "#;
 
+/// A private model with a file in git and one that is not.
+const MODEL: &str = r#"
+from huggingface_hub import HfApi
+
+api = HfApi()
+api.create_repo("admin/tiny", private=True)
+api.upload_file(path_or_fileobj=b'{"of": "this hub"}', path_in_repo="config.json", repo_id="admin/tiny")
+api.upload_file(path_or_fileobj=bytes(range(256)) * 1024, path_in_repo="onnx/weights.bin", repo_id="admin/tiny")
+print("all is well")
+"#;
+
+/// Finds what was preloaded as a library does, without a network, and can still write beside it.
+const PRELOADED: &str = r#"
+import hashlib, http.server, os
+os.environ["HF_HUB_OFFLINE"] = "1"
+from huggingface_hub import hf_hub_download, scan_cache_dir, snapshot_download
+
+weights = open(hf_hub_download("admin/tiny", "onnx/weights.bin"), "rb").read()
+folder = snapshot_download("admin/tiny")
+open(os.path.expanduser("~/.cache/huggingface/hub/mine"), "w").close()
+TEXT = "{} {} {} {}".format(open(folder + "/config.json").read(), hashlib.sha256(weights).hexdigest(),
+    sorted(os.listdir(folder)), [repo.repo_id for repo in scan_cache_dir().repos])
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(TEXT)))
+        self.end_headers()
+        self.wfile.write(TEXT.encode())
+
+http.server.ThreadingHTTPServer(("0.0.0.0", 7860), Handler).serve_forever()
+"#;
+
 #[tokio::test(flavor = "multi_thread")]
 async fn gradio_and_streamlit_samples_are_interactive() {
     let Some(site) = Site::start().await else { return };
@@ -46,10 +79,26 @@ async fn gradio_and_streamlit_samples_are_interactive() {
     // A push of code alone finds the environment: that is what makes it take seconds.
     let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/gradio-hello/harbour.txt");
     let text = std::fs::read_to_string(readme).expect("the sample's text");
-    let sha = space.push(&sample.file("harbour.txt", format!("{text}\nOne more line for the harbour.\n"))).await;
+    let sha =
+        space.push(&sample.clone().file("harbour.txt", format!("{text}\nOne more line for the harbour.\n"))).await;
     space.running(&sha, 120).await;
     let log = space.build_log().await;
     assert!(log.contains("Using the environment"), "{log}");
+
+    // The owner's private model is in the image, and nothing was installed anew for it.
+    let said = site.python(MODEL, &[]).await;
+    assert!(said.contains("all is well"), "{said}");
+    let version = sample.readme_line("sdk_version").expect("the sample pins its SDK");
+    let front = format!("sdk: gradio\n{version}\npreload_from_hub:\n- admin/tiny");
+    let sha =
+        space.push(&sample.clone().file("README.md", format!("---\n{front}\n---\n")).file("app.py", PRELOADED)).await;
+    space.running(&sha, 120).await;
+    let log = space.build_log().await;
+    assert!(log.contains("Using the environment") && log.contains("From this hub: admin/tiny at"), "{log}");
+    let weights = "2312394bd99545d9de131c24efb781e765ac1aec243f2ed9347597a793a415e9";
+    let expected =
+        format!("{{\"of\": \"this hub\"}} {weights} ['.gitattributes', 'config.json', 'onnx'] ['admin/tiny']");
+    assert_eq!(space.get("/").await, (StatusCode::OK, expected));
 
     let space = site.space("streamlit", "streamlit").await;
     let sha = space.push(&Files::example("streamlit-explorer")).await;

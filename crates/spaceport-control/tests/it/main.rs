@@ -19,4 +19,5 @@ mod large_files;
 mod lifecycle;
 mod limits;
 mod moves;
+mod preloads;
 mod simulation;

@@ -144,7 +144,7 @@ impl Simulation {
         for space in &spaces {
             self.world
                 .wait_for("what is desired", || async {
-                    self.world.clock.skip(Duration::from_millis(300));
+                    self.world.clock.pass(Duration::from_millis(300));
                     self.as_desired(*space).await
                 })
                 .await;
