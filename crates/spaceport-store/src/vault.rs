@@ -14,6 +14,9 @@ const NONCE_LEN: usize = 24;
 /// Says what the derived key is for, as `blake3::derive_key` wants it.
 const NAMES: &str = "spaceport 2026-11-23 names that cannot be guessed";
 
+/// Binds what is sealed for a sign-in. No Space has such an id.
+const SIGN_IN: &[u8] = b"sign-in\0";
+
 /// The key is wrong, or the value was tampered with.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the secret {name} cannot be opened with this installation's key")]
@@ -66,6 +69,12 @@ impl Vault {
         self.seal_bound(&webhook_binding(webhook), secret)
     }
 
+    /// Seals what a browser keeps for the hub while somebody signs in elsewhere.
+    #[must_use]
+    pub fn seal_sign_in(&self, value: &str) -> String {
+        self.seal_bound(SIGN_IN, value)
+    }
+
     fn seal_bound(&self, bound: &[u8], value: &str) -> String {
         let mut nonce = [0u8; NONCE_LEN];
         getrandom::fill(&mut nonce).expect("the operating system has random numbers");
@@ -88,6 +97,14 @@ impl Vault {
     /// When the key or the webhook is another one, or the text is damaged.
     pub fn open_webhook(&self, webhook: WebhookId, sealed: &str) -> Result<String, CannotOpen> {
         self.open_bound(&webhook_binding(webhook), "of the webhook", sealed)
+    }
+
+    /// Opens what [`Vault::seal_sign_in`] made.
+    ///
+    /// # Errors
+    /// When the key is another one, or the text is damaged.
+    pub fn open_sign_in(&self, sealed: &str) -> Result<String, CannotOpen> {
+        self.open_bound(SIGN_IN, "of a sign-in", sealed)
     }
 
     fn open_bound(&self, bound: &[u8], name: &str, sealed: &str) -> Result<String, CannotOpen> {

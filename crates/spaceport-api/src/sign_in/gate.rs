@@ -184,6 +184,19 @@ mod tests {
     }
 
     #[test]
+    fn names_that_nobody_can_have_are_not_kept_at_their_length() {
+        let gate = Gate::default();
+        let now = Timestamp::from_millis(1_000_000);
+        for turn in 0..ADDRESS.free {
+            let _ = gate.attempt(&format!("{turn}{}", "ü".repeat(1 << 20)), "192.0.2.1", now);
+        }
+        let failures = gate.failures.lock().unwrap();
+        let bytes = failures.keys().map(|Key::Account(text)| Key::Address(text) | text.len()).sum::<usize>();
+        assert!(bytes < 16 << 10, "{bytes}");
+        assert_eq!(failures.len(), usize::try_from(ADDRESS.free).unwrap() + 1);
+    }
+
+    #[test]
     fn it_remembers_so_many_and_no_more() {
         let gate = Gate::default();
         for turn in 0..MOST_KEYS {
