@@ -141,6 +141,18 @@ mod tests {
     }
 
     #[test]
+    fn what_is_sealed_for_a_sign_in_is_nothing_else() {
+        let vault = Vault::new(&[7; 32]);
+        let sealed = vault.seal_sign_in("a secret");
+        assert_eq!(vault.open_sign_in(&sealed).as_deref(), Ok("a secret"));
+        assert!(Vault::new(&[8; 32]).open_sign_in(&sealed).is_err());
+        let (space, webhook) =
+            (SpaceId::new(Timestamp::from_millis(1), 1), WebhookId::new(Timestamp::from_millis(1), 1));
+        assert!(vault.open_sign_in(&vault.seal(space, "", "x")).is_err());
+        assert!(vault.open_sign_in(&vault.seal_webhook(webhook, "x")).is_err());
+    }
+
+    #[test]
     fn opens_only_for_the_same_space_and_name() {
         let vault = Vault::new(&[7; 32]);
         let (a, b) = (SpaceId::new(Timestamp::from_millis(1), 1), SpaceId::new(Timestamp::from_millis(1), 2));

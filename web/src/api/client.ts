@@ -45,12 +45,12 @@ const client = createClient<paths>({
 });
 
 /** What every call has. */
-interface Options {
+type Options = {
   headers: Record<string, string>;
   credentials: RequestCredentials;
   cache: RequestCache;
   signal: AbortSignal;
-}
+};
 
 /** One call, as whoever is signed in or with a token. Throws `Failure`, or an abort when `signal` fires. */
 export async function call<T>(

@@ -19,8 +19,8 @@ class Session {
   /** Asks the hub. Throws `Failure`. */
   async load(): Promise<void> {
     const answer = await getSignIn(this.token);
-    this.user = answer.user;
-    this.provider = answer.provider;
+    this.user = answer.user ?? null;
+    this.provider = answer.provider ?? null;
   }
 
   /** Lends this tab a token. */

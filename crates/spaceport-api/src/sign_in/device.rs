@@ -191,7 +191,10 @@ pub(crate) async fn ask(State(state): State<ApiState>, request: Request) -> Resu
         GRANT => {}
         "refresh_token" => return Ok(refused("invalid_grant", "Tokens are not renewed here; log in again")),
         _ => {
-            return Ok(refused("unsupported_grant_type", "Only the device code flow of 'hf auth login' is spoken here"));
+            return Ok(refused(
+                "unsupported_grant_type",
+                "Only the device code flow of 'hf auth login' is spoken here",
+            ));
         }
     }
     let now = state.control.clock().now();

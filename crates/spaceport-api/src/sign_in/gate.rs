@@ -19,6 +19,9 @@ const FORGET: Duration = Duration::from_secs(60 * 60);
 /// Names and addresses that are remembered; the ones that failed longest ago go first.
 const MOST_KEYS: usize = 20_000;
 
+/// Longest name that is told from others; no account has a longer one.
+const LONGEST_NAME: usize = 128;
+
 /// How patient the gate is.
 #[derive(Debug, Clone, Copy)]
 struct Patience {
@@ -108,6 +111,8 @@ impl Gate {
 }
 
 fn keys(account: &str, address: &str) -> [(Key, Patience); 2] {
+    // Whoever sends a megabyte for a name means no account, and must not be remembered at that length.
+    let account: String = account.chars().take(LONGEST_NAME).collect();
     [(Key::Account(account.to_lowercase()), ACCOUNT), (Key::Address(network(address)), ADDRESS)]
 }
 
