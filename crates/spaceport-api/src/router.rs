@@ -72,6 +72,10 @@ pub fn router(state: ApiState) -> Router {
         .merge(api)
         .route("/api/openapi.json", get(openapi))
         .route("/api/telemetry/{*topic}", any(unasked::ignore_telemetry))
+        .route("/oauth/device", post(sign_in::device::begin))
+        .route("/oauth/token", post(sign_in::device::ask))
+        .route("/login/oidc", get(sign_in::oidc::endpoints::depart))
+        .route("/login/oidc/callback", get(sign_in::oidc::endpoints::come_back))
         .merge(git_routes())
         .merge(file_routes())
         .merge(large_routes())
@@ -154,9 +158,15 @@ fn documented() -> (Router<ApiState>, utoipa::openapi::OpenApi) {
         .routes(routes!(account::repositories::list_own_repositories))
         .routes(routes!(account::revoke::revoke_credentials))
         .routes(routes!(avatar::get_avatar))
-        .routes(routes!(sign_in::login::sign_in))
+        .routes(routes!(sign_in::login::get_sign_in, sign_in::login::sign_in))
         .routes(routes!(sign_in::login::sign_in_with_link))
         .routes(routes!(sign_in::login::sign_out))
+        .routes(routes!(sign_in::device::get_device, sign_in::device::answer_device))
+        .routes(routes!(
+            sign_in::oidc::endpoints::list_identities,
+            sign_in::oidc::endpoints::connect_identity,
+            sign_in::oidc::endpoints::disconnect_identity
+        ))
         .routes(routes!(users::get_user))
         .routes(routes!(orgs::manage::create_org))
         .routes(routes!(orgs::manage::update_org, orgs::manage::delete_org))

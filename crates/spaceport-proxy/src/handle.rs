@@ -3,6 +3,7 @@
 //! [`handle`] is the one interface between the connections of clients and everything behind them;
 //! another front, such as a hand-written HTTP/1.1 path, would call it or what it calls.
 
+use std::fmt::Write;
 use std::rc::Rc;
 
 use http::header::CONNECTION;
@@ -10,6 +11,7 @@ use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{HeaderValue, Method, Request, Response, Version};
 use hyper::body::Incoming;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use spaceport_core::AccountId;
 use spaceport_core::route::{Access, Target};
 
@@ -21,6 +23,9 @@ use crate::vet::{self, Refused};
 use crate::visitor::{self, Entry, Visitor};
 use crate::worker::{Site, Worker};
 use crate::{answers, files, forward, hold};
+
+/// Longest path somebody comes back to after signing in.
+const LONGEST_WAY_BACK: usize = 800;
 
 /// Answers a request.
 pub(crate) async fn handle(
@@ -83,10 +88,8 @@ async fn by_host(
         let headers = &request.parts.headers;
         let come_in = |site: Rc<Site>| Some((visitor.entry(worker, &site, host, headers)?, site));
         let Some((entry, found)) = site.and_then(come_in) else {
-            return answers::not_found(
-                is_below(host, &worker.config.spaces_domain),
-                answers::wants_page(&request.parts),
-            );
+            let sign_in = sign_in_address(worker, host, &request.parts);
+            return answers::not_found(sign_in.as_deref(), answers::wants_page(&request.parts));
         };
         if moved.is_some() && answers::wants_page(&request.parts) {
             match (&found.route.access, entry) {
@@ -156,7 +159,7 @@ fn enter(worker: &Rc<Worker>, client: &Client, host: &str, account: AccountId, p
     let cookie = visitor::session_cookie(worker, host, account, https);
     match visitor::own_address(parts).zip(cookie) {
         Some((address, cookie)) => answers::entered(address, cookie),
-        None => answers::not_found(true, true),
+        None => answers::not_found(sign_in_address(worker, host, parts).as_deref(), true),
     }
 }
 
@@ -178,8 +181,21 @@ fn is_hub(worker: &Worker, host: &str) -> bool {
     host == without_port(&worker.config.hub_host) || host == "localhost" || vet::is_address(host)
 }
 
-fn is_below(host: &str, domain: &str) -> bool {
-    host.strip_suffix(without_port(domain)).is_some_and(|rest| rest.ends_with('.'))
+/// The page of the hub on which somebody signs in and comes back from to a private app; the same for a
+/// host that serves nothing. `None` for a host that no Space can have.
+fn sign_in_address(worker: &Worker, host: &str, parts: &Parts) -> Option<String> {
+    let name = label_below(host, &worker.config.spaces_domain)?;
+    let hub = worker.config.hub_url.as_deref().unwrap_or_default();
+    let mut address = format!("{hub}/login?app={}", utf8_percent_encode(name, NON_ALPHANUMERIC));
+    let path = parts.uri.path_and_query().map_or("/", PathAndQuery::as_str);
+    if path != "/" && path.len() <= LONGEST_WAY_BACK {
+        let _ = write!(address, "&path={}", utf8_percent_encode(path, NON_ALPHANUMERIC));
+    }
+    Some(address)
+}
+
+fn label_below<'a>(host: &'a str, domain: &str) -> Option<&'a str> {
+    host.strip_suffix(without_port(domain))?.strip_suffix('.').filter(|name| !name.is_empty())
 }
 
 fn without_port(host: &str) -> &str {
@@ -195,9 +211,9 @@ mod tests {
 
     #[test]
     fn a_host_is_below_the_domain_of_spaces_or_not() {
-        assert!(is_below("a-b.localhost", "localhost:8080"));
-        assert!(!is_below("localhost", "localhost:8080"));
-        assert!(!is_below("xlocalhost", "localhost"));
+        assert_eq!(label_below("a-b.localhost", "localhost:8080"), Some("a-b"));
+        assert_eq!(label_below("localhost", "localhost:8080"), None);
+        assert_eq!(label_below("xlocalhost", "localhost"), None);
         assert_eq!(without_port("hub.example:443"), "hub.example");
         assert_eq!(without_port("hub.example"), "hub.example");
     }

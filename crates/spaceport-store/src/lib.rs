@@ -28,6 +28,7 @@ mod tokens;
 pub mod vault;
 mod webhooks;
 
+pub use accounts::AdminChange;
 pub use audit::AuditEntry;
 pub use builds::BuildEnd;
 pub use community::{After, Counts};
@@ -41,7 +42,7 @@ pub use repos::{NewRepo, RepoFilter, RepoSort};
 pub use sessions::{NewSession, SESSION_IDLE};
 pub use settings::{Secret, Variable};
 pub use spaces::NewSpace;
-pub use tokens::NewToken;
+pub use tokens::{NewToken, token_hash};
 
 use std::path::Path;
 use std::str::FromStr;

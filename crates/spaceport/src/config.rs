@@ -1,6 +1,8 @@
 //! Configuration: `spaceport.toml` and `SPACEPORT_*`, read once. The defaults are right for one
 //! machine with Docker and a registry.
 
+mod oidc;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -12,6 +14,8 @@ use serde::Deserialize;
 use spaceport_core::{FlavorName, HardwareFlavor};
 use spaceport_objects::ObjectsConfig;
 use url::Url;
+
+pub use crate::config::oidc::OidcSettings;
 
 /// Seconds.
 const HOUR: u64 = 60 * 60;
@@ -51,6 +55,8 @@ pub struct Config {
     pub git: Git,
     /// Webhooks.
     pub webhooks: Webhooks,
+    /// Sign-in elsewhere.
+    pub oidc: OidcSettings,
     /// Large files.
     pub objects: Objects,
     /// Logs of the server itself.
@@ -75,6 +81,7 @@ impl Default for Config {
             proxy: Proxy::default(),
             git: Git::default(),
             webhooks: Webhooks::default(),
+            oidc: OidcSettings::default(),
             objects: Objects::default(),
             log: Log::default(),
         }
@@ -344,6 +351,16 @@ impl Config {
         if let Some(text) = variable("SPACEPORT_ADMIN_TOKEN") {
             self.admin_token = Some(Secret(text));
         }
+        if let Some(text) = variable("SPACEPORT_OIDC_CLIENT_SECRET") {
+            self.oidc.client_secret = Some(Secret(text));
+        }
+        set(&mut self.oidc.issuer, "SPACEPORT_OIDC_ISSUER");
+        if let Some(text) = variable("SPACEPORT_OIDC_CLIENT_ID") {
+            self.oidc.client_id = text;
+        }
+        if let Some(text) = variable("SPACEPORT_OIDC_LABEL") {
+            self.oidc.label = text;
+        }
         if let Some(text) = variable("SPACEPORT_LOG") {
             self.log.filter = text;
         }
@@ -385,6 +402,7 @@ impl Config {
                 problems.push(format!("hardware.{name} needs at least 1 millicore, 32 MiB of memory and 16 pids"));
             }
         }
+        problems.extend(self.oidc.check());
         if self.builder.concurrency == 0 || self.builder.minutes == 0 || self.builder.memory_gib == 0 {
             problems.push("builder.concurrency, builder.minutes and builder.memory_gib must not be 0".to_owned());
         }

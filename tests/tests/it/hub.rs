@@ -149,6 +149,10 @@ async fn a_private_space_does_not_exist_for_others() {
     assert_eq!(shown.text().await.unwrap(), "for my eyes");
     let (status, _) = site.call_as(Some(&stranger), Method::GET, &space.api("/jwt"), None).await;
     assert_eq!(status, StatusCode::NOT_FOUND, "a ticket for a stranger");
+    // One who is not signed in is shown the way to the hub's own page.
+    let way = page("/chat?room=1").send().await.unwrap().text().await.unwrap();
+    let sign_in = format!("http://{}/login?app=", site.authority());
+    assert!(way.contains(&sign_in) && way.contains("path=%2Fchat%3Froom%3D1"), "{way}");
     let (status, _) = site
         .call_as(Some(&stranger), Method::POST, &space.api("/variables"), Some(&json!({"key": "A", "value": "1"})))
         .await;

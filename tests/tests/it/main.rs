@@ -1,5 +1,6 @@
 //! End-to-end tests; what they need and share is in the library of this package.
 
+mod accounts;
 mod apps;
 mod compatibility;
 mod hostile;

@@ -18,8 +18,8 @@ use spaceport_core::{
     RepoName, Sdk, SessionId, Sha256, SpaceId, SpaceStage, Timestamp, TokenId,
 };
 use spaceport_store::{
-    AuditEntry, BuildEnd, Identity, MemberChange, NewObject, NewRepo, NewSession, NewSpace, NewToken, OrgDeletion,
-    RepoFilter, RepoObject, RepoSort, SESSION_IDLE, Secret, Store, StoreError, Variable,
+    AdminChange, AuditEntry, BuildEnd, Identity, MemberChange, NewObject, NewRepo, NewSession, NewSpace, NewToken,
+    OrgDeletion, RepoFilter, RepoObject, RepoSort, SESSION_IDLE, Secret, Store, StoreError, Variable,
 };
 use spaceport_testkit::databases;
 
@@ -246,6 +246,7 @@ async fn signing_in() {
         assert!(store.identity_remove(alice.id, "https://id").await.unwrap());
         assert!(!store.identity_remove(alice.id, "https://id").await.unwrap());
 
+        admins(store, &alice, &bob).await;
         store.session_create(&NewSession { session: session(9, &bob, begin + day), secret: "s9" }).await.unwrap();
         store.sign_in_link_create(bob.id, "l9", begin, begin + day).await.unwrap();
         store.account_disable(bob.id, begin).await.unwrap();
@@ -254,6 +255,16 @@ async fn signing_in() {
         assert!(store.sign_in_link_take("l9", begin).await.unwrap().is_none());
         store.close().await;
     }
+}
+
+async fn admins(store: &Store, alice: &Account, bob: &Account) {
+    let is_admin = async |account: &Account| store.account_by_id(account.id).await.unwrap().unwrap().is_admin;
+    for account in [alice, bob] {
+        assert_eq!(store.account_set_admin(account.id, true).await.unwrap(), AdminChange::Done);
+    }
+    assert_eq!(store.account_set_admin(alice.id, false).await.unwrap(), AdminChange::Done);
+    assert_eq!(store.account_set_admin(bob.id, false).await.unwrap(), AdminChange::LastAdmin);
+    assert_eq!((is_admin(alice).await, is_admin(bob).await), (false, true));
 }
 
 #[tokio::test]
