@@ -1,6 +1,7 @@
 //! End-to-end tests; what they need and share is in the library of this package.
 
 mod apps;
+mod clients;
 mod compatibility;
 mod hostile;
 mod hub;
