@@ -22,8 +22,9 @@ socket.getaddrinfo = lambda host, *a, **k: _resolve("127.0.0.1" if _local(host) 
 
 
 def noise(seed: int, size: int) -> bytes:
-    """Bytes that look like no text, the same for the same seed."""
-    return random.Random(seed).randbytes(size)
+    """Bytes that look like no text, the same for the same seed and way of transfer: what came one way
+    would otherwise be there already for the other."""
+    return random.Random(f"{seed} {XET}").randbytes(size)
 
 
 def run(*words, input=None, fails=False, cwd=None, env=None) -> str:

@@ -38,7 +38,9 @@ proposal = api.upload_folder(
 equal(proposal.pr_revision, "refs/pr/1")
 equal(len(list(api.get_repo_discussions(repo, repo_type="dataset"))), 1)
 equal(len(api.list_repo_files(repo, repo_type="dataset", revision="refs/pr/1")), count + 342)
-api.change_discussion_status(repo, 1, "open", repo_type="dataset")
+if XET:
+    # With Xet the client opens it as a draft before it commits.
+    api.change_discussion_status(repo, 1, "open", repo_type="dataset")
 api.merge_pull_request(repo, 1, repo_type="dataset")
 
 # Everything arrives, by one client and the other.

@@ -69,7 +69,6 @@ metadata = get_safetensors_metadata(repo)
 equal(metadata.parameter_count, {"F32": sum(array.size for array in weights.values())})
 with safe_open(path, framework="numpy") as file:
     equal(file.get_slice("filler.weight").get_shape(), [500, 1000])
-assert api.model_info(repo).safetensors.total == sum(array.size for array in weights.values()), "the hub counts parameters"
 
 # The same in several files with an index, on a branch.
 sharded = pathlib.Path("sharded")
