@@ -9,7 +9,9 @@ import random
 import socket
 import subprocess
 import sys
+import tempfile
 import time
+import traceback
 
 ENDPOINT, TOKEN = os.environ["HF_ENDPOINT"], os.environ["HF_TOKEN"]
 XET = os.environ.get("HF_HUB_DISABLE_XET") != "1"
@@ -38,8 +40,66 @@ def run(*words, input=None, fails=False, cwd=None, env=None) -> str:
     return said if fails else done.stdout
 
 
+class Shell:
+    """The `hf` program, loaded once: importing it takes longer than most commands. Each command is a process
+    of its own, forked from one that has done nothing but load the program."""
+
+    def __init__(self):
+        self.ours, theirs = socket.socketpair()
+        if os.fork() == 0:
+            self.ours.close()
+            self.serve(theirs)
+        theirs.close()
+        self.answers = self.ours.makefile("r")
+
+    def serve(self, requests):
+        from huggingface_hub.cli.hf import main
+
+        for line in requests.makefile("r"):
+            request = json.loads(line)
+            if (child := os.fork()) == 0:
+                for number, path in enumerate(request["files"]):
+                    os.dup2(os.open(path, os.O_RDWR), number)
+                os.chdir(request["cwd"])
+                os.environ.update(request["env"])
+                sys.argv = ["hf", *request["words"]]
+                sys.stdin, sys.stdout, sys.stderr = (os.fdopen(number, mode) for number, mode in enumerate("rww"))
+                code = 1
+                try:
+                    code = main() or 0
+                except SystemExit as end:
+                    code = end.code if isinstance(end.code, int) else int(end.code is not None)
+                except BaseException:
+                    traceback.print_exc()
+                sys.stdout.flush()
+                sys.stderr.flush()
+                os._exit(code)
+            _, status = os.waitpid(child, 0)
+            requests.sendall(b"%d\n" % os.waitstatus_to_exitcode(status))
+        os._exit(0)
+
+    def run(self, *words, input=None, fails=False, cwd=None, env=None) -> str:
+        with contextlib.ExitStack() as stack:
+            given, out, err = (stack.enter_context(tempfile.NamedTemporaryFile("w+")) for _ in range(3))
+            given.write(input or "")
+            given.flush()
+            files, words = [given.name, out.name, err.name], [str(word) for word in words]
+            request = {"words": words, "files": files, "cwd": os.path.abspath(cwd or "."), "env": env or {}}
+            self.ours.sendall(json.dumps(request).encode() + b"\n")
+            code = int(self.answers.readline())
+            out, err = out.read(), err.read()
+        assert (code != 0) == fails, f"hf {words} ended with {code}:\n{out}{err}"
+        return out + err if fails else out
+
+
+_shell = Shell()
+
+
 def hf(*words, **how) -> str:
-    """The `hf` command line."""
+    """The `hf` command line. Most settings of the environment count when it is loaded, so with others than the
+    token it is loaded anew."""
+    if set(how.get("env") or {}) <= {"HF_TOKEN"}:
+        return _shell.run(*words, **how)
     return run(pathlib.Path(sys.executable).with_name("hf"), *words, **how)
 
 
