@@ -2,6 +2,7 @@
 
 mod accounts;
 mod apps;
+mod clients;
 mod compatibility;
 mod hostile;
 mod hub;

@@ -13,7 +13,7 @@ const ENVIRONMENT_S: u64 = 300;
 
 /// The interactive part, once by address and once by the Space's id.
 const CLIENT: &str = r#"
-import sys
+import prelude, sys
 from gradio_client import Client, handle_file
 
 open("text.txt", "w").write("The quick brown fox jumps over the lazy dog. " * 30)
@@ -73,7 +73,7 @@ async fn gradio_and_streamlit_samples_are_interactive() {
     let sample = Files::example("gradio-hello");
     let sha = space.push(&sample).await;
     space.running(&sha, ENVIRONMENT_S).await;
-    let said = site.python(CLIENT, &[&format!("http://{}", space.host), &space.id]).await;
+    let said = site.script(CLIENT).argument(format!("http://{}", space.host)).argument(&space.id).run().await;
     assert!(said.contains("all is well"), "{said}");
 
     // A push of code alone finds the environment: that is what makes it take seconds.
