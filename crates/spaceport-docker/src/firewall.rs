@@ -7,9 +7,8 @@
 //! in one transaction, so applying them again is harmless and never leaves a gap.
 //!
 //! The rules are set by the host's own `iptables`: directly when this process is in the host's
-//! network, else by a short-lived container with the host's root directory. That container is
-//! privileged, so only an image the operator trusts with the host is used for it, never one made
-//! from a Space.
+//! network, else by a short-lived container with the host's root directory. Whoever has that has the
+//! host, so only an image the operator trusts with it is used, never one made from a Space.
 
 use std::process::Stdio;
 use std::sync::Arc;
@@ -33,6 +32,8 @@ const BLOCKED: [&str; 6] =
     ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "169.254.0.0/16", "224.0.0.0/4"];
 /// Setting two chains takes milliseconds; the lock may be held by others for a moment.
 const APPLY_TIMEOUT: Duration = Duration::from_secs(20);
+/// To enter the host's root directory, to use its lock, and to set rules.
+const HELPER_CAPABILITIES: [&str; 4] = ["SYS_CHROOT", "DAC_OVERRIDE", "NET_ADMIN", "NET_RAW"];
 const REMEDY: &str = "Run Spaceport as root on the engine's host, or name a trusted image with a shell \
                       (the base image) as the helper image, and install iptables there";
 
@@ -145,7 +146,11 @@ async fn run_in_helper(runtime: &DockerRuntime, docker: &Docker, image: &str, sc
             user: Some("0".to_owned()),
             host_config: Some(HostConfig {
                 network_mode: Some("host".to_owned()),
-                privileged: Some(true),
+                // Not `privileged`, which an engine that runs in a container itself cannot give.
+                cap_drop: Some(vec!["ALL".to_owned()]),
+                cap_add: Some(HELPER_CAPABILITIES.map(str::to_owned).to_vec()),
+                // The host's files have no label of the container's.
+                security_opt: Some(vec!["label=disable".to_owned()]),
                 binds: Some(vec!["/:/host".to_owned()]),
                 ..Default::default()
             }),

@@ -15,7 +15,7 @@ const GROWTH_MIB: u64 = 64;
 /// Bytes that do not compress, other ones for each seed (SplitMix64).
 fn noise(seed: u64) -> Vec<u8> {
     let mix = |index: u64| {
-        let mixed = (seed << 32 | index).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let mixed = ((seed << 32) | index).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         let mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb)
     };
