@@ -9,5 +9,6 @@ mod mistakes;
 mod python_sdks;
 mod releases;
 mod restarts;
+mod schema;
 mod sdks;
 mod settings;

@@ -134,7 +134,7 @@ hf("spaces", "wait", repo, "--timeout", "100s")
 equal(visit("/store/kept.txt").text, "kept")
 hf("spaces", "volumes", "delete", repo, "-y")
 equal(hf_json("spaces", "volumes", "ls", repo), [])
-with refused(HfHubHTTPError, 404):
+with refused(HfHubHTTPError, 400, "admin/none"):
     api.set_space_volumes(repo, [Volume(type="model", source="admin/none", mount_path="/x")])
 
 # Hardware and sleep.
