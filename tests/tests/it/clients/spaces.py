@@ -164,7 +164,6 @@ assert "BUILD_ERROR" in hf("spaces", "wait", repo, fails=True)
 proposal = api.upload_file(
     path_or_fileobj=DOCKERFILE.encode(), path_in_repo="Dockerfile", repo_id=repo, repo_type="space", create_pr=True
 )
-api.change_discussion_status(repo, proposal.pr_num, "open", repo_type="space")
 hf("discussions", "merge", repo, str(proposal.pr_num), "--type", "space", "-y")
 until("the merge is built and runs", lambda: stage() == "RUNNING", 100)
 
