@@ -6,14 +6,7 @@ use spaceport_e2e::site::TOKEN;
 use spaceport_e2e::{Site, Space, git};
 
 use crate::apps::says;
-
-/// A user with a write token.
-async fn user(site: &Site, name: &str) -> String {
-    site.ask(Method::POST, "/api/admin/users", Some(&json!({"name": name}))).await;
-    let path = format!("/api/admin/users/{name}/tokens");
-    let made = site.ask(Method::POST, &path, Some(&json!({"name": "all", "role": "write"}))).await;
-    made["token"].as_str().expect("a token").to_owned()
-}
+use crate::clients::user;
 
 async fn clone(space: &Space<'_>, login: &str) -> git::Outcome {
     let folder = tempfile::TempDir::new().expect("a temporary folder");

@@ -12,5 +12,6 @@ mod pushes;
 mod python_sdks;
 mod releases;
 mod restarts;
+mod schema;
 mod sdks;
 mod settings;

@@ -66,6 +66,20 @@ class Handler(http.server.BaseHTTPRequestHandler):
 http.server.ThreadingHTTPServer(("0.0.0.0", 7860), Handler).serve_forever()
 "#;
 
+/// The same app once it is private: with the token of its owner and with none.
+const PRIVATE: &str = r#"
+import prelude, sys
+from gradio_client import Client
+
+(space,) = sys.argv[1:]
+client = Client(space, token=prelude.TOKEN, verbose=False)
+assert client.predict(None, api_name="/study")[0].startswith("**The sample text**")
+client.close()
+with prelude.refused(Exception):
+    Client(space, token=False, verbose=False)
+print("all is well")
+"#;
+
 #[tokio::test(flavor = "multi_thread")]
 async fn gradio_and_streamlit_samples_are_interactive() {
     let Some(site) = Site::start().await else { return };
@@ -74,6 +88,11 @@ async fn gradio_and_streamlit_samples_are_interactive() {
     let sha = space.push(&sample).await;
     space.running(&sha, ENVIRONMENT_S).await;
     let said = site.script(CLIENT).argument(format!("http://{}", space.host)).argument(&space.id).run().await;
+    assert!(said.contains("all is well"), "{said}");
+
+    // Private, it is there for those alone who come with a token that may see it.
+    site.ask(Method::PUT, &space.api("/settings"), Some(&serde_json::json!({"visibility": "private"}))).await;
+    let said = site.script(PRIVATE).argument(&space.id).run().await;
     assert!(said.contains("all is well"), "{said}");
 
     // A push of code alone finds the environment: that is what makes it take seconds.

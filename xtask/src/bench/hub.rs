@@ -105,8 +105,11 @@ impl Run {
         let changed = seconds(&self.client("upload-large", &[&folder, "admin/large"])?);
         let git_changed = self.git_change()?;
         println!("upload, 1 % changed      Spaceport {changed:7.2} s   git + git-lfs {git_changed:7.2} s");
+        // The client reads and hashes all of the file before it knows that one per cent is to be sent.
+        let alone = seconds(&self.client("alone", &[&folder])?);
+        println!("the client's own hashing {alone:17.2} s: at most {:.1} times faster by that", ours / alone);
         let faster = ours / changed;
-        let mut met = goal("the changed file is uploaded faster than the whole one", faster, GOAL_CHANGED, true);
+        let mut met = goal("times as fast as the whole file: one per cent changed", faster, GOAL_CHANGED, true);
         met &= self.downloads("download", "admin/large", &self.folder.join("large.bin"), "large.bin", options)?;
         let grown = self.memory("VmHWM")? - before;
         met &= goal("MiB the server's memory grew at most", grown, GOAL_MEMORY_MIB, false);
@@ -271,6 +274,7 @@ impl Nginx {
              server {{ listen 127.0.0.1:{port};\n\
              location = /api/models/{repo}/revision/main {{ default_type application/json; alias {at}/info.json; }}\n\
              location = /api/models/{repo}/tree/{sha} {{ default_type application/json; alias {at}/tree.json; }}\n\
+             location = /{repo}/resolve/{sha}/.gitattributes {{ add_header X-Repo-Commit {sha}; alias {at}/attributes; }}\n\
              location {resolve} {{ add_header X-Repo-Commit {sha}; alias {files}{slash}; }}\n\
              }} }}\n",
             slash = if below.is_empty() { "/" } else { "" },

@@ -20,7 +20,7 @@ async fn site() -> Option<Site> {
 }
 
 /// A user with a write token.
-async fn user(site: &Site, name: &str) -> String {
+pub(crate) async fn user(site: &Site, name: &str) -> String {
     site.ask(reqwest::Method::POST, "/api/admin/users", Some(&json!({"name": name}))).await;
     let path = format!("/api/admin/users/{name}/tokens");
     let made = site.ask(reqwest::Method::POST, &path, Some(&json!({"name": "all", "role": "write"}))).await;

@@ -134,7 +134,7 @@ hf("spaces", "wait", repo, "--timeout", "100s")
 equal(visit("/store/kept.txt").text, "kept")
 hf("spaces", "volumes", "delete", repo, "-y")
 equal(hf_json("spaces", "volumes", "ls", repo), [])
-with refused(HfHubHTTPError, 404):
+with refused(HfHubHTTPError, 400, "admin/none"):
     api.set_space_volumes(repo, [Volume(type="model", source="admin/none", mount_path="/x")])
 
 # Hardware and sleep.
@@ -164,7 +164,6 @@ assert "BUILD_ERROR" in hf("spaces", "wait", repo, fails=True)
 proposal = api.upload_file(
     path_or_fileobj=DOCKERFILE.encode(), path_in_repo="Dockerfile", repo_id=repo, repo_type="space", create_pr=True
 )
-api.change_discussion_status(repo, proposal.pr_num, "open", repo_type="space")
 hf("discussions", "merge", repo, str(proposal.pr_num), "--type", "space", "-y")
 until("the merge is built and runs", lambda: stage() == "RUNNING", 100)
 
