@@ -149,7 +149,7 @@ fn move_on(worker: &Worker, client: &Client, host: &str, ticket: Option<String>,
     let ticket = ticket.map_or(String::new(), |ticket| format!("{and}{}={ticket}", visitor::SIGN));
     match HeaderValue::try_from(format!("{scheme}://{host}{port}{target}{ticket}")) {
         Ok(address) => answers::moved(address),
-        Err(_) => answers::not_found(true, true),
+        Err(_) => answers::not_found(None, true),
     }
 }
 

@@ -57,7 +57,7 @@ pub async fn move_repo(
     let name = RepoName::new(&owner.name, wanted.name()).map_err(|error| wrong(&error))?;
     let page = |name: &RepoName| format!("{hub}/{}", kind.path(name));
     if let Some(there) = state.store.repo_by_name(kind, &name).await?.filter(|there| there.id != to.repo.id) {
-        return Err(taken(kind, &there.name).with("url", page(&there.name)));
+        return Err(taken(kind, &name).with("url", page(&there.name)));
     }
     if to.repo.name.to_string() != name.to_string() {
         check_buckets(&state, &to.repo, &owner).await?;

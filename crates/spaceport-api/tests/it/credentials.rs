@@ -368,7 +368,11 @@ async fn every_credential_at_every_endpoint() {
             &[("authorization".to_owned(), "Bearer hf_x".to_owned())],
             match template {
                 // They do not ask who calls.
-                "/api/health" | "/api/agent-harnesses" | "/api/validate-yaml" | "/api/spaces/hardware" => "let in",
+                "/api/health"
+                | "/api/agent-harnesses"
+                | "/api/validate-yaml"
+                | "/api/spaces/hardware"
+                | "/api/spaces/templates" => "let in",
                 path if path.starts_with("/api/avatars/") => "let in",
                 _ => "not signed in",
             },

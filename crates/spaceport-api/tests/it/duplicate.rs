@@ -154,8 +154,8 @@ async fn who_may_duplicate_what_to_where() {
     let made =
         audit.as_array().unwrap().iter().find(|row| row["action"] == "repo.duplicate" && row["subject"] == "lab/a");
     assert_eq!(made.unwrap()["detail"]["from"], "alice/hidden");
-    let all =
-        (0..4).map(|_| app.post("/api/models/alice/open/duplicate", Some(&bob.write), &json!({"repository": "x"})));
+    let copy = json!({"repository": "x"});
+    let all = (0..4).map(|_| app.post("/api/models/alice/open/duplicate", Some(&bob.write), &copy));
     let mut statuses: Vec<_> =
         futures::future::join_all(all).await.iter().map(|answer| answer.status.as_u16()).collect();
     statuses.sort_unstable();
