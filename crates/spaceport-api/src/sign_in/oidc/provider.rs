@@ -28,7 +28,7 @@ const MAX_BYTES: usize = 1 << 20;
 const FRESH: Duration = Duration::from_secs(60 * 60);
 /// Keys are not asked for more often.
 const KEYS_EVERY: Duration = Duration::from_secs(60);
-/// People who come back at once, so that nobody uses us to flood the provider.
+/// Calls at once, so that nobody uses us to flood the provider.
 const AT_ONCE: usize = 32;
 
 /// OpenID Connect Discovery 1.0 §3, RFC 9207 §3.
@@ -94,6 +94,8 @@ impl Provider {
         {
             return Ok(document);
         }
+        // Anybody can ask for it, also while the provider is away.
+        let _turn = self.turns.try_acquire().map_err(|_| Problem::Busy)?;
         // Discovery §4: appended, whatever the path of the issuer.
         let url = format!("{}/.well-known/openid-configuration", self.issuer.trim_end_matches('/'));
         let document: Document = self.get(&url, None).await?;
