@@ -178,7 +178,7 @@ async fn pages_that_are_opened_are_counted_and_nothing_else() {
         }
     })
     .await;
-    proxy.publish([(HOST, route(Target::Page(standing(spaceport_core::SpaceStage::Paused))))]);
+    proxy.publish([(HOST, route(Target::Page(standing(SpaceStage::Paused))))]);
     proxy.get("/", PAGE).await;
     // A page that says that there is none is no visit: the next that is counted is the next of the app.
     proxy.publish([(HOST, route(upstream("a", saying("x").await)))]);
