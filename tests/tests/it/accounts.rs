@@ -7,6 +7,7 @@ use spaceport_e2e::Site;
 
 /// Tokens of every role, kept, listed, switched and forgotten by `hf`; and what each of them may do.
 const TOKENS: &str = r#"
+import prelude
 import os, subprocess, sys
 from pathlib import Path
 
@@ -68,6 +69,7 @@ print("all is well")
 
 /// `hf auth login` without a token: somebody signs in with a password in a browser and confirms the code.
 const DEVICE: &str = r#"
+import prelude
 import http.cookiejar, json, os, re, subprocess, sys, urllib.error, urllib.request
 from pathlib import Path
 
@@ -135,7 +137,7 @@ async fn hf_auth_keeps_tokens_of_every_role_and_each_may_what_it_may() {
     let reader = token(json!({"name": "reader", "role": "read"})).await;
     let scoped = json!([{"repo": "models/maya/one", "permissions": ["repo.write"]}]);
     let fine = token(json!({"name": "fine", "role": "fineGrained", "fineGrained": {"scoped": scoped}})).await;
-    let said = site.python(TOKENS, &[&writer, &reader, &fine]).await;
+    let said = site.script(TOKENS).argument(&writer).argument(&reader).argument(&fine).run().await;
     assert!(said.contains("all is well"), "{said}");
 }
 
@@ -146,6 +148,6 @@ async fn hf_auth_login_waits_for_a_word_in_the_browser() {
     let password = "correct horse battery";
     let body = json!({"password": password});
     site.ask(Method::PUT, "/api/admin/users/maya/password", Some(&body)).await;
-    let said = site.python(DEVICE, &[password]).await;
+    let said = site.script(DEVICE).argument(password).run().await;
     assert!(said.contains("all is well"), "{said}");
 }

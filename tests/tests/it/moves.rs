@@ -4,6 +4,7 @@ use spaceport_e2e::Site;
 
 /// What people do with repositories as a whole.
 const SCRIPT: &str = r#"
+import prelude
 import http.client, os, subprocess, sys, time
 from huggingface_hub import HfApi, hf_hub_download
 from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
@@ -108,6 +109,6 @@ print("all is well")
 #[tokio::test(flavor = "multi_thread")]
 async fn the_hubs_client_moves_and_duplicates_repositories() {
     let Some(site) = Site::start().await else { return };
-    let said = site.python(SCRIPT, &[]).await;
+    let said = site.script(SCRIPT).run().await;
     assert!(said.contains("all is well"), "{said}");
 }

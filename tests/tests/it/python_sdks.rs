@@ -94,6 +94,7 @@ async fn gradio_and_streamlit_samples_are_interactive() {
     site.ask(Method::PUT, &space.api("/settings"), Some(&serde_json::json!({"visibility": "private"}))).await;
     let said = site.script(PRIVATE).argument(&space.id).run().await;
     assert!(said.contains("all is well"), "{said}");
+    site.ask(Method::PUT, &space.api("/settings"), Some(&serde_json::json!({"visibility": "public"}))).await;
 
     // A push of code alone finds the environment: that is what makes it take seconds.
     let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/gradio-hello/harbour.txt");
@@ -105,7 +106,7 @@ async fn gradio_and_streamlit_samples_are_interactive() {
     assert!(log.contains("Using the environment"), "{log}");
 
     // The owner's private model is in the image, and nothing was installed anew for it.
-    let said = site.python(MODEL, &[]).await;
+    let said = site.script(MODEL).run().await;
     assert!(said.contains("all is well"), "{said}");
     let version = sample.readme_line("sdk_version").expect("the sample pins its SDK");
     let front = format!("sdk: gradio\n{version}\npreload_from_hub:\n- admin/tiny");
