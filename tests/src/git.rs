@@ -9,7 +9,7 @@ use tempfile::TempDir;
 use crate::Files;
 
 /// One git command may take so long.
-const LIMIT: Duration = Duration::from_secs(120);
+const LIMIT: Duration = Duration::from_secs(300);
 
 /// What a git command did.
 #[derive(Debug, Clone)]

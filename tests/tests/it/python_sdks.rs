@@ -9,7 +9,7 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 
 /// An environment that was never built takes so long on a slow machine and a slow network.
-const ENVIRONMENT_S: u64 = 300;
+const ENVIRONMENT_S: u64 = 900;
 
 /// The interactive part, once by address and once by the Space's id.
 const CLIENT: &str = r#"

@@ -60,7 +60,7 @@ mistakes! {
     };
     writes_too_much: Mistake {
         did: "`app_build_command` writes more than this site's 1 GiB",
-        files: |_| site("head -c 1200M /dev/zero >large"),
+        files: |_| site("mkdir dist && touch dist/index.html && head -c 1200M /dev/zero >large"),
         site: "[builder]\ndisk_gib = 1",
         told: Told::Stage { stage: "BUILD_ERROR", reason: "disk_full", message: "The build wrote more than its limit of 1 GiB while running app_build_command.", remedy: "Install less, or download large files when the app starts." },
     };
