@@ -196,7 +196,7 @@ mod tests {
             let _ = gate.attempt(&format!("{turn}{}", "ü".repeat(1 << 20)), "192.0.2.1", now);
         }
         let failures = gate.failures.lock().unwrap();
-        let bytes = failures.keys().map(|Key::Account(text)| Key::Address(text) | text.len()).sum::<usize>();
+        let bytes = failures.keys().map(|(Key::Account(text) | Key::Address(text))| text.len()).sum::<usize>();
         assert!(bytes < 16 << 10, "{bytes}");
         assert_eq!(failures.len(), usize::try_from(ADDRESS.free).unwrap() + 1);
     }
