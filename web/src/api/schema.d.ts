@@ -2929,10 +2929,17 @@ export interface components {
         OrgOverview: components["schemas"]["OrgView"] & {
             /** @description What it says about itself. */
             details: string;
+            /** @description Whether the caller follows it. */
+            isFollowing: boolean;
             /** @description Always false. */
             isVerified: boolean;
             /** @description How many data sets the caller may see. */
             numDatasets: number;
+            /**
+             * Format: int64
+             * @description How many follow it.
+             */
+            numFollowers: number;
             /** @description How many models the caller may see. */
             numModels: number;
             /** @description How many Spaces the caller may see. */
@@ -3487,8 +3494,30 @@ export interface components {
         UserOverview: components["schemas"]["PersonView"] & {
             /** @description Created. */
             createdAt: string;
+            /** @description Whether the caller follows them. */
+            isFollowing: boolean;
             /** @description How many data sets the caller may see. */
             numDatasets: number;
+            /**
+             * Format: int64
+             * @description How many discussions and pull requests they opened in public repositories.
+             */
+            numDiscussions: number;
+            /**
+             * Format: int64
+             * @description How many follow them.
+             */
+            numFollowers: number;
+            /**
+             * Format: int64
+             * @description How many accounts they follow.
+             */
+            numFollowing: number;
+            /**
+             * Format: int64
+             * @description How many public repositories they like.
+             */
+            numLikes: number;
             /** @description How many models the caller may see. */
             numModels: number;
             /** @description How many Spaces the caller may see. */
