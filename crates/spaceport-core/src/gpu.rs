@@ -5,8 +5,13 @@
 
 pub mod claim;
 pub mod device;
+pub mod end;
+pub mod ledger;
 pub mod quota;
+pub mod reservation;
 
 pub use claim::{Claim, Lease, LeasedDevice, Priority, Shape};
 pub use device::{Device, DeviceHealth, DeviceId, Node, NodeName};
+pub use end::{Ending, LeaseEnd};
 pub use quota::{Quota, QuotaError, QuotaNode, QuotaPath, QuotaTree};
+pub use reservation::Reservation;

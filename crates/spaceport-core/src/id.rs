@@ -121,6 +121,18 @@ ulid_id!(
     LeaseId
 );
 ulid_id!(
+    /// A row of the ledger.
+    EntryId
+);
+ulid_id!(
+    /// Hardware that is kept for somebody at some time.
+    ReservationId
+);
+ulid_id!(
+    /// Something an owner was told.
+    NoticeId
+);
+ulid_id!(
     /// One build of one revision.
     BuildId
 );
