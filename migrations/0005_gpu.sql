@@ -79,7 +79,9 @@ CREATE TABLE leases (
     ends_by      BIGINT,
     ended_at     BIGINT,
     -- Why it shall end, or has ended.
-    why          TEXT
+    why          TEXT,
+    -- For whom, as the scheduler said.
+    notice       TEXT
 );
 CREATE UNIQUE INDEX leases_live ON leases (space_id) WHERE ended_at IS NULL;
 CREATE UNIQUE INDEX leases_live_of_claim ON leases (claim_id) WHERE ended_at IS NULL;
@@ -127,22 +129,26 @@ CREATE INDEX ledger_by_time ON ledger (until_at, id);
 
 CREATE TABLE reservations (
     id          TEXT   NOT NULL PRIMARY KEY,
-    account     TEXT   NOT NULL,
-    shape       TEXT   NOT NULL,
-    node        TEXT,
-    starts_at   BIGINT NOT NULL,
-    ends_at     BIGINT NOT NULL,
-    -- Nobody came until then: it is released.
-    no_show_at  BIGINT NOT NULL,
+    place       TEXT   NOT NULL,
+    devices     BIGINT NOT NULL,
+    models      TEXT   NOT NULL,
+    from_at     BIGINT NOT NULL,
+    until_at    BIGINT NOT NULL,
     note        TEXT   NOT NULL,
     created_by  TEXT   NOT NULL,
     created_at  BIGINT NOT NULL,
-    -- Somebody of the account had hardware in its time.
-    used_at     BIGINT,
-    ended_at    BIGINT,
-    why         TEXT
+    -- Nobody came, and it was given up.
+    released_at BIGINT,
+    canceled_at BIGINT
 );
-CREATE INDEX reservations_by_end ON reservations (ends_at);
+CREATE INDEX reservations_by_end ON reservations (until_at);
+
+-- What the scheduler keeps from one decision to the next: one row.
+CREATE TABLE holds (
+    id         BIGINT NOT NULL PRIMARY KEY,
+    holds      TEXT   NOT NULL,
+    updated_at BIGINT NOT NULL
+);
 
 -- What owners were told about their hardware.
 CREATE TABLE notices (

@@ -7,11 +7,13 @@ pub mod claim;
 pub mod device;
 pub mod end;
 pub mod ledger;
+pub mod notice;
 pub mod quota;
 pub mod reservation;
 
 pub use claim::{Claim, Lease, LeasedDevice, Priority, Shape};
 pub use device::{Device, DeviceHealth, DeviceId, Node, NodeName};
 pub use end::{Ending, LeaseEnd};
+pub use notice::{Notice, NoticeKind};
 pub use quota::{Quota, QuotaError, QuotaNode, QuotaPath, QuotaTree};
 pub use reservation::Reservation;

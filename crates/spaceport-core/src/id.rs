@@ -124,6 +124,13 @@ ulid_id!(
     /// A row of the ledger.
     EntryId
 );
+
+impl From<LeaseId> for EntryId {
+    /// For the row of a lease that goes on, which has none yet.
+    fn from(lease: LeaseId) -> Self {
+        Self(lease.0)
+    }
+}
 ulid_id!(
     /// Hardware that is kept for somebody at some time.
     ReservationId

@@ -18,6 +18,7 @@ use std::time::Duration;
 use crate::config::ConfigError;
 use crate::diagnose::sentence;
 use crate::front_matter;
+use crate::gpu::LeaseEnd;
 use crate::space::{BuildState, Desired, DesiredRun, Inspection, Instance};
 use crate::{BuildId, CommitSha, Diagnosis, InstanceId, Reason, ReleaseId, SpaceStage, Timestamp};
 
@@ -48,6 +49,20 @@ pub struct Observed {
     pub engine_up: bool,
     /// Apps are not started, since what keeps them from the node and from each other is not in place.
     pub starts_refused: bool,
+}
+
+/// A Space sleeps: nothing runs until somebody comes. It holds for one release and one restart, so that
+/// a push and a restart wake it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Asleep {
+    /// The release that sleeps.
+    pub release: ReleaseId,
+    /// The Space's `restart` then.
+    pub restart: i64,
+    /// Since when.
+    pub since: Timestamp,
+    /// Why: nobody came, or its hardware was reclaimed.
+    pub why: LeaseEnd,
 }
 
 /// A build, as far as the plan needs it.
