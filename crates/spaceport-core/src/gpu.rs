@@ -4,9 +4,13 @@
 //! Sums of use are integers (milli-device-milliseconds), so that the ledger adds up exactly.
 
 pub mod claim;
+pub mod cluster;
 pub mod device;
+pub mod place;
 pub mod quota;
 
 pub use claim::{Claim, Lease, LeasedDevice, Priority, Shape};
+pub use cluster::{Cluster, DeviceState, Kind, NodeState, Placement};
 pub use device::{Device, DeviceHealth, DeviceId, Node, NodeName};
+pub use place::{Placer, Workload};
 pub use quota::{Quota, QuotaError, QuotaNode, QuotaPath, QuotaTree};
