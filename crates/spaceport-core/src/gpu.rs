@@ -6,8 +6,10 @@
 pub mod claim;
 pub mod cluster;
 pub mod device;
+pub mod estimate;
 pub mod place;
 pub mod quota;
+pub mod schedule;
 
 pub use claim::{Claim, Lease, LeasedDevice, Priority, Shape};
 pub use cluster::{Cluster, DeviceState, Kind, NodeState, Placement};

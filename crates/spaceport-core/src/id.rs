@@ -121,6 +121,10 @@ ulid_id!(
     LeaseId
 );
 ulid_id!(
+    /// Devices that an admin promised somebody for a time.
+    ReservationId
+);
+ulid_id!(
     /// One build of one revision.
     BuildId
 );

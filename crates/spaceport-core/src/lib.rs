@@ -36,7 +36,7 @@ pub use discussion::{Discussion, DiscussionStatus};
 pub use hardware::{FlavorName, HardwareFlavor};
 pub use id::{
     AccountId, BuildId, ClaimId, CommitSha, DeliveryId, DiscussionEventId, DiscussionId, Generation, HookEventId,
-    ImageDigest, InstanceId, LeaseId, ReleaseId, RepoId, SessionId, SpaceId, TokenId, WebhookId,
+    ImageDigest, InstanceId, LeaseId, ReleaseId, RepoId, ReservationId, SessionId, SpaceId, TokenId, WebhookId,
 };
 pub use name::{RepoName, Subdomain};
 pub use repo::{Repo, RepoKind};
