@@ -4,16 +4,21 @@
 //! Sums of use are integers (milli-device-milliseconds), so that the ledger adds up exactly.
 
 pub mod claim;
+pub mod cluster;
 pub mod device;
 pub mod end;
+pub mod estimate;
 pub mod ledger;
 pub mod notice;
+pub mod place;
 pub mod quota;
-pub mod reservation;
+pub mod schedule;
 
 pub use claim::{Claim, Lease, LeasedDevice, Priority, Shape};
+pub use cluster::{Cluster, DeviceState, Kind, NodeState, Placement};
 pub use device::{Device, DeviceHealth, DeviceId, Node, NodeName};
 pub use end::{Ending, LeaseEnd};
 pub use notice::{Notice, NoticeKind};
+pub use place::{Placer, Workload};
 pub use quota::{Quota, QuotaError, QuotaNode, QuotaPath, QuotaTree};
-pub use reservation::Reservation;
+pub use schedule::Reservation;

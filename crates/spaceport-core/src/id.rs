@@ -132,7 +132,7 @@ impl From<LeaseId> for EntryId {
     }
 }
 ulid_id!(
-    /// Hardware that is kept for somebody at some time.
+    /// Devices that an admin promised somebody for a time.
     ReservationId
 );
 ulid_id!(
