@@ -3,10 +3,18 @@
 //! Amounts of a device are thousandths of it (`milli`): 1000 is a whole device, 500 half of its memory.
 //! Sums of use are integers (milli-device-milliseconds), so that the ledger adds up exactly.
 
+pub mod attach;
 pub mod claim;
 pub mod device;
+pub mod need;
 pub mod quota;
+pub mod reading;
+pub mod watch;
 
+pub use attach::Attach;
 pub use claim::{Claim, Lease, LeasedDevice, Priority, Shape};
 pub use device::{Device, DeviceHealth, DeviceId, Node, NodeName};
+pub use need::{GpuNeed, Unfulfillable};
 pub use quota::{Quota, QuotaError, QuotaNode, QuotaPath, QuotaTree};
+pub use reading::{DeviceProcess, DeviceUsage, Faults, Reading};
+pub use watch::Watch;
