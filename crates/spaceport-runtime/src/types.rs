@@ -5,8 +5,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::grant::{Grant, HeldLease};
 use spaceport_core::{HardwareFlavor, ImageDigest, InstanceId, ReleaseId, SpaceId, Timestamp};
+
+use crate::grant::{Grant, HeldLease};
 
 /// What an engine is and can do.
 #[derive(Debug, Clone, PartialEq, Eq)]
