@@ -93,7 +93,9 @@ impl World {
                 memory_bytes: 256 << 20,
                 pids: 64,
                 shm_bytes: 16 << 20,
+                gpu: None,
             },
+            grant: None,
         }
     }
 
