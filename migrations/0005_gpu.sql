@@ -75,6 +75,8 @@ CREATE TABLE leases (
     -- Since when the claim waited for this lease.
     waited_since BIGINT NOT NULL,
     started_at   BIGINT NOT NULL,
+    -- Raised by whatever is about to run on it: who saw it unused before cannot end it.
+    generation   BIGINT NOT NULL,
     told_at      BIGINT,
     ends_by      BIGINT,
     ended_at     BIGINT,

@@ -16,6 +16,7 @@ pub mod place;
 pub mod quota;
 pub mod reading;
 pub mod schedule;
+pub mod wait;
 pub mod watch;
 
 pub use attach::Attach;
@@ -29,4 +30,5 @@ pub use place::{Placer, Workload};
 pub use quota::{Quota, QuotaError, QuotaNode, QuotaPath, QuotaTree};
 pub use reading::{DeviceProcess, DeviceUsage, Faults, Reading};
 pub use schedule::Reservation;
+pub use wait::Wait;
 pub use watch::Watch;

@@ -55,6 +55,8 @@ pub struct StoredLease {
     pub priority: Priority,
     /// Since when the claim waited for this lease.
     pub waited_since: Timestamp,
+    /// Raised by whatever is about to run on it.
+    pub generation: Generation,
     /// It was told to end.
     pub ending: Option<Ending>,
     /// For whom, as it was given.
@@ -163,7 +165,8 @@ const NODE_TAKE: &str = "UPDATE nodes SET generation = generation + 1 \
 const CLAIM_TAKE: &str = "UPDATE claims SET generation = generation + 1, again = NULL \
      WHERE id = $1 AND generation = $2 AND ended_at IS NULL";
 const LEASE_ADD: &str = "INSERT INTO leases (id, claim_id, space_id, space_name, account, flavor, shape, priority, node, \
-     waited_since, started_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) ON CONFLICT DO NOTHING";
+     waited_since, started_at, generation) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, 1) \
+     ON CONFLICT DO NOTHING";
 const DEVICE_TAKE: &str = "UPDATE devices SET leased_milli = leased_milli + $1 \
      WHERE id = $2 AND node = $3 AND lost_at IS NULL AND leased_milli + $1 <= 1000";
 const DEVICE_GIVE_BACK: &str = "UPDATE devices SET leased_milli = leased_milli - $1 WHERE id = $2";
@@ -173,7 +176,9 @@ const LEASE_TELL: &str = "UPDATE leases SET ends_by = $1, why = $2, told_at = $3
      WHERE id = $5 AND ended_at IS NULL AND (ends_by IS NULL OR ends_by > $1)";
 const LEASE_KEEP: &str = "UPDATE leases SET ends_by = NULL, why = NULL, told_at = NULL, notice = NULL \
      WHERE id = $1 AND ended_at IS NULL AND ends_by > $2";
-const LEASE_END: &str = "UPDATE leases SET ended_at = $1, why = $2 WHERE id = $3 AND ended_at IS NULL";
+const LEASE_END: &str =
+    "UPDATE leases SET ended_at = $1, why = $2 WHERE id = $3 AND generation = $4 AND ended_at IS NULL";
+const LEASE_USE: &str = "UPDATE leases SET generation = generation + 1 WHERE id = $1 AND ended_at IS NULL";
 const CLAIM_WAIT_AGAIN: &str = "UPDATE claims SET generation = generation + 1, again = $1, decision = NULL, \
      decided_at = NULL WHERE id = $2 AND ended_at IS NULL";
 const CLAIM_END: &str = "UPDATE claims SET ended_at = $1, why = $2, generation = generation + 1 \
@@ -265,8 +270,19 @@ impl Store {
         .map(|rows| rows == 1)
     }
 
+    /// Says that something is about to run on a lease; `false` when it is over. Whoever saw it unused before cannot
+    /// end it any more.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn lease_use(&self, id: LeaseId) -> Result<bool, StoreError> {
+        run!(self, "lease_use", db => sqlx::query(LEASE_USE)
+            .bind(id.to_string()).execute(db).map_ok(crate::Rows::rows))
+        .map(|rows| rows == 1)
+    }
+
     /// Ends a lease: its devices are free, the ledger has its rows, and the claim waits again or is over, as the
-    /// reason says. `false` when it was over before, and then nothing is written.
+    /// reason says. `false` when it was over or used since it was read, and then nothing is written.
     ///
     /// # Errors
     /// When the database fails.
@@ -275,7 +291,7 @@ impl Store {
         let at = at.max(lease.lease.started_at);
         let mut tx = self.begin().await?;
         let rows = run_tx!(&mut tx, "lease_end", db => sqlx::query(LEASE_END)
-            .bind(at.as_millis()).bind(why.as_str()).bind(lease.lease.id.to_string())
+            .bind(at.as_millis()).bind(why.as_str()).bind(lease.lease.id.to_string()).bind(lease.generation.0)
             .execute(db).map_ok(crate::Rows::rows))?;
         if rows != 1 {
             return Ok(false);

@@ -17,7 +17,7 @@ pub enum LeaseEnd {
     HardwareChanged,
     /// Nobody used the Space for as long as its owner allows.
     Slept,
-    /// It was held and not used, and others want it.
+    /// It was held and not used.
     Reclaimed,
     /// Somebody with a better right got it.
     Preempted,
@@ -82,6 +82,21 @@ impl LeaseEnd {
             self,
             Self::Preempted | Self::BudgetSpent | Self::Revoked | Self::DeviceLost | Self::NodeLost | Self::StartFailed
         )
+    }
+
+    /// For people: why the app that runs will not for long.
+    #[must_use]
+    pub const fn notice(self) -> &'static str {
+        match self {
+            Self::Reclaimed => "Its hardware is held and not used: it will be put to sleep.",
+            Self::Preempted => "Its hardware goes to somebody with a better right to it.",
+            Self::BudgetSpent => "The device time of its account is used up for this period.",
+            Self::Revoked => "An administrator takes its hardware away.",
+            Self::DeviceLost | Self::NodeLost => "Its hardware failed.",
+            Self::Stopped | Self::HardwareChanged | Self::Slept | Self::AppFailed | Self::StartFailed => {
+                "Its hardware is given back."
+            }
+        }
     }
 
     /// For people: why the app does not run any more.

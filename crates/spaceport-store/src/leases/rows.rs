@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use sqlx::FromRow;
 
 use spaceport_core::gpu::{DeviceId, Ending, Lease, LeaseEnd, LeasedDevice, NodeName, QuotaPath};
-use spaceport_core::{ClaimId, FlavorName, LeaseId, SpaceId, Timestamp};
+use spaceport_core::{ClaimId, FlavorName, Generation, LeaseId, SpaceId, Timestamp};
 
 use super::{LeasedPart, Outage, StoredLease};
 use crate::rows::{json, text};
@@ -24,6 +24,7 @@ struct LeaseRow {
     node: String,
     waited_since: i64,
     started_at: i64,
+    generation: i64,
     told_at: Option<i64>,
     ends_by: Option<i64>,
     ended_at: Option<i64>,
@@ -85,6 +86,7 @@ impl LeaseRow {
             shape: json("leases.shape", &self.shape)?,
             priority: text("leases.priority", &self.priority)?,
             waited_since: Timestamp::from_millis(self.waited_since),
+            generation: Generation(self.generation),
             ending,
             notice: self.notice,
             ended_at: self.ended_at.map(Timestamp::from_millis),

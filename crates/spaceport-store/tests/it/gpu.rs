@@ -253,8 +253,12 @@ async fn leases_end_once_and_the_ledger_has_every_device() {
         store.outage_begin(both.id, LeaseEnd::DeviceLost, at(350)).await.unwrap();
         store.outage_end(both.id, at(450)).await.unwrap();
 
+        let stale = live(store, both.id).await;
+        assert!(store.lease_use(both.id).await.unwrap());
+        assert!(!store.lease_end(&stale, LeaseEnd::Preempted, at(1100)).await.unwrap(), "something is about to run");
         let told = live(store, both.id).await;
         assert!(store.lease_end(&told, LeaseEnd::Preempted, at(1100)).await.unwrap());
+        assert!(!store.lease_use(both.id).await.unwrap());
         assert!(!store.lease_end(&told, LeaseEnd::Stopped, at(1200)).await.unwrap(), "it is over");
         assert_eq!((leased(store, "GPU-1").await, leased(store, "GPU-2").await), (0, 0));
         let rows = ledger(store).await;

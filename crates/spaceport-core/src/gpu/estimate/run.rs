@@ -109,7 +109,12 @@ fn length(step: usize) -> u64 {
     base.saturating_add((base / STEPS_PER_OCTAVE as u64).saturating_mul(quarter))
 }
 
-#[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a span within one step")]
+#[expect(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a span within one step"
+)]
 fn between(from: u64, to: u64, part: f64) -> u64 {
     from + ((to - from) as f64 * part.clamp(0.0, 1.0)) as u64
 }

@@ -290,7 +290,9 @@ impl Engine {
     pub(super) fn running_in_order(&self) -> Vec<ClaimIx> {
         let mut running: Vec<(ClaimId, ClaimIx)> = (0..)
             .zip(&self.claims)
-            .filter_map(|(ix, entry)| entry.as_ref().filter(|entry| entry.lease.is_some()).map(|entry| (entry.claim.id, ix)))
+            .filter_map(|(ix, entry)| {
+                entry.as_ref().filter(|entry| entry.lease.is_some()).map(|entry| (entry.claim.id, ix))
+            })
             .collect();
         running.sort_unstable();
         running.into_iter().map(|(_, ix)| ix).collect()
