@@ -12,7 +12,7 @@ use spaceport_api::{
     ApiState, Downloads, GitSlots, Health, HealthPart, HealthProbe, LargeFiles, Lifetime, SignIn, Site, Uploads,
 };
 use spaceport_control::{
-    Builds, Clock, ControlConfig, ControlHandle, Engine, LogStore, Parts, Routes, Spaces, WebhookConfig, Webhooks,
+    Builds, Clock, ControlConfig, ControlHandle, Engine, Hardware, LogStore, Parts, Routes, Spaces, WebhookConfig, Webhooks,
 };
 use spaceport_core::route::ProxyEvent;
 use spaceport_docker::{DockerConfig, DockerRuntime};
@@ -95,8 +95,7 @@ async fn serve(mut config: Config) -> anyhow::Result<()> {
                         observer.drained(instance);
                     }
                 }
-                // Sleeping reads activity; nothing sleeps yet.
-                ProxyEvent::Activity { .. } => {}
+                ProxyEvent::Activity { space, at } => observer.used(space, at),
             }
         }
     });
@@ -211,6 +210,7 @@ async fn open_parts(
 
 fn start_reconcilers(tasks: &TaskTracker, parts: &Parts, stop: &CancellationToken) {
     let (spaces, builds) = (Spaces::new(parts.clone()), Builds::new(parts.clone()));
+    let hardware = Hardware::new(parts.clone());
     let Parts { store, engine, routes, control, .. } = parts.clone();
     let watched = Arc::clone(&engine);
     let (watching, sampling) = (control.clone(), control.clone());
@@ -221,6 +221,8 @@ fn start_reconcilers(tasks: &TaskTracker, parts: &Parts, stop: &CancellationToke
     tasks.spawn(async move { spaces.run(token).await });
     let token = stopping();
     tasks.spawn(async move { builds.run(token).await });
+    let token = stopping();
+    tasks.spawn(async move { hardware.run(token).await });
     let (token, routes_store) = (stopping(), store.clone());
     tasks.spawn(async move { routes.run(routes_store, control, token).await });
     tasks.spawn(spaceport_control::usage::run(engine, store, sampling, stopping()));
