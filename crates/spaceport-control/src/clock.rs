@@ -10,8 +10,8 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 
 use spaceport_core::{
-    BuildId, ClaimId, DeliveryId, InstanceId, LeaseId, NoticeId, ReleaseId, ReservationId, SessionId, SpaceId, Timestamp,
-    TokenId, WebhookId,
+    BuildId, ClaimId, DeliveryId, InstanceId, LeaseId, NoticeId, ReleaseId, ReservationId, SessionId, SpaceId,
+    Timestamp, TokenId, WebhookId,
 };
 
 /// Tells the time and makes identifiers.

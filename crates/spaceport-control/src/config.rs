@@ -1,5 +1,7 @@
 //! What the control plane is told about its site. Parsed once, in the binary.
 
+mod gpu;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -7,6 +9,8 @@ use std::time::Duration;
 use spaceport_core::gpu::NodeName;
 use spaceport_core::hardware::Catalog;
 use spaceport_runtime::BuildLimits;
+
+pub use gpu::{GpuPolicy, IdlePolicy, IdleRule};
 
 /// The site.
 #[derive(Debug, Clone)]
@@ -23,6 +27,8 @@ pub struct ControlConfig {
     pub node: Option<NodeName>,
     /// How much of it is given out.
     pub capacity: Capacity,
+    /// How what is given out by lease is given out and taken back.
+    pub gpu: GpuPolicy,
     /// Requests in flight on a retired instance may take so long.
     pub drain: Duration,
     /// `HF_ENDPOINT` of apps; `None` leaves them to the public hub.
@@ -160,6 +166,7 @@ pub(crate) mod tests {
             hardware: Catalog::default(),
             node: None,
             capacity: Capacity::default(),
+            gpu: GpuPolicy::default(),
             drain: Duration::from_secs(30),
             app_hf_endpoint: None,
             allow_unfiltered: false,

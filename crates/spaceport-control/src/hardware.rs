@@ -14,10 +14,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use spaceport_core::gpu::schedule::{self, Decision, Hold, World};
-use spaceport_core::gpu::{
-    Ending, Lease, LeaseEnd, Notice, NoticeKind, QuotaNode, QuotaTree, Reservation, Wait,
-};
+use spaceport_core::gpu::schedule::{self, Decision, Hold};
+use spaceport_core::gpu::{Ending, Lease, LeaseEnd, Notice, NoticeKind, QuotaNode, QuotaTree, Reservation, Wait};
 use spaceport_core::{ClaimId, Generation, SpaceId, Timestamp};
 use spaceport_store::{NewLease, StoreError, StoredClaim, StoredLease};
 use tokio_util::sync::CancellationToken;
@@ -31,6 +29,8 @@ use there::There;
 
 /// Everything is looked at this often, whatever was signalled.
 const TICK: Duration = Duration::from_secs(5);
+/// A decision that came too late is made again after this.
+const AGAIN: Duration = Duration::from_millis(250);
 /// What the scheduler says of a claim is written again so often, even if only the expected time is another.
 const REFRESH: Duration = Duration::from_secs(60);
 /// Notices are kept so long.
@@ -101,10 +101,12 @@ impl Hardware {
         self.tell_idle(&mut seen).await?;
         let world = self.world(&seen).await?;
         let decision = schedule::schedule(&world);
-        let starts = self.act(&seen, &decision).await?;
+        let (given, refused) = self.act(&seen, &decision).await?;
         self.parts.store.notices_forget(seen.now - KEEP_NOTICES).await?;
-        let (leases, waiting) = (seen.leases.len() + starts, decision.waiting.len());
-        Ok((format!("{leases} leases, {waiting} waiting"), decision.look_again))
+        let (leases, waiting) = (seen.leases.len() + given, decision.waiting.len());
+        // What changed between the look and the writing is looked at again.
+        let again = if refused > 0 { Some(seen.now + AGAIN) } else { decision.look_again };
+        Ok((format!("{leases} leases, {waiting} waiting"), again))
     }
 
     async fn look(&self) -> Result<Option<Seen>, StoreError> {
@@ -125,8 +127,8 @@ impl Hardware {
         Ok(Some(Seen { now, there, quotas, claims, leases, reservations, holds }))
     }
 
-    /// Writes what was decided. Says how many leases were given.
-    async fn act(&self, seen: &Seen, decision: &Decision) -> Result<usize, StoreError> {
+    /// Writes what was decided. Says how many leases were given, and how many came too late.
+    async fn act(&self, seen: &Seen, decision: &Decision) -> Result<(usize, usize), StoreError> {
         let Parts { store, .. } = &self.parts;
         if decision.holds != seen.holds {
             store.holds_set(&decision.holds, seen.now).await?;
@@ -157,11 +159,10 @@ impl Hardware {
         Ok(starts)
     }
 
-    /// Gives leases; those that came too late are decided anew at once.
-    async fn start(&self, seen: &Seen, decision: &Decision) -> Result<usize, StoreError> {
+    async fn start(&self, seen: &Seen, decision: &Decision) -> Result<(usize, usize), StoreError> {
         let Parts { store, control, config, .. } = &self.parts;
         let mut generations: BTreeMap<_, Generation> = seen.there.generations.clone();
-        let mut given = 0;
+        let (mut given, mut refused) = (0, 0);
         for start in &decision.starts {
             let Some(claim) = seen.claims.iter().find(|claim| claim.claim.id == start.claim) else { continue };
             let Some(node) = generations.get(&start.node).copied() else { continue };
@@ -189,10 +190,10 @@ impl Hardware {
                 );
                 control.activate_quietly(space.id);
             } else {
-                control.activate_hardware();
+                refused += 1;
             }
         }
-        Ok(given)
+        Ok((given, refused))
     }
 
     /// Keeps why each claim waits, where that is another than before.

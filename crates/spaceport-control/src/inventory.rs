@@ -9,8 +9,10 @@ use std::sync::mpsc::RecvTimeoutError;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use spaceport_core::Timestamp;
-use spaceport_core::gpu::{Attach, DeviceHealth, DeviceId, DeviceUsage, Lease, Node, NodeName, Reading, Watch};
+use spaceport_core::gpu::{
+    Attach, DeviceHealth, DeviceId, DeviceUsage, Lease, Node, NodeName, Reading, Unfulfillable, Watch,
+};
+use spaceport_core::{FlavorName, Timestamp};
 use spaceport_runtime::{Attachable, DeviceSource, EngineHost, Grant, GrantError};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -124,7 +126,7 @@ pub async fn run(
     let mut tick = tokio::time::interval(PERIOD);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut any_source = true;
-    let (mut host, mut warned) = (None, Vec::new());
+    let (mut host, mut warned) = (None, Vec::<(FlavorName, Unfulfillable)>::new());
     loop {
         tokio::select! {
             () = stop.cancelled() => return,

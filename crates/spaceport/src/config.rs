@@ -514,6 +514,7 @@ impl Config {
             hardware: self.flavors(),
             node: self.machine.gpu.node.clone(),
             capacity: self.capacity.control(),
+            gpu: self.machine.gpu.policy.clone(),
             drain: Duration::from_secs(self.drain_s),
             app_hf_endpoint: self.app_hf_endpoint.clone(),
             allow_unfiltered: self.docker.allow_unfiltered,

@@ -63,11 +63,8 @@ impl Hardware {
 
     /// What each place with a budget has spent of the running period.
     async fn spent(&self, seen: &Seen) -> Result<Vec<Spent>, StoreError> {
-        let budgets: Vec<(&QuotaPath, Period)> = seen
-            .quotas
-            .places()
-            .filter_map(|(path, quota)| Some((path, quota.budget?.period(seen.now))))
-            .collect();
+        let budgets: Vec<(&QuotaPath, Period)> =
+            seen.quotas.places().filter_map(|(path, quota)| Some((path, quota.budget?.period(seen.now)))).collect();
         let Some(from) = budgets.iter().map(|(_, period)| period.from).min() else { return Ok(Vec::new()) };
         let period = Period { from, until: Timestamp::from_millis(i64::MAX) };
         let filter = LedgerFilter { period, ..LedgerFilter::default() };

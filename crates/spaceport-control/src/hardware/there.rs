@@ -20,17 +20,9 @@ pub(super) struct There {
 }
 
 impl There {
-    pub fn device(&self, id: &DeviceId) -> Option<&Device> {
-        self.nodes.iter().flat_map(|node| &node.devices).find(|device| device.id == *id)
-    }
-
     pub fn model(&self, id: &DeviceId) -> &str {
-        self.device(id).map_or("", |device| device.model.as_str())
-    }
-
-    /// Whether a device works, if only for what runs on it.
-    pub fn is_lost(&self, id: &DeviceId) -> bool {
-        self.device(id).is_none_or(|device| matches!(device.health, DeviceHealth::Lost { .. }))
+        let mut devices = self.nodes.iter().flat_map(|node| &node.devices);
+        devices.find(|device| device.id == *id).map_or("", |device| device.model.as_str())
     }
 }
 

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use spaceport_core::diagnose::{self, ExitEvidence};
-use spaceport_core::gpu::Lease;
+use spaceport_core::gpu::{Lease, LeaseEnd};
 use spaceport_core::plan::Action;
 use spaceport_core::space::{Artifact, Instance, Release};
 use spaceport_core::{CommitSha, Diagnosis, HardwareFlavor, InstanceId, Reason, ReleaseId, Sdk, Timestamp};
@@ -56,6 +56,10 @@ impl Spaces {
                 Ok(())
             }
             Action::AddRelease { build } => self.add_release(seen, *build, now).await,
+            Action::Claim { release } => self.claim(seen, *release).await,
+            Action::EndClaim { why } => self.end_claim(seen, *why).await,
+            Action::Sleep { release, why } => self.sleep(seen, *release, *why).await,
+            Action::Wake => self.wake(seen).await,
             Action::AddInstance { release, attempt } => self.add_instance(seen, *release, *attempt, now).await,
             Action::Start(id) => self.start(seen, *id).await,
             Action::Probe(id) => self.probe(seen, *id).await,
@@ -137,7 +141,12 @@ impl Spaces {
     async fn start(&self, seen: &Seen, id: InstanceId) -> Result<(), WorkError> {
         let Some(release) = seen.release_of(id) else { return Ok(()) };
         let now = || self.parts.control.clock().now();
-        let mut spec = match self.container_spec(seen, release, id, None) {
+        let lease = self.lease_for(seen, release).await?;
+        if lease.is_none() && self.needs_lease(release) {
+            // It ended meanwhile; the next plan sees that.
+            return Ok(());
+        }
+        let mut spec = match self.container_spec(seen, release, id, lease.as_ref().map(|lease| &lease.lease)) {
             Ok(spec) => spec,
             Err(why) => return Ok(self.parts.store.instance_ended(id, Some(&why), false, now()).await?),
         };
@@ -166,6 +175,10 @@ impl Spaces {
                 at: now(),
             }),
             Err(RuntimeError::Devices { message, remedy, source }) => {
+                if let Some(lease) = &lease {
+                    // The platform's fault: nothing is charged until it answers.
+                    self.parts.store.outage_begin(lease.lease.id, LeaseEnd::StartFailed, now()).await?;
+                }
                 tracing::error!(space.id = %seen.space.id, "no device for an app: {message}. {remedy} ({source})");
                 Diagnosis {
                     reason: Reason::DeviceUnavailable,
@@ -297,6 +310,9 @@ impl Spaces {
             recorded?;
             if let Err(error) = capped {
                 tracing::warn!(error = &error as &dyn std::error::Error, "an app runs without its CPU limit");
+            }
+            if let Some(lease) = self.parts.store.lease_of(seen.space.id).await? {
+                self.parts.store.outage_end(lease.lease.id, now()).await?;
             }
             // The instance's own mark goes last: with it nobody asks again, and what was not done
             // before is never done.

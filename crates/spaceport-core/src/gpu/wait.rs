@@ -51,7 +51,11 @@ fn reason(why: &Constraint) -> String {
             format!("{} has {own} of its own, of which {in_use} are in use, and may not borrow", name(place))
         }
         Constraint::NotLent { kept_milli, left_milli, .. } => {
-            format!("{} are kept for those they are guaranteed to, and {} are left", devices(*kept_milli), number(*left_milli))
+            format!(
+                "{} are kept for those they are guaranteed to, and {} are left",
+                devices(*kept_milli),
+                number(*left_milli)
+            )
         }
         Constraint::Budget { place, spent_milli_seconds, hard_milli_seconds, renews_at } => {
             let hours = |milli_seconds: u64| format!("{}.{}", milli_seconds / 3_600_000, milli_seconds / 360_000 % 10);
@@ -98,7 +102,9 @@ pub fn what(shape: &Shape, flavor: &FlavorName) -> String {
         _ => flavor.0.as_str(),
     };
     match (shape.devices, shape.milli) {
-        (0, _) => format!("{} ({} cores, {} GiB)", flavor, shape.cpu_millicores.div_ceil(1000), shape.memory_bytes >> 30),
+        (0, _) => {
+            format!("{} ({} cores, {} GiB)", flavor, shape.cpu_millicores.div_ceil(1000), shape.memory_bytes >> 30)
+        }
         (_, milli) if milli < 1000 => format!("{} % of one {model}", milli.div_ceil(10)),
         (devices, _) => format!("{devices} × {model}"),
     }
@@ -132,18 +138,18 @@ mod tests {
     #[test]
     fn reasons_have_numbers_and_the_askers_own_places() {
         let place = QuotaPath("lab".to_owned());
-        let limit = Constraint::Limit { place: place.clone(), limit_milli: 2000, in_use_milli: 1500, wanted_milli: 1000 };
+        let limit =
+            Constraint::Limit { place: place.clone(), limit_milli: 2000, in_use_milli: 1500, wanted_milli: 1000 };
         let renews_at = Timestamp::from_millis(86_400_000);
-        let budget = Constraint::Budget {
-            place,
-            spent_milli_seconds: 5_400_000,
-            hard_milli_seconds: 3_600_000,
-            renews_at,
-        };
+        let budget =
+            Constraint::Budget { place, spent_milli_seconds: 5_400_000, hard_milli_seconds: 3_600_000, renews_at };
         for (why, text) in [
             (limit, "lab may have 2 devices at once and has 1.5"),
             (budget, "lab has used 1.5 of 1.0 device hours until 1970-01-02"),
-            (Constraint::NoDeviceFree { devices: 1, milli: 1000, suitable: 4, most: 0 }, "all 4 such devices are in use"),
+            (
+                Constraint::NoDeviceFree { devices: 1, milli: 1000, suitable: 4, most: 0 },
+                "all 4 such devices are in use",
+            ),
             (Constraint::NoSuchNode { devices: 8, most: 4 }, "no machine has 8 such devices; the most is 4"),
         ] {
             let wait = Wait { position: 0, because: vec![why], freed_by: None, start: None };

@@ -1,5 +1,7 @@
 //! `[gpu]` and `[[gpu.device]]`: which accelerators there are and how containers get them.
 
+mod policy;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
@@ -17,7 +19,7 @@ const NUMBER: &str = "{n}";
 const MOST: u32 = 64;
 
 /// What the configuration says of accelerators.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Gpu {
     /// Ask NVIDIA's driver for its devices.
     pub nvidia: bool,
@@ -27,11 +29,13 @@ pub struct Gpu {
     pub node: Option<NodeName>,
     /// Devices that are named here.
     pub devices: Vec<ConfiguredDevice>,
+    /// Who gets hardware, and when it is taken back.
+    pub policy: spaceport_control::GpuPolicy,
 }
 
 impl Default for Gpu {
     fn default() -> Self {
-        Self { nvidia: true, by_cdi: false, node: None, devices: Vec::new() }
+        Self { nvidia: true, by_cdi: false, node: None, devices: Vec::new(), policy: spaceport_control::GpuPolicy::default() }
     }
 }
 
@@ -55,7 +59,9 @@ struct Entry {
 /// The section, and what is wrong with it.
 pub(super) fn read(table: &Table) -> (Gpu, Vec<String>) {
     let (mut gpu, mut table) = (Gpu::default(), table.clone());
-    let mut problems = take_unknown(&mut table, &KEYS, "gpu");
+    let (policy, mut problems) = policy::take(&mut table);
+    gpu.policy = policy;
+    problems.extend(take_unknown(&mut table, &KEYS, "gpu"));
     match table.get("nvidia") {
         None => {}
         Some(Value::Boolean(nvidia)) => gpu.nvidia = *nvidia,
