@@ -33,6 +33,8 @@ const TICK: Duration = Duration::from_secs(5);
 const AGAIN: Duration = Duration::from_millis(250);
 /// What the scheduler says of a claim is written again so often, even if only the expected time is another.
 const REFRESH: Duration = Duration::from_secs(60);
+/// Old notices are removed so often.
+const FORGET: Duration = Duration::from_secs(3600);
 /// Notices are kept so long.
 const KEEP_NOTICES: Duration = Duration::from_secs(90 * 24 * 3600);
 
@@ -49,6 +51,7 @@ struct Memory {
     there: there::Memory,
     idle: idle::Memory,
     past: Option<Past>,
+    forgot_at: Option<Timestamp>,
 }
 
 /// What is, read in this order: generations first, so that a decision on what has changed since is refused.
@@ -102,7 +105,14 @@ impl Hardware {
         let world = self.world(&seen).await?;
         let decision = schedule::schedule(&world);
         let (given, refused) = self.act(&seen, &decision).await?;
-        self.parts.store.notices_forget(seen.now - KEEP_NOTICES).await?;
+        let forget = self.with_memory(|memory| {
+            let is_due = memory.forgot_at.is_none_or(|at| seen.now.since(at) >= FORGET);
+            memory.forgot_at = if is_due { Some(seen.now) } else { memory.forgot_at };
+            is_due
+        });
+        if forget {
+            self.parts.store.notices_forget(seen.now - KEEP_NOTICES).await?;
+        }
         let (leases, waiting) = (seen.leases.len() + given, decision.waiting.len());
         // What changed between the look and the writing is looked at again.
         let again = if refused > 0 { Some(seen.now + AGAIN) } else { decision.look_again };
