@@ -88,6 +88,9 @@ impl Engine {
     /// What is free of a hold's devices is nobody's any more, and neither is what its claim needs of the node's CPU
     /// and memory beyond what comes back with the leases on these devices.
     pub(super) fn take_hold(&mut self, hold: usize) {
+        if self.holds[hold].is_taken() {
+            return;
+        }
         let (mut cpu, mut memory) = (0, 0);
         if let Some(ix) = self.holds[hold].claim().and_then(|claim| self.find(claim)) {
             let part = self.holds[hold].parts[0].clone();
@@ -234,7 +237,7 @@ impl Engine {
 
     /// Whether a lease was let in on devices that were held already.
     pub(super) fn is_conditional(&self, hold: &HoldState, ix: ClaimIx) -> bool {
-        self.entry(ix).lease.as_ref().is_some_and(|leased| leased.lease.started_at >= hold.since)
+        self.entry(ix).lease.as_ref().is_some_and(|leased| leased.lease.started_at > hold.since)
     }
 }
 

@@ -88,6 +88,7 @@ impl Engine {
             };
             match self.settle_hold(hold, claim, now, decision) {
                 Settled::Waits => hold += 1,
+                Settled::Started => {}
                 Settled::Over => self.drop_hold(hold),
                 Settled::Small => heads.push(self.holds.remove(hold)),
             }
@@ -111,9 +112,10 @@ impl Engine {
         {
             return Settled::Over;
         }
+        self.give_back_hold(hold);
         if let Some(placement) = self.fit_on(part.node, shape, |device| part.devices.contains(&device)) {
             self.begin(ix, placement, now, decision);
-            return Settled::Over;
+            return Settled::Started;
         }
         let guaranteed = self.tree.is_guaranteed(account, milli);
         if !guaranteed && !several {
@@ -232,11 +234,12 @@ impl Engine {
             devices: self.cluster.leased_devices(&self.entry(ix).claim.shape, &placement),
         };
         self.start(ix, placement, now);
+        if let Some(own) = own {
+            self.drop_hold(own);
+        }
         // A hold that was given back to let it in takes what is left.
         for hold in 0..self.holds.len() {
-            if Some(hold) != own && !self.holds[hold].is_taken() {
-                self.take_hold(hold);
-            }
+            self.take_hold(hold);
         }
         decision.starts.push(start);
     }
@@ -450,6 +453,8 @@ impl Engine {
 /// What becomes of a hold of an earlier pass.
 enum Settled {
     Waits,
+    /// Its claim has its devices.
+    Started,
     Over,
     /// It was made for the first of the queue, and is made again if that is still so.
     Small,
