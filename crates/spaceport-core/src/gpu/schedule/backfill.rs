@@ -26,7 +26,7 @@ impl Engine {
                     (one.from..one.until).contains(&now) && place.is_some_and(|place| self.tree.is_below(account, place))
                 }),
             };
-            if !own && (state.guaranteed || gone > self.expected_ready(hold, now)) {
+            if !own && (state.guaranteed || gone > state.ready) {
                 continue;
             }
             self.give_back_hold(hold);
@@ -37,7 +37,7 @@ impl Engine {
             if let Some(placement) = found {
                 return Some((hold, placement));
             }
-            self.take_hold(hold);
+            self.take_hold(hold, now);
         }
         None
     }

@@ -79,6 +79,7 @@ pub(super) struct Group {
     pub account: PlaceIx,
     pub class: Priority,
     pub shape: ShapeIx,
+    pub limit_ms: Option<u64>,
     pub waiting: BTreeSet<(Timestamp, ClaimId)>,
 }
 
@@ -317,7 +318,7 @@ impl Engine {
         let class = claim.priority.min(self.tree.get(account).quota.max_priority);
         let key = (account, class, shape, claim.limit_ms);
         let group = *self.group_numbers.entry(key).or_insert_with(|| {
-            self.groups.push(Group { account, class, shape, waiting: BTreeSet::new() });
+            self.groups.push(Group { account, class, shape, limit_ms: claim.limit_ms, waiting: BTreeSet::new() });
             number(self.groups.len() - 1)
         });
         let id = claim.id;
@@ -350,6 +351,7 @@ impl Engine {
         self.groups[group as usize].waiting.insert(key);
         self.queues.entry(account).or_default().insert(group);
         self.waiting += 1;
+        self.tree.count_waiting(account, true);
     }
 
     fn leave_queue(&mut self, ix: ClaimIx) {
@@ -366,6 +368,7 @@ impl Engine {
             }
         }
         self.waiting -= 1;
+        self.tree.count_waiting(account, false);
     }
 
     fn forget(&mut self, ix: ClaimIx) {

@@ -37,7 +37,7 @@ impl Engine {
             first_for: vec![false; self.cluster.kinds().len()],
         };
         for filter in FILTERS {
-            self.serve(Sweep::new(self, filter), now, &mut blocked, &mut decision);
+            self.serve(Sweep::new(self, filter, now), now, &mut blocked, &mut decision);
         }
         self.hold_for_large(now, &mut decision);
         self.clear_held(now, &mut decision);
@@ -125,31 +125,31 @@ impl Engine {
             self.tree.promise(account, milli);
         }
         self.holds[hold].guaranteed = guaranteed;
-        self.take_hold(hold);
+        self.take_hold(hold, now);
         Settled::Waits
     }
 
     /// What is guaranteed goes first, and borrowers make room for it.
     fn serve_guaranteed(&mut self, now: Timestamp, decision: &mut Decision) {
         for filter in FILTERS {
-            let mut sweep = Sweep::new(self, filter);
-            while let Some((group, claim)) = sweep.next(&self.tree) {
+            let mut sweep = Sweep::new(self, filter, now);
+            while let Some((group, claim)) = sweep.next(self) {
                 let state = &self.groups[group as usize];
                 let (account, shape) = (state.account, state.shape);
                 let milli = self.shapes[shape as usize].shape.total_milli();
                 let own_hold = self.hold_of(claim);
                 let promised = own_hold.is_some_and(|hold| self.holds[hold].guaranteed);
                 if !self.tree.allows(account, milli) || !(promised || self.tree.is_guaranteed(account, milli)) {
-                    sweep.skip_group(account);
+                    sweep.skip_group();
                     continue;
                 }
                 let Some(ix) = self.find(claim) else {
-                    sweep.skip_claim(self, account);
+                    sweep.skip_claim(self);
                     continue;
                 };
                 if let Some(placement) = self.find_place(ix, now) {
                     self.begin(ix, placement, now, decision);
-                    sweep.started(self, account);
+                    sweep.skip_claim(self);
                     continue;
                 }
                 if !promised && let Some(room) = self.make_room(ix, now) {
@@ -162,32 +162,32 @@ impl Engine {
                     }
                     let mut hold = HoldState::new(HoldFor::Claim(claim), vec![room.placement], now);
                     hold.guaranteed = true;
-                    self.add_taken(hold);
+                    self.add_taken(hold, now);
                 }
-                sweep.skip_claim(self, account);
+                sweep.skip_claim(self);
             }
         }
     }
 
     /// Everybody else, in order. Who comes first and does not fit gets a hold; those behind fill in.
     fn serve(&mut self, mut sweep: Sweep, now: Timestamp, blocked: &mut Blocked, decision: &mut Decision) {
-        while let Some((group, claim)) = sweep.next(&self.tree) {
+        while let Some((group, claim)) = sweep.next(self) {
             let (account, shape) = (self.groups[group as usize].account, self.groups[group as usize].shape);
             let Some(ix) = self.find(claim) else {
-                sweep.skip_claim(self, account);
+                sweep.skip_claim(self);
                 continue;
             };
             match self.place_next(ix, group, now, blocked) {
                 Some(placement) => {
                     self.begin(ix, placement, now, decision);
-                    sweep.started(self, account);
+                    sweep.skip_claim(self);
                 }
                 None => {
                     let wants = self.shapes[shape as usize].shape.total_milli();
                     if self.tree.allows(account, wants) {
                         self.hold_for_first(ix, now, blocked);
                     }
-                    sweep.skip_group(account);
+                    sweep.skip_group();
                 }
             }
         }
@@ -239,14 +239,14 @@ impl Engine {
         }
         // A hold that was given back to let it in takes what is left.
         for hold in 0..self.holds.len() {
-            self.take_hold(hold);
+            self.take_hold(hold, now);
         }
         decision.starts.push(start);
     }
 
-    fn add_taken(&mut self, hold: HoldState) {
+    fn add_taken(&mut self, hold: HoldState, now: Timestamp) {
         self.holds.push(hold);
-        self.take_hold(self.holds.len() - 1);
+        self.take_hold(self.holds.len() - 1, now);
     }
 
     fn tell(&mut self, ix: ClaimIx, now: Timestamp, notice: Notice, decision: &mut Decision) {
@@ -286,7 +286,7 @@ impl Engine {
             {
                 hold.since = old.since;
             }
-            self.add_taken(hold);
+            self.add_taken(hold, now);
         }
     }
 
@@ -305,7 +305,7 @@ impl Engine {
                 continue;
             }
             if let Some((_, placement)) = self.soonest(ix, now) {
-                self.add_taken(HoldState::new(HoldFor::Claim(claim), vec![placement], now));
+                self.add_taken(HoldState::new(HoldFor::Claim(claim), vec![placement], now), now);
             }
         }
     }
