@@ -15,4 +15,4 @@ pub use claim::{Claim, Lease, LeasedDevice, Priority, Shape};
 pub use cluster::{Cluster, DeviceState, Kind, NodeState, Placement};
 pub use device::{Device, DeviceHealth, DeviceId, Node, NodeName};
 pub use place::{Placer, Workload};
-pub use quota::{Quota, QuotaError, QuotaNode, QuotaPath, QuotaTree};
+pub use quota::{Budget, Quota, QuotaError, QuotaNode, QuotaPath, QuotaTree};

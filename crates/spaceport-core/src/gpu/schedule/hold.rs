@@ -94,6 +94,11 @@ impl Engine {
             return;
         }
         self.holds[hold].ready = self.expected_ready(hold, now);
+        self.retake_hold(hold);
+    }
+
+    /// As [`Self::take_hold`], at a time at which the expectation is known.
+    pub(super) fn retake_hold(&mut self, hold: usize) {
         let (mut cpu, mut memory) = (0, 0);
         if let Some(ix) = self.holds[hold].claim().and_then(|claim| self.find(claim)) {
             let part = self.holds[hold].parts[0].clone();

@@ -3,7 +3,7 @@
 use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
 
-use super::engine::{Engine, GroupIx, number};
+use super::engine::{ClaimIx, Engine, GroupIx, number};
 use crate::gpu::Priority;
 use crate::{ClaimId, Timestamp};
 
@@ -110,6 +110,11 @@ impl Eq for Turn {}
 
 impl Engine {
     /// Smaller comes first: the account's share, with what the claim is expected to add to it, less what it has waited.
+    pub(super) fn rank_of(&self, ix: ClaimIx, now: Timestamp) -> f64 {
+        let entry = self.entry(ix);
+        self.rank(entry.group, (entry.claim.submitted_at, entry.claim.id), now)
+    }
+
     fn rank(&self, group: GroupIx, oldest: Age, now: Timestamp) -> f64 {
         let state = &self.groups[group as usize];
         let run_ms = self.run_lengths.fresh_ms(&self.tree.get(state.account).path, state.limit_ms);
@@ -120,17 +125,23 @@ impl Engine {
 }
 
 impl Engine {
-    /// All waiting claims in the order in which they are looked at, as things are. The first part of the result
-    /// is the claim, the second its group.
-    pub(super) fn in_order(&self, now: Timestamp) -> Vec<(ClaimId, GroupIx)> {
+    /// All waiting claims in the order in which their turn comes, each charged with what it is expected to use when it has.
+    /// The first part of the result is the claim, the second its group.
+    pub(super) fn in_order(&mut self, now: Timestamp) -> Vec<(ClaimId, GroupIx)> {
         let mut order = Vec::with_capacity(self.waiting as usize);
         for filter in FILTERS {
             let mut sweep = Sweep::new(self, filter, now);
             while let Some((group, claim)) = sweep.next(self) {
                 order.push((claim, group));
+                let state = &self.groups[group as usize];
+                let (account, shape) = (state.account, state.shape);
+                let run_ms = self.run_lengths.fresh_ms(&self.tree.get(account).path, state.limit_ms);
+                let charge = self.tree.charge(&self.shapes[shape as usize].shape, run_ms.unwrap_or(0));
+                self.tree.add_past(account, charge);
                 sweep.skip_claim(self);
             }
         }
+        self.tree.weigh(now);
         debug_assert_eq!(number(order.len()), self.waiting);
         order
     }

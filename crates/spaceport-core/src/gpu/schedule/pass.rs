@@ -2,7 +2,7 @@
 
 use super::decision::{Decision, Preemption, Start};
 use super::engine::{ClaimIx, Engine, GroupIx, number};
-use super::hold::{HoldState, UNKNOWN_MS, after};
+use super::hold::{HoldState, after};
 use super::order::{FILTERS, Sweep};
 use super::world::{HoldFor, Notice};
 use crate::gpu::Placement;
@@ -442,11 +442,6 @@ impl Engine {
         });
         decision.look_again = large.chain(reservations).filter(|at| *at > now).min();
         decision
-    }
-
-    /// How long a claim is expected to run.
-    pub(super) fn expected_run(&self, ix: ClaimIx) -> u64 {
-        self.run_lengths.residual_ms(&self.entry(ix).claim, 0, 0.5).unwrap_or(UNKNOWN_MS)
     }
 }
 

@@ -482,6 +482,21 @@ impl Tree {
         (effective + charge) / part
     }
 
+    /// The part of the site that a shape takes.
+    pub fn part(&self, shape: &Shape) -> f64 {
+        self.dominant(Rate::of(shape).amounts())
+    }
+
+    /// Counts something as used, until the next [`Self::weigh`].
+    pub fn add_past(&mut self, account: PlaceIx, charge: f64) {
+        let mut next = Some(account);
+        while let Some(place) = next {
+            let at = &mut self.places[place as usize];
+            at.past += charge;
+            next = (place != 0).then_some(at.parent);
+        }
+    }
+
     /// The share that somebody has on average who uses so much once per half-life.
     pub fn charge(&self, shape: &Shape, run_ms: u64) -> f64 {
         self.dominant(Rate::of(shape).amounts()) * float(run_ms) * self.decay

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::gpu::estimate::RunLengths;
+use crate::gpu::estimate::{RunLengths, Standing, StartInterval, StartTimes};
 use crate::gpu::{Claim, DeviceId, Lease, Node, QuotaPath, QuotaTree};
 use crate::{ClaimId, ReservationId, Timestamp};
 
@@ -29,8 +29,25 @@ pub struct World {
     pub holds: Vec<Hold>,
     /// How long claims run, learned from those that ended.
     pub run_lengths: RunLengths,
+    /// How long claims wait, learned from those that started.
+    pub start_times: StartTimes,
+    /// What those who wait were promised.
+    pub promises: Vec<Promise>,
     /// The site's settings.
     pub policy: Policy,
+}
+
+/// When a claim was told that it will start, and how it stood then.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Promise {
+    /// Whose.
+    pub claim: ClaimId,
+    /// Since when it has waited for this.
+    pub at: Timestamp,
+    /// How it stood.
+    pub standing: Standing,
+    /// What it was told; `None` while too little is known.
+    pub start: Option<StartInterval>,
 }
 
 /// A claim with its lease.
