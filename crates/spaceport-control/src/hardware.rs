@@ -14,7 +14,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use spaceport_core::gpu::schedule::{self, Decision, Hold};
+use spaceport_core::gpu::estimate::StartTimes;
+use spaceport_core::gpu::schedule::{self, Decision, Hold, Promise};
 use spaceport_core::gpu::{Ending, Lease, LeaseEnd, Notice, NoticeKind, QuotaNode, QuotaTree, Reservation, Wait};
 use spaceport_core::{ClaimId, Generation, SpaceId, Timestamp};
 use spaceport_store::{NewLease, StoreError, StoredClaim, StoredLease};
@@ -52,6 +53,7 @@ struct Memory {
     idle: idle::Memory,
     past: Option<Past>,
     forgot_at: Option<Timestamp>,
+    told: Option<(Vec<Promise>, StartTimes)>,
 }
 
 /// What is, read in this order: generations first, so that a decision on what has changed since is refused.
@@ -103,7 +105,11 @@ impl Hardware {
         self.end_leases(&mut seen).await?;
         self.tell_idle(&mut seen).await?;
         let world = self.world(&seen).await?;
-        let decision = schedule::schedule(&world);
+        // What it told those who wait, and learned of how long they do, is remembered from pass to pass.
+        let mut engine = schedule::Engine::new(&world);
+        let decision = engine.pass(seen.now);
+        let after = engine.world(seen.now);
+        self.with_memory(|memory| memory.told = Some((after.promises, after.start_times)));
         let (given, refused) = self.act(&seen, &decision).await?;
         let forget = self.with_memory(|memory| {
             let is_due = memory.forgot_at.is_none_or(|at| seen.now.since(at) >= FORGET);

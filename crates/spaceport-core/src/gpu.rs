@@ -29,7 +29,7 @@ pub use label::Label;
 pub use need::{GpuNeed, Unfulfillable};
 pub use notice::{Notice, NoticeKind};
 pub use place::{Placer, Workload};
-pub use quota::{Quota, QuotaError, QuotaNode, QuotaPath, QuotaTree};
+pub use quota::{Budget, Quota, QuotaError, QuotaNode, QuotaPath, QuotaTree};
 pub use reading::{DeviceProcess, DeviceUsage, Faults, Reading};
 pub use schedule::Reservation;
 pub use wait::Wait;

@@ -20,6 +20,7 @@ impl Hardware {
             Some(past) => (past.used(&seen.leases, seen.now), past.run_lengths.clone()),
             None => Default::default(),
         });
+        let (promises, start_times) = self.with_memory(|memory| memory.told.clone()).unwrap_or_default();
         let leased = |claim| seen.leases.iter().any(|lease| lease.lease.claim == claim);
         let mut running = Vec::with_capacity(seen.leases.len());
         for lease in &seen.leases {
@@ -45,6 +46,8 @@ impl Hardware {
             holds: seen.holds.clone(),
             run_lengths,
             policy: config.gpu.scheduler.clone(),
+            start_times,
+            promises,
         })
     }
 

@@ -1,8 +1,10 @@
 //! How long claims run and when those that wait will start, learned from what was.
 
 mod run;
+mod start;
 
 pub use run::RunLengths;
+pub use start::{Kept, Standing, StartTimes};
 
 use serde::{Deserialize, Serialize};
 

@@ -21,14 +21,20 @@ mod explain;
 mod hold;
 mod order;
 mod pass;
+mod plan;
 mod preempt;
 mod reserve;
 mod tree;
 mod world;
 
+#[cfg(test)]
+mod properties;
+#[cfg(test)]
+mod tests;
+
 pub use decision::{Constraint, Decision, Kept, Preemption, Start, Waiting};
 pub use engine::{Engine, Event};
-pub use world::{Hold, HoldFor, Notice, Policy, Reservation, Running, Spent, Used, World};
+pub use world::{Hold, HoldFor, Notice, Policy, Promise, Reservation, Running, Spent, Used, World};
 
 /// Decides from scratch.
 #[must_use]

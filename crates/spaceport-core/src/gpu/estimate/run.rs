@@ -18,7 +18,7 @@ const HALF_AFTER_RUNS: f64 = 400.0;
 /// the counts. Recent runs of the same account tell most (Tsafrir, Etsion and Feitelson, TPDS 2007), the declared limit is next.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct RunLengths {
-    by_account: BTreeMap<(QuotaPath, Option<u64>), Counts>,
+    by_account: BTreeMap<QuotaPath, BTreeMap<Option<u64>, Counts>>,
     by_limit: BTreeMap<Option<u64>, Counts>,
     all: Counts,
 }
@@ -29,11 +29,13 @@ struct Counts {
     weights: Vec<f64>,
     total: f64,
     unit: f64,
+    /// The middle of all, kept up to date.
+    middle: Option<u64>,
 }
 
 impl Default for Counts {
     fn default() -> Self {
-        Self { weights: vec![0.0; STEPS], total: 0.0, unit: 1.0 }
+        Self { weights: vec![0.0; STEPS], total: 0.0, unit: 1.0, middle: None }
     }
 }
 
@@ -41,7 +43,7 @@ impl RunLengths {
     /// A claim ended by itself after so many milliseconds. Runs that were cut short tell nothing.
     pub fn observe(&mut self, claim: &Claim, ran_ms: u64) {
         let step = step(ran_ms);
-        self.by_account.entry((claim.account.clone(), claim.limit_ms)).or_default().add(step);
+        self.by_account.entry(claim.account.clone()).or_default().entry(claim.limit_ms).or_default().add(step);
         self.by_limit.entry(claim.limit_ms).or_default().add(step);
         self.all.add(step);
     }
@@ -51,13 +53,30 @@ impl RunLengths {
     #[must_use]
     pub fn residual_ms(&self, claim: &Claim, elapsed_ms: u64, certainty: f64) -> Option<u64> {
         let limit = claim.limit_ms.map(|limit| limit.saturating_sub(elapsed_ms));
-        let own = (claim.account.clone(), claim.limit_ms);
-        let kinds = [self.by_account.get(&own), self.by_limit.get(&claim.limit_ms), Some(&self.all)];
-        let learned = kinds.into_iter().flatten().find_map(|counts| counts.residual(elapsed_ms, certainty));
+        let learned =
+            self.kinds(&claim.account, claim.limit_ms).find_map(|counts| counts.residual(elapsed_ms, certainty));
         match (learned, limit) {
             (Some(learned), Some(limit)) => Some(learned.min(limit)),
             (learned, limit) => learned.or(limit),
         }
+    }
+}
+
+impl RunLengths {
+    /// How long a claim that has not begun will run, as likely less as more.
+    #[must_use]
+    pub fn fresh_ms(&self, account: &QuotaPath, limit_ms: Option<u64>) -> Option<u64> {
+        let learned = self.kinds(account, limit_ms).find_map(|counts| counts.middle);
+        match (learned, limit_ms) {
+            (Some(learned), Some(limit)) => Some(learned.min(limit)),
+            (learned, limit) => learned.or(limit),
+        }
+    }
+
+    /// What is known, the most similar first.
+    fn kinds(&self, account: &QuotaPath, limit_ms: Option<u64>) -> impl Iterator<Item = &Counts> {
+        let own = self.by_account.get(account).and_then(|of| of.get(&limit_ms));
+        [own, self.by_limit.get(&limit_ms), Some(&self.all)].into_iter().flatten()
     }
 }
 
@@ -73,6 +92,7 @@ impl Counts {
             self.total /= self.unit;
             self.unit = 1.0;
         }
+        self.middle = self.residual(0, 0.5);
     }
 
     fn residual(&self, elapsed_ms: u64, certainty: f64) -> Option<u64> {

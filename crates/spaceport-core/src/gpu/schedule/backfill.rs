@@ -27,7 +27,7 @@ impl Engine {
                         && place.is_some_and(|place| self.tree.is_below(account, place))
                 }),
             };
-            if !own && (state.guaranteed || gone > self.expected_ready(hold, now)) {
+            if !own && (state.guaranteed || gone > state.ready) {
                 continue;
             }
             self.give_back_hold(hold);
@@ -40,7 +40,7 @@ impl Engine {
             if let Some(placement) = found {
                 return Some((hold, placement));
             }
-            self.take_hold(hold);
+            self.take_hold(hold, now);
         }
         None
     }

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::hold::HoldState;
 use super::tree::{PlaceIx, Tree};
-use super::world::{Hold, Notice, Policy, Reservation, Running, Spent, Used, World};
-use crate::gpu::estimate::RunLengths;
+use super::world::{Hold, Notice, Policy, Promise, Reservation, Running, Spent, Used, World};
+use crate::gpu::estimate::{Kept, RunLengths, StartTimes};
 use crate::gpu::{Claim, Cluster, DeviceHealth, Lease, Node, Placement, Placer, Priority, QuotaTree, Shape, Workload};
 use crate::{ClaimId, LeaseId, ReservationId, Timestamp};
 
@@ -23,6 +23,7 @@ pub struct Engine {
     pub(super) cluster: Cluster,
     pub(super) placer: Placer,
     pub(super) run_lengths: RunLengths,
+    pub(super) start_times: StartTimes,
     pub(super) claims: Vec<Option<Entry>>,
     free: Vec<ClaimIx>,
     pub(super) ids: HashMap<ClaimId, ClaimIx>,
@@ -55,6 +56,8 @@ pub(super) struct Entry {
     pub shape: ShapeIx,
     pub group: GroupIx,
     pub lease: Option<Leased>,
+    /// What it was told when it began to wait.
+    pub promise: Option<Promise>,
 }
 
 /// What a running claim has.
@@ -79,6 +82,7 @@ pub(super) struct Group {
     pub account: PlaceIx,
     pub class: Priority,
     pub shape: ShapeIx,
+    pub limit_ms: Option<u64>,
     pub waiting: BTreeSet<(Timestamp, ClaimId)>,
 }
 
@@ -122,6 +126,7 @@ impl Engine {
             cluster: Cluster::new([]),
             placer: Placer::new(Workload::default()),
             run_lengths: world.run_lengths.clone(),
+            start_times: world.start_times.clone(),
             claims: Vec::new(),
             free: Vec::new(),
             ids: HashMap::new(),
@@ -157,6 +162,11 @@ impl Engine {
         for claim in waiting {
             engine.submit(claim.clone());
         }
+        for promise in &world.promises {
+            if let Some(ix) = engine.find(promise.claim) {
+                engine.entry_mut(ix).promise = Some(promise.clone());
+            }
+        }
         let mut holds: Vec<&Hold> = world.holds.iter().collect();
         holds.sort();
         for hold in holds {
@@ -168,7 +178,7 @@ impl Engine {
     /// Takes note of what happened by `now`.
     pub fn apply(&mut self, now: Timestamp, event: Event) {
         match event {
-            Event::Submitted(claim) => self.submit(claim),
+            Event::Submitted(claim) => self.arrived(claim),
             Event::Cancelled(claim) => {
                 if let Some(ix) = self.find(claim)
                     && self.entry(ix).lease.is_none()
@@ -204,6 +214,7 @@ impl Engine {
             reservations: self.reservations.values().cloned().collect(),
             holds: self.holds.iter().map(|hold| hold.as_value(&self.cluster)).collect(),
             run_lengths: self.run_lengths.clone(),
+            start_times: self.start_times.clone(),
             policy: self.policy.clone(),
             ..World::default()
         };
@@ -213,7 +224,10 @@ impl Engine {
                     let (lease, notice) = (leased.lease.clone(), leased.notice.clone());
                     world.running.push(Running { claim: entry.claim.clone(), lease, notice });
                 }
-                None => world.waiting.push(entry.claim.clone()),
+                None => {
+                    world.waiting.push(entry.claim.clone());
+                    world.promises.extend(entry.promise.clone());
+                }
             }
         }
         for place in 0..self.tree.len() {
@@ -237,6 +251,12 @@ impl Engine {
     #[must_use]
     pub const fn run_lengths(&self) -> &RunLengths {
         &self.run_lengths
+    }
+
+    /// What a claim that waits was told.
+    #[must_use]
+    pub fn promise(&self, claim: ClaimId) -> Option<&Promise> {
+        self.find(claim).and_then(|ix| self.entry(ix).promise.as_ref())
     }
 
     /// What is free, with what is held taken out.
@@ -319,11 +339,11 @@ impl Engine {
         let class = claim.priority.min(self.tree.get(account).quota.max_priority);
         let key = (account, class, shape, claim.limit_ms);
         let group = *self.group_numbers.entry(key).or_insert_with(|| {
-            self.groups.push(Group { account, class, shape, waiting: BTreeSet::new() });
+            self.groups.push(Group { account, class, shape, limit_ms: claim.limit_ms, waiting: BTreeSet::new() });
             number(self.groups.len() - 1)
         });
         let id = claim.id;
-        let entry = Entry { claim, account, shape, group, lease: None };
+        let entry = Entry { claim, account, shape, group, lease: None, promise: None };
         let ix = if let Some(ix) = self.free.pop() {
             self.claims[ix as usize] = Some(entry);
             ix
@@ -333,6 +353,17 @@ impl Engine {
         };
         self.ids.insert(id, ix);
         ix
+    }
+
+    /// A claim that was not there before: others learn from it how much overtakes them.
+    fn arrived(&mut self, claim: Claim) {
+        let (id, at) = (claim.id, claim.submitted_at);
+        self.submit(claim);
+        if let Some(ix) = self.find(id) {
+            self.tree.weigh(at);
+            let (rank, work_ms) = (self.rank_of(ix, at), self.work_ms(ix));
+            self.start_times.arrived(at, rank, work_ms);
+        }
     }
 
     fn submit(&mut self, claim: Claim) {
@@ -352,6 +383,7 @@ impl Engine {
         self.groups[group as usize].waiting.insert(key);
         self.queues.entry(account).or_default().insert(group);
         self.waiting += 1;
+        self.tree.count_waiting(account, true);
     }
 
     fn leave_queue(&mut self, ix: ClaimIx) {
@@ -368,6 +400,7 @@ impl Engine {
             }
         }
         self.waiting -= 1;
+        self.tree.count_waiting(account, false);
     }
 
     fn forget(&mut self, ix: ClaimIx) {
@@ -449,6 +482,15 @@ impl Engine {
     /// A waiting claim gets its devices.
     pub(super) fn start(&mut self, ix: ClaimIx, placement: Placement, now: Timestamp) {
         self.leave_queue(ix);
+        if let Some(promise) = self.entry_mut(ix).promise.take() {
+            let kept = match promise.start {
+                Some(start) if now < start.from_90 => Kept::Earlier,
+                Some(start) if now > start.until_90 => Kept::Later,
+                _ => Kept::Within,
+            };
+            let waited = now.since(promise.at).as_secs_f64() * 1000.0;
+            self.start_times.observe(&promise.standing, waited, kept);
+        }
         let entry = self.entry(ix);
         let (claim, account) = (entry.claim.clone(), entry.account);
         let lease = Lease {

@@ -15,12 +15,14 @@ pub(super) struct HoldState {
     pub parts: Vec<Placement>,
     /// Whether its claim is within its guarantee: others were told to leave for it.
     pub guaranteed: bool,
+    /// When its devices are expected to be free, as of when they were taken.
+    pub ready: Timestamp,
     taken: Vec<(Shape, Placement)>,
 }
 
 impl HoldState {
     pub fn new(owner: HoldFor, parts: Vec<Placement>, since: Timestamp) -> Self {
-        Self { owner, since, parts, guaranteed: false, taken: Vec::new() }
+        Self { owner, since, parts, guaranteed: false, ready: since, taken: Vec::new() }
     }
 
     pub fn as_value(&self, cluster: &Cluster) -> Hold {
@@ -87,7 +89,16 @@ impl Engine {
 
     /// What is free of a hold's devices is nobody's any more, and neither is what its claim needs of the node's CPU
     /// and memory beyond what comes back with the leases on these devices.
-    pub(super) fn take_hold(&mut self, hold: usize) {
+    pub(super) fn take_hold(&mut self, hold: usize, now: Timestamp) {
+        if self.holds[hold].is_taken() {
+            return;
+        }
+        self.holds[hold].ready = self.expected_ready(hold, now);
+        self.retake_hold(hold);
+    }
+
+    /// As [`Self::take_hold`], at a time at which the expectation is known.
+    pub(super) fn retake_hold(&mut self, hold: usize) {
         let (mut cpu, mut memory) = (0, 0);
         if let Some(ix) = self.holds[hold].claim().and_then(|claim| self.find(claim)) {
             let part = self.holds[hold].parts[0].clone();
@@ -214,7 +225,7 @@ impl Engine {
     }
 
     /// When the last of those who were on a hold's devices before it is expected to be gone.
-    pub(super) fn expected_ready(&self, hold: usize, now: Timestamp) -> Timestamp {
+    fn expected_ready(&self, hold: usize, now: Timestamp) -> Timestamp {
         let hold = &self.holds[hold];
         if let HoldFor::Reservation(id) = hold.owner {
             return self.reservations.get(&id).map_or(now, |one| one.from.max(now));
@@ -237,7 +248,7 @@ impl Engine {
 
     /// Whether a lease was let in on devices that were held already.
     pub(super) fn is_conditional(&self, hold: &HoldState, ix: ClaimIx) -> bool {
-        self.entry(ix).lease.as_ref().is_some_and(|leased| leased.lease.started_at >= hold.since)
+        self.entry(ix).lease.as_ref().is_some_and(|leased| leased.lease.started_at > hold.since)
     }
 }
 

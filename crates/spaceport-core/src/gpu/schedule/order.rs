@@ -1,10 +1,9 @@
-//! Who is next: down the tree, always to the place with the smallest share.
+//! Who is next: the account with the smallest share, and of its claims the oldest.
 
 use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
 
-use super::engine::{Engine, GroupIx, number};
-use super::tree::{PlaceIx, Tree};
+use super::engine::{ClaimIx, Engine, GroupIx, number};
 use crate::gpu::Priority;
 use crate::{ClaimId, Timestamp};
 
@@ -21,139 +20,132 @@ type Age = (Timestamp, ClaimId);
 
 /// One walk over the waiting claims in their order, which changes while they start.
 pub(super) struct Sweep {
-    /// Per place, the places below with somebody to look at.
-    below: Vec<BinaryHeap<Below>>,
-    /// Per account, its groups by their oldest claim not looked at yet.
-    groups: Vec<BinaryHeap<Reverse<(Age, GroupIx)>>>,
+    /// Groups with somebody to look at. Shares only grow while claims start, so an entry whose share has grown
+    /// since is put back when its turn comes.
+    turns: BinaryHeap<Reverse<Turn>>,
+    now: Timestamp,
 }
 
+/// When it is a group's turn, by its oldest claim not looked at yet: the smallest rank first, then who waits longest.
 #[derive(Debug, Clone, Copy)]
-struct Below {
-    share: f64,
-    oldest: Timestamp,
-    rank: u32,
-    place: PlaceIx,
+struct Turn {
+    rank: f64,
+    oldest: Age,
+    group: GroupIx,
 }
 
 impl Sweep {
-    pub fn new(engine: &Engine, filter: Filter) -> Self {
-        let places = engine.tree.len();
-        let mut sweep = Self { below: vec![BinaryHeap::new(); places], groups: vec![BinaryHeap::new(); places] };
-        let mut added = vec![false; places];
+    pub fn new(engine: &Engine, filter: Filter, now: Timestamp) -> Self {
+        let mut turns = Vec::new();
         for (account, groups) in &engine.queues {
             if engine.tree.past_soft_budget(*account) != filter.past_budget {
                 continue;
             }
-            let heads = groups.iter().filter_map(|group| {
+            for group in groups {
                 let state = &engine.groups[*group as usize];
-                if state.class != filter.class {
-                    return None;
+                if state.class == filter.class
+                    && let Some(oldest) = state.waiting.first()
+                {
+                    turns.push(Reverse(Turn {
+                        rank: engine.rank(*group, *oldest, now),
+                        oldest: *oldest,
+                        group: *group,
+                    }));
                 }
-                state.waiting.first().map(|age| Reverse((*age, *group)))
-            });
-            let heap: BinaryHeap<_> = heads.collect();
-            let Some(Reverse(((oldest, _), _))) = heap.peek().copied() else { continue };
-            sweep.groups[*account as usize] = heap;
-            let mut place = *account;
-            while place != 0 && !std::mem::replace(&mut added[place as usize], true) {
-                let parent = engine.tree.get(place).parent;
-                sweep.below[parent as usize].push(Below::new(&engine.tree, place, oldest));
-                place = parent;
             }
         }
-        sweep
+        Self { turns: turns.into(), now }
     }
 
     /// The claim that comes next, with its group.
-    pub fn next(&mut self, tree: &Tree) -> Option<(GroupIx, ClaimId)> {
-        let mut place = 0;
+    pub fn next(&mut self, engine: &Engine) -> Option<(GroupIx, ClaimId)> {
         loop {
-            if let Some(Reverse(((_, claim), group))) = self.groups[place as usize].peek() {
-                return Some((*group, *claim));
+            let mut top = self.turns.peek_mut()?;
+            let Reverse(turn) = &mut *top;
+            let rank = engine.rank(turn.group, turn.oldest, self.now);
+            if rank <= turn.rank {
+                return Some((turn.group, turn.oldest.1));
             }
-            match self.below[place as usize].peek() {
-                Some(below) => place = below.place,
-                None if place == 0 => return None,
-                None => {
-                    place = tree.get(place).parent;
-                    self.below[place as usize].pop();
-                }
-            }
+            turn.rank = rank;
         }
     }
 
     /// The group of the claim that was next is not looked at again.
-    pub fn skip_group(&mut self, account: PlaceIx) {
-        self.groups[account as usize].pop();
+    pub fn skip_group(&mut self) {
+        self.turns.pop();
     }
 
-    /// The claim that was next waits on, but others of its group are looked at.
-    pub fn skip_claim(&mut self, engine: &Engine, account: PlaceIx) {
-        if let Some(Reverse((age, group))) = self.groups[account as usize].pop() {
-            let rest = (std::ops::Bound::Excluded(age), std::ops::Bound::Unbounded);
-            if let Some(next) = engine.groups[group as usize].waiting.range(rest).next() {
-                self.groups[account as usize].push(Reverse((*next, group)));
+    /// The claim that was next waits on, or has started, and others of its group are looked at.
+    pub fn skip_claim(&mut self, engine: &Engine) {
+        let Some(mut top) = self.turns.peek_mut() else { return };
+        let Reverse(turn) = &mut *top;
+        let rest = (std::ops::Bound::Excluded(turn.oldest), std::ops::Bound::Unbounded);
+        match engine.groups[turn.group as usize].waiting.range(rest).next() {
+            Some(next) => {
+                turn.oldest = *next;
+                turn.rank = engine.rank(turn.group, *next, self.now);
             }
-        }
-    }
-
-    /// The claim that was next has started: its account and all above have more than before.
-    pub fn started(&mut self, engine: &Engine, account: PlaceIx) {
-        self.skip_claim(engine, account);
-        for place in engine.tree.path(account).collect::<Vec<_>>() {
-            let parent = engine.tree.get(place).parent;
-            if place != 0
-                && let Some(below) = self.below[parent as usize].pop()
-            {
-                self.below[parent as usize].push(Below::new(&engine.tree, place, below.oldest));
+            None => {
+                std::collections::binary_heap::PeekMut::pop(top);
             }
         }
     }
 }
 
-impl Below {
-    fn new(tree: &Tree, place: PlaceIx, oldest: Timestamp) -> Self {
-        Self { share: tree.share(place), oldest, rank: tree.get(place).rank, place }
-    }
-
-    fn key(&self) -> (Timestamp, u32) {
-        (self.oldest, self.rank)
-    }
-}
-
-/// The greatest comes first.
-impl Ord for Below {
+impl Ord for Turn {
     fn cmp(&self, other: &Self) -> Ordering {
-        other.share.total_cmp(&self.share).then_with(|| other.key().cmp(&self.key()))
+        self.rank.total_cmp(&other.rank).then_with(|| self.oldest.cmp(&other.oldest))
     }
 }
 
-impl PartialOrd for Below {
+impl PartialOrd for Turn {
     fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
         Some(self.cmp(other))
     }
 }
 
-impl PartialEq for Below {
+impl PartialEq for Turn {
     fn eq(&self, other: &Self) -> bool {
         self.cmp(other) == Ordering::Equal
     }
 }
 
-impl Eq for Below {}
+impl Eq for Turn {}
 
 impl Engine {
-    /// All waiting claims in the order in which they are looked at, as things are. The first part of the result
-    /// is the claim, the second its group.
-    pub(super) fn in_order(&self) -> Vec<(ClaimId, GroupIx)> {
+    /// Smaller comes first: the account's share, with what the claim is expected to add to it, less what it has waited.
+    pub(super) fn rank_of(&self, ix: ClaimIx, now: Timestamp) -> f64 {
+        let entry = self.entry(ix);
+        self.rank(entry.group, (entry.claim.submitted_at, entry.claim.id), now)
+    }
+
+    fn rank(&self, group: GroupIx, oldest: Age, now: Timestamp) -> f64 {
+        let state = &self.groups[group as usize];
+        let run_ms = self.run_lengths.fresh_ms(&self.tree.get(state.account).path, state.limit_ms);
+        let charge = self.tree.charge(&self.shapes[state.shape as usize].shape, run_ms.unwrap_or(0));
+        let waited = now.since(oldest.0).as_secs_f64() * 1000.0 / self.policy.age_weight_ms.max(1) as f64;
+        self.tree.share_with(state.account, charge * f64::from(self.policy.length_weight_milli) / 1000.0) - waited
+    }
+}
+
+impl Engine {
+    /// All waiting claims in the order in which their turn comes, each charged with what it is expected to use when it has.
+    /// The first part of the result is the claim, the second its group.
+    pub(super) fn in_order(&mut self, now: Timestamp) -> Vec<(ClaimId, GroupIx)> {
         let mut order = Vec::with_capacity(self.waiting as usize);
         for filter in FILTERS {
-            let mut sweep = Sweep::new(self, filter);
-            while let Some((group, claim)) = sweep.next(&self.tree) {
+            let mut sweep = Sweep::new(self, filter, now);
+            while let Some((group, claim)) = sweep.next(self) {
                 order.push((claim, group));
-                sweep.skip_claim(self, self.groups[group as usize].account);
+                let state = &self.groups[group as usize];
+                let (account, shape) = (state.account, state.shape);
+                let run_ms = self.run_lengths.fresh_ms(&self.tree.get(account).path, state.limit_ms);
+                let charge = self.tree.charge(&self.shapes[shape as usize].shape, run_ms.unwrap_or(0));
+                self.tree.add_past(account, charge);
+                sweep.skip_claim(self);
             }
         }
+        self.tree.weigh(now);
         debug_assert_eq!(number(order.len()), self.waiting);
         order
     }

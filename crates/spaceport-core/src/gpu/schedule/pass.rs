@@ -2,7 +2,7 @@
 
 use super::decision::{Decision, Preemption, Start};
 use super::engine::{ClaimIx, Engine, GroupIx, number};
-use super::hold::{HoldState, UNKNOWN_MS, after};
+use super::hold::{HoldState, after};
 use super::order::{FILTERS, Sweep};
 use super::world::{HoldFor, Notice};
 use crate::gpu::Placement;
@@ -37,7 +37,7 @@ impl Engine {
             first_for: vec![false; self.cluster.kinds().len()],
         };
         for filter in FILTERS {
-            self.serve(Sweep::new(self, filter), now, &mut blocked, &mut decision);
+            self.serve(Sweep::new(self, filter, now), now, &mut blocked, &mut decision);
         }
         self.hold_for_large(now, &mut decision);
         self.clear_held(now, &mut decision);
@@ -88,6 +88,7 @@ impl Engine {
             };
             match self.settle_hold(hold, claim, now, decision) {
                 Settled::Waits => hold += 1,
+                Settled::Started => {}
                 Settled::Over => self.drop_hold(hold),
                 Settled::Small => heads.push(self.holds.remove(hold)),
             }
@@ -111,9 +112,10 @@ impl Engine {
         {
             return Settled::Over;
         }
+        self.give_back_hold(hold);
         if let Some(placement) = self.fit_on(part.node, shape, |device| part.devices.contains(&device)) {
             self.begin(ix, placement, now, decision);
-            return Settled::Over;
+            return Settled::Started;
         }
         let guaranteed = self.tree.is_guaranteed(account, milli);
         if !guaranteed && !several {
@@ -123,31 +125,31 @@ impl Engine {
             self.tree.promise(account, milli);
         }
         self.holds[hold].guaranteed = guaranteed;
-        self.take_hold(hold);
+        self.take_hold(hold, now);
         Settled::Waits
     }
 
     /// What is guaranteed goes first, and borrowers make room for it.
     fn serve_guaranteed(&mut self, now: Timestamp, decision: &mut Decision) {
         for filter in FILTERS {
-            let mut sweep = Sweep::new(self, filter);
-            while let Some((group, claim)) = sweep.next(&self.tree) {
+            let mut sweep = Sweep::new(self, filter, now);
+            while let Some((group, claim)) = sweep.next(self) {
                 let state = &self.groups[group as usize];
                 let (account, shape) = (state.account, state.shape);
                 let milli = self.shapes[shape as usize].shape.total_milli();
                 let own_hold = self.hold_of(claim);
                 let promised = own_hold.is_some_and(|hold| self.holds[hold].guaranteed);
                 if !self.tree.allows(account, milli) || !(promised || self.tree.is_guaranteed(account, milli)) {
-                    sweep.skip_group(account);
+                    sweep.skip_group();
                     continue;
                 }
                 let Some(ix) = self.find(claim) else {
-                    sweep.skip_claim(self, account);
+                    sweep.skip_claim(self);
                     continue;
                 };
                 if let Some(placement) = self.find_place(ix, now) {
                     self.begin(ix, placement, now, decision);
-                    sweep.started(self, account);
+                    sweep.skip_claim(self);
                     continue;
                 }
                 if !promised && let Some(room) = self.make_room(ix, now) {
@@ -160,32 +162,32 @@ impl Engine {
                     }
                     let mut hold = HoldState::new(HoldFor::Claim(claim), vec![room.placement], now);
                     hold.guaranteed = true;
-                    self.add_taken(hold);
+                    self.add_taken(hold, now);
                 }
-                sweep.skip_claim(self, account);
+                sweep.skip_claim(self);
             }
         }
     }
 
     /// Everybody else, in order. Who comes first and does not fit gets a hold; those behind fill in.
     fn serve(&mut self, mut sweep: Sweep, now: Timestamp, blocked: &mut Blocked, decision: &mut Decision) {
-        while let Some((group, claim)) = sweep.next(&self.tree) {
+        while let Some((group, claim)) = sweep.next(self) {
             let (account, shape) = (self.groups[group as usize].account, self.groups[group as usize].shape);
             let Some(ix) = self.find(claim) else {
-                sweep.skip_claim(self, account);
+                sweep.skip_claim(self);
                 continue;
             };
             match self.place_next(ix, group, now, blocked) {
                 Some(placement) => {
                     self.begin(ix, placement, now, decision);
-                    sweep.started(self, account);
+                    sweep.skip_claim(self);
                 }
                 None => {
                     let wants = self.shapes[shape as usize].shape.total_milli();
                     if self.tree.allows(account, wants) {
                         self.hold_for_first(ix, now, blocked);
                     }
-                    sweep.skip_group(account);
+                    sweep.skip_group();
                 }
             }
         }
@@ -232,18 +234,19 @@ impl Engine {
             devices: self.cluster.leased_devices(&self.entry(ix).claim.shape, &placement),
         };
         self.start(ix, placement, now);
+        if let Some(own) = own {
+            self.drop_hold(own);
+        }
         // A hold that was given back to let it in takes what is left.
         for hold in 0..self.holds.len() {
-            if Some(hold) != own && !self.holds[hold].is_taken() {
-                self.take_hold(hold);
-            }
+            self.take_hold(hold, now);
         }
         decision.starts.push(start);
     }
 
-    fn add_taken(&mut self, hold: HoldState) {
+    fn add_taken(&mut self, hold: HoldState, now: Timestamp) {
         self.holds.push(hold);
-        self.take_hold(self.holds.len() - 1);
+        self.take_hold(self.holds.len() - 1, now);
     }
 
     fn tell(&mut self, ix: ClaimIx, now: Timestamp, notice: Notice, decision: &mut Decision) {
@@ -283,7 +286,7 @@ impl Engine {
             {
                 hold.since = old.since;
             }
-            self.add_taken(hold);
+            self.add_taken(hold, now);
         }
     }
 
@@ -302,7 +305,7 @@ impl Engine {
                 continue;
             }
             if let Some((_, placement)) = self.soonest(ix, now) {
-                self.add_taken(HoldState::new(HoldFor::Claim(claim), vec![placement], now));
+                self.add_taken(HoldState::new(HoldFor::Claim(claim), vec![placement], now), now);
             }
         }
     }
@@ -448,16 +451,13 @@ impl Engine {
         decision.look_again = large.chain(reservations).filter(|at| *at > now).min();
         decision
     }
-
-    /// How long a claim is expected to run.
-    pub(super) fn expected_run(&self, ix: ClaimIx) -> u64 {
-        self.run_lengths.residual_ms(&self.entry(ix).claim, 0, 0.5).unwrap_or(UNKNOWN_MS)
-    }
 }
 
 /// What becomes of a hold of an earlier pass.
 enum Settled {
     Waits,
+    /// Its claim has its devices.
+    Started,
     Over,
     /// It was made for the first of the queue, and is made again if that is still so.
     Small,

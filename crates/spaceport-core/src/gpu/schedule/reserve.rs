@@ -48,7 +48,7 @@ impl Engine {
             if now + Duration::from_millis(self.policy.grace_ms) >= one.from {
                 self.clear_for(hold, &one, now, decision);
             }
-            self.take_hold(hold);
+            self.take_hold(hold, now);
         }
         while let Some(hold) = self.holds.iter().position(|hold| self.is_stale(hold)) {
             self.drop_hold(hold);

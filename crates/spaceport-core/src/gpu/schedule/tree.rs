@@ -44,6 +44,10 @@ pub(super) struct Place {
     /// Share and rank as of the last [`Tree::weigh`].
     past: f64,
     now: Rate,
+    /// The weights of those below that have used something or want something.
+    weight_below: f64,
+    /// How many of its own claims wait.
+    pub waiting: u32,
 }
 
 /// What leases have, in whole numbers, so that adding and removing leaves nothing behind.
@@ -352,6 +356,12 @@ impl Tree {
         milli == 0 || self.kept == 0 || self.left_beside_kept(account).0 >= milli
     }
 
+    /// So many more, or fewer, of an account's claims wait.
+    pub fn count_waiting(&mut self, account: PlaceIx, more: bool) {
+        let waiting = &mut self.places[account as usize].waiting;
+        *waiting = if more { *waiting + 1 } else { waiting.saturating_sub(1) };
+    }
+
     /// What is left for an account beside what others keep, and what they keep.
     fn left_beside_kept(&self, account: PlaceIx) -> (u64, u64) {
         let own: u64 = self.path(account).map(|place| self.keeps(place)).sum();
@@ -422,11 +432,18 @@ impl Tree {
         self.weigh_below(0, now);
     }
 
-    fn weigh_below(&mut self, place: PlaceIx, now: Timestamp) -> (Amounts, Rate) {
+    fn weigh_below(&mut self, place: PlaceIx, now: Timestamp) -> (Amounts, Rate, bool) {
         let mut sum = self.used_until(place, now);
         let mut rate = self.get(place).rate;
+        let mut active = self.get(place).waiting > 0 || rate != Rate::default() || sum != Amounts::default();
+        let mut weight_below = 0.0;
         for child in 0..self.get(place).children.len() {
-            let (used, below) = self.weigh_below(self.get(place).children[child], now);
+            let child = self.get(place).children[child];
+            let (used, below, some) = self.weigh_below(child, now);
+            if some {
+                weight_below += self.get(child).weight();
+                active = true;
+            }
             sum.devices += used.devices;
             sum.cpu += used.cpu;
             sum.memory += used.memory;
@@ -437,7 +454,8 @@ impl Tree {
         let at = &mut self.places[place as usize];
         at.past = past;
         at.now = rate;
-        (sum, rate)
+        at.weight_below = weight_below;
+        (sum, rate, active)
     }
 
     /// Adds what is placed within a pass to the shares of its account and those above.
@@ -450,11 +468,49 @@ impl Tree {
         }
     }
 
-    /// Who has less comes first: the weighted dominant share of decayed use and of what is held now.
-    pub fn share(&self, place: PlaceIx) -> f64 {
+    /// Who has less comes first: the weighted dominant share of decayed use and of what is held now, through the tree.
+    ///
+    /// An account answers for its own use, and with its part of the weights for what its siblings used: from
+    /// `u` of its own and `e` of the place above, it has effectively used `u + (e - u) × weight / siblings' weights`. Divided by
+    /// the part of the site that is due to it, that is its share. So members of a place that used much come later
+    /// than those of one that used little, but who used little itself comes before who used much, wherever they
+    /// are. (Ranking whole places, as a strict tree does, lets one member's large claim lock out all others for days.)
+    ///
+    /// `charge` is counted as use of the account.
+    pub fn share_with(&self, account: PlaceIx, charge: f64) -> f64 {
+        let (effective, part) = self.effective(account);
+        (effective + charge) / part
+    }
+
+    /// The part of the site that a shape takes.
+    pub fn part(&self, shape: &Shape) -> f64 {
+        self.dominant(Rate::of(shape).amounts())
+    }
+
+    /// Counts something as used, until the next [`Self::weigh`].
+    pub fn add_past(&mut self, account: PlaceIx, charge: f64) {
+        let mut next = Some(account);
+        while let Some(place) = next {
+            let at = &mut self.places[place as usize];
+            at.past += charge;
+            next = (place != 0).then_some(at.parent);
+        }
+    }
+
+    /// The share that somebody has on average who uses so much once per half-life.
+    pub fn charge(&self, shape: &Shape, run_ms: u64) -> f64 {
+        self.dominant(Rate::of(shape).amounts()) * float(run_ms) * self.decay
+    }
+
+    fn effective(&self, place: PlaceIx) -> (f64, f64) {
         let at = self.get(place);
-        let weight = f64::from(at.quota.weight_milli.max(1)) / 1000.0;
-        (at.past + self.present_weight * self.dominant(at.now.amounts())) / weight
+        let own = at.past + self.present_weight * self.dominant(at.now.amounts());
+        if place == 0 {
+            return (own, 1.0);
+        }
+        let (above, part_above) = self.effective(at.parent);
+        let part = at.weight() / self.get(at.parent).weight_below.max(at.weight());
+        (own + (above - own).max(0.0) * part, part_above * part)
     }
 
     fn dominant(&self, amounts: Amounts) -> f64 {
@@ -483,7 +539,13 @@ impl Place {
             rate: Rate::default(),
             past: 0.0,
             now: Rate::default(),
+            weight_below: 0.0,
+            waiting: 0,
         }
+    }
+
+    fn weight(&self) -> f64 {
+        f64::from(self.quota.weight_milli.max(1)) / 1000.0
     }
 }
 

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::gpu::estimate::RunLengths;
+use crate::gpu::estimate::{RunLengths, Standing, StartInterval, StartTimes};
 use crate::gpu::{Claim, DeviceId, Lease, Node, QuotaPath, QuotaTree};
 use crate::{ClaimId, ReservationId, Timestamp};
 
@@ -29,8 +29,25 @@ pub struct World {
     pub holds: Vec<Hold>,
     /// How long claims run, learned from those that ended.
     pub run_lengths: RunLengths,
+    /// How long claims wait, learned from those that started.
+    pub start_times: StartTimes,
+    /// What those who wait were promised.
+    pub promises: Vec<Promise>,
     /// The site's settings.
     pub policy: Policy,
+}
+
+/// When a claim was told that it will start, and how it stood then.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Promise {
+    /// Whose.
+    pub claim: ClaimId,
+    /// Since when it has waited for this.
+    pub at: Timestamp,
+    /// How it stood.
+    pub standing: Standing,
+    /// What it was told; `None` while too little is known.
+    pub start: Option<StartInterval>,
 }
 
 /// A claim with its lease.
@@ -133,6 +150,11 @@ pub struct Policy {
     /// How much what somebody has right now counts beside the decayed past, in thousandths. Without it an account
     /// without a past could start everything it has at once.
     pub present_weight_milli: u32,
+    /// How much of what a claim is expected to use is charged to its account before it starts, in thousandths: so
+    /// short claims go before long ones of the same account, and nobody gains by declaring more than is needed.
+    pub length_weight_milli: u32,
+    /// Having waited so long counts as much as an equal split of the site.
+    pub age_weight_ms: u64,
     /// Who is told to leave may stay so long.
     pub grace_ms: u64,
     /// A claim of several devices that waited so long gets a hold, whatever its place in the order.
@@ -155,6 +177,8 @@ impl Default for Policy {
         Self {
             half_life_ms: 24 * 60 * MINUTE,
             present_weight_milli: 1000,
+            length_weight_milli: 1000,
+            age_weight_ms: 24 * 60 * MINUTE,
             grace_ms: 2 * MINUTE,
             hold_after_ms: 60 * MINUTE,
             held_at_most_milli: 500,
