@@ -12,6 +12,7 @@ use spaceport_core::{InstanceId, SpaceId, Timestamp};
 use spaceport_runtime::Usage;
 
 use crate::clock::Clock;
+use crate::inventory::Inventory;
 use crate::logs::LogStore;
 
 /// Changes a slow subscriber may fall behind before it has to read everything again.
@@ -43,6 +44,7 @@ struct Inner {
     usage: Mutex<HashMap<SpaceId, UsageSample>>,
     usage_wanted: Mutex<HashMap<SpaceId, Timestamp>>,
     statuses: Mutex<HashMap<&'static str, TaskStatus>>,
+    inventory: Inventory,
 }
 
 /// Use of one Space at one moment.
@@ -95,6 +97,7 @@ impl ControlHandle {
                 usage: Mutex::default(),
                 usage_wanted: Mutex::default(),
                 statuses: Mutex::default(),
+                inventory: Inventory::default(),
             }),
         }
     }
@@ -109,6 +112,12 @@ impl ControlHandle {
     #[must_use]
     pub fn logs(&self) -> &LogStore {
         &self.inner.logs
+    }
+
+    /// The devices.
+    #[must_use]
+    pub fn inventory(&self) -> &Inventory {
+        &self.inner.inventory
     }
 
     /// Says that the desired state of a Space changed. Losing the call costs time, not

@@ -100,6 +100,8 @@ pub enum Reason {
     Deleting,
     /// The container engine cannot be reached or failed.
     EngineUnavailable,
+    /// The accelerators of the app's hardware cannot be given to it.
+    DeviceUnavailable,
     /// Our fault.
     Internal,
 }
@@ -121,6 +123,7 @@ impl Reason {
                 | Self::CrashLoop
                 | Self::CommandNotFound
                 | Self::EngineUnavailable
+                | Self::DeviceUnavailable
                 | Self::Internal
         )
     }

@@ -6,6 +6,7 @@
 pub mod attach;
 pub mod claim;
 pub mod device;
+pub mod label;
 pub mod need;
 pub mod quota;
 pub mod reading;
@@ -14,6 +15,7 @@ pub mod watch;
 pub use attach::Attach;
 pub use claim::{Claim, Lease, LeasedDevice, Priority, Shape};
 pub use device::{Device, DeviceHealth, DeviceId, Node, NodeName};
+pub use label::Label;
 pub use need::{GpuNeed, Unfulfillable};
 pub use quota::{Quota, QuotaError, QuotaNode, QuotaPath, QuotaTree};
 pub use reading::{DeviceProcess, DeviceUsage, Faults, Reading};

@@ -180,8 +180,8 @@ impl Plan {
         let (app, files) = if kind == RepoKind::Space {
             let sdk = sdk(body.sdk.as_deref())?;
             let hardware = match &body.hardware {
-                Some(flavor) => known_flavor(&state.site, flavor)?,
-                None => default_flavor(state),
+                Some(flavor) => known_flavor(state, flavor)?,
+                None => FlavorName::cpu_basic(),
             };
             let (variables, secrets) = (body.variables.unwrap_or_default(), body.secrets.unwrap_or_default());
             check_settings("variables", &variables)?;
@@ -277,13 +277,6 @@ fn new_space(state: &ApiState, repo: &NewRow, app: App) -> NewSpace {
         has_app: app.has_start_file,
         at,
     }
-}
-
-/// The site's first flavor, unless it has the one everybody knows.
-fn default_flavor(state: &ApiState) -> FlavorName {
-    let basic = FlavorName::cpu_basic();
-    let first = || state.site.hardware.keys().next().cloned();
-    if state.site.hardware.contains_key(&basic) { basic } else { first().unwrap_or(basic) }
 }
 
 fn sdk(text: Option<&str>) -> Result<Sdk, ApiError> {

@@ -121,8 +121,6 @@ pub(crate) fn with_cookie(answer: impl IntoResponse, cookie: HeaderValue) -> Res
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use axum::http::Request;
 
     use super::*;
@@ -132,7 +130,7 @@ mod tests {
             hub_url: hub_url.to_owned(),
             spaces_domain: "apps.example".to_owned(),
             https: true,
-            hardware: BTreeMap::new(),
+            hardware: spaceport_core::Catalog::default(),
         }
     }
 

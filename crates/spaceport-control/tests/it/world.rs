@@ -9,13 +9,13 @@ use std::sync::atomic::AtomicI64;
 use std::time::Duration;
 
 use spaceport_control::{
-    BuilderConfig, Builds, ControlConfig, ControlHandle, Engine, LogId, LogStore, Parts, Routes, Spaces,
+    BuilderConfig, Builds, Capacity, ControlConfig, ControlHandle, Engine, LogId, LogStore, Parts, Routes, Spaces,
 };
 use spaceport_core::account::Account;
 use spaceport_core::route::{RouteTable, Target};
 use spaceport_core::space::{Build, Desired, DesiredRun, Instance, Space, Visibility};
 use spaceport_core::ticket::TicketKey;
-use spaceport_core::{AccountId, CommitSha, FlavorName, HardwareFlavor, InstanceId, Reason, Sdk, SpaceId, SpaceStage};
+use spaceport_core::{AccountId, Catalog, CommitSha, FlavorName, InstanceId, Reason, Sdk, SpaceId, SpaceStage};
 use spaceport_git::{Author, InitialCommit, InitialFile, Limits, Repositories};
 use spaceport_objects::{ObjectStore, ObjectsConfig};
 use spaceport_runtime::fake::FakeRuntime;
@@ -482,7 +482,9 @@ fn config(data_dir: PathBuf) -> ControlConfig {
         hub_url: "http://localhost:8080".to_owned(),
         spaces_domain: "localhost:8080".to_owned(),
         data_dir,
-        hardware: HardwareFlavor::presets().into_iter().collect(),
+        hardware: Catalog::default(),
+        node: None,
+        capacity: Capacity::default(),
         drain: DRAIN,
         app_hf_endpoint: None,
         allow_unfiltered: false,

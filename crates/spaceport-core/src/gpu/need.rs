@@ -172,7 +172,7 @@ impl GpuNeed {
 
     /// Thousandths of a device. A share of memory is worked out for the smallest device that will do, so
     /// that it is enough on every one.
-    fn milli(&self, smallest_bytes: u64) -> u32 {
+    pub(super) fn milli(&self, smallest_bytes: u64) -> u32 {
         let of_memory = |gib: u64| {
             let milli =
                 (u128::from(gib) * u128::from(GIB) * u128::from(WHOLE_MILLI)).div_ceil(smallest_bytes.max(1).into());

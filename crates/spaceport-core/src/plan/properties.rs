@@ -22,6 +22,7 @@ fn reason() -> impl Strategy<Value = Reason> {
         Reason::ModuleMissing,
         Reason::OutOfMemory,
         Reason::EngineUnavailable,
+        Reason::DeviceUnavailable,
         Reason::BuildWithdrawn,
         Reason::BuildCanceled,
         Reason::Internal,
