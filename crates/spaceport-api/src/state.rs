@@ -1,6 +1,5 @@
 //! What handlers share, in parts: each asks for the part it needs.
 
-use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::Arc;
 

@@ -9,10 +9,8 @@ use std::sync::mpsc::RecvTimeoutError;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use spaceport_core::gpu::{
-    Attach, DeviceHealth, DeviceId, DeviceUsage, Lease, Node, NodeName, Reading, Unfulfillable, Watch,
-};
-use spaceport_core::{FlavorName, Timestamp};
+use spaceport_core::Timestamp;
+use spaceport_core::gpu::{Attach, DeviceHealth, DeviceId, DeviceUsage, Lease, Node, NodeName, Reading, Watch};
 use spaceport_runtime::{Attachable, DeviceSource, EngineHost, Grant, GrantError};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -126,7 +124,7 @@ pub async fn run(
     let mut tick = tokio::time::interval(PERIOD);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut any_source = true;
-    let (mut host, mut warned) = (None, Vec::<(FlavorName, Unfulfillable)>::new());
+    let (mut host, mut warned) = (None, Vec::new());
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
@@ -143,14 +141,16 @@ pub async fn run(
         host = info.or(host);
         for device in control.inventory().take_forgiven() {
             books.forgive(&device);
-            // A thread that is gone has told why.
-            lookers.iter().for_each(|again| drop(again.send(())));
+            for again in &lookers {
+                // A thread that is gone has told why.
+                let _ = again.send(());
+            }
         }
         let Some(host) = &host else { continue };
         let known = books.known(host, config.node.as_ref(), &config.capacity);
         if books.all_heard() {
             let impossible = config.hardware.unfulfillable(&known.nodes);
-            for (flavor, why) in impossible.iter().filter(|one| !warned.contains(one)) {
+            for (flavor, why) in impossible.iter().filter(|one| !warned.contains(*one)) {
                 tracing::warn!(flavor = %flavor, "nothing can ever run on hardware.{flavor}: {why}");
             }
             warned = impossible;

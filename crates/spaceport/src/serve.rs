@@ -12,7 +12,8 @@ use spaceport_api::{
     ApiState, Downloads, GitSlots, Health, HealthPart, HealthProbe, LargeFiles, Lifetime, SignIn, Site, Uploads,
 };
 use spaceport_control::{
-    Builds, Clock, ControlConfig, ControlHandle, Engine, Hardware, LogStore, Parts, Routes, Spaces, WebhookConfig, Webhooks,
+    Builds, Clock, ControlConfig, ControlHandle, Engine, Hardware, LogStore, Parts, Routes, Spaces, WebhookConfig,
+    Webhooks,
 };
 use spaceport_core::route::ProxyEvent;
 use spaceport_devices::{ConfiguredDevices, NvidiaDriver};

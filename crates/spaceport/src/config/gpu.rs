@@ -35,7 +35,13 @@ pub struct Gpu {
 
 impl Default for Gpu {
     fn default() -> Self {
-        Self { nvidia: true, by_cdi: false, node: None, devices: Vec::new(), policy: spaceport_control::GpuPolicy::default() }
+        Self {
+            nvidia: true,
+            by_cdi: false,
+            node: None,
+            devices: Vec::new(),
+            policy: spaceport_control::GpuPolicy::default(),
+        }
     }
 }
 
