@@ -45,11 +45,16 @@ echo "== container image"
 mkdir "$work/image"
 install -m 0755 "$binary" "$work/image/spaceport"
 docker build --quiet --file "$deploy/Dockerfile" --target prebuilt --build-arg "BASE=$base" --tag "$name" "$work/image"
+# Not root, it sets the packet filter through a helper container, from an image the engine has.
+printf '[docker]\nhelper_image = "%s"\n' "$base" >"$work/spaceport.toml"
+chmod 0644 "$work/spaceport.toml"
+chmod 0755 "$work"
 # The flags of compose.yaml. The data directory is a volume here, which takes the image's owner.
 docker run --detach --name "$name" --network host --pid host --read-only --tmpfs /tmp \
     --cap-drop ALL --security-opt no-new-privileges:true \
     --group-add "$(stat -c %g /var/run/docker.sock)" \
     --volume /var/run/docker.sock:/var/run/docker.sock --volume /var/lib/spaceport \
+    --volume "$work/spaceport.toml:/etc/spaceport.toml:ro" --env SPACEPORT_CONFIG=/etc/spaceport.toml \
     --env "SPACEPORT_LISTEN=127.0.0.1:$port" --env "SPACEPORT_HUB_URL=http://localhost:$port" \
     --env "SPACEPORT_SPACES_DOMAIN=localhost:$port" \
     "$name" >/dev/null

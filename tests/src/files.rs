@@ -81,6 +81,16 @@ impl Files {
         files
     }
 
+    /// A line of the README's front matter, by its key.
+    #[must_use]
+    pub fn readme_line(&self, key: &str) -> Option<String> {
+        let readme = self.0.iter().find_map(|(path, entry)| match entry {
+            Entry::File(content) if path == "README.md" => Some(String::from_utf8_lossy(content)),
+            _ => None,
+        })?;
+        readme.lines().find(|line| line.starts_with(key)).map(str::to_owned)
+    }
+
     /// Writes files and links; returns the submodules, which only git can write.
     pub(crate) fn write(&self, folder: &Path) -> Vec<(String, String)> {
         let mut submodules = Vec::new();

@@ -10,11 +10,13 @@ pub mod docker;
 pub mod files;
 pub mod git;
 pub mod raw;
+pub mod script;
 pub mod site;
 pub mod space;
 pub mod wait;
 
 pub use files::Files;
+pub use script::Script;
 pub use site::Site;
 pub use space::{Runtime, Space};
 pub use wait::until;

@@ -11,7 +11,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::docker::Docker;
-use crate::{Space, until};
+use crate::{Script, Space, until};
 
 /// A server may take so long to be ready, in seconds.
 const READY_S: u64 = 90;
@@ -22,15 +22,6 @@ const CALL: Duration = Duration::from_secs(30);
 
 /// The admin's token on every site of a test.
 pub const TOKEN: &str = "hf_endtoendtestsendtoendtests";
-
-/// Browsers and curl take every name below `localhost` for this machine (RFC 6761 §6.3); the C
-/// library of many systems asks a name server, and so does Python.
-const RESOLVER: &str = r#"
-import socket
-resolve = socket.getaddrinfo
-is_local = lambda host: isinstance(host, str) and host.endswith(".localhost")
-socket.getaddrinfo = lambda host, *a, **k: resolve("127.0.0.1" if is_local(host) else host, *a, **k)
-"#;
 
 /// A server with its data; ended and cleaned up when dropped.
 #[derive(Debug)]
@@ -48,15 +39,10 @@ pub struct Site {
     pub http: reqwest::Client,
 }
 
-fn setting(name: &str) -> Option<String> {
+/// A setting of the chore that runs the tests.
+pub(crate) fn setting(name: &str) -> Option<String> {
     #[expect(clippy::disallowed_methods, reason = "the chore that runs the tests says what to test")]
     std::env::var(name).ok().filter(|value| !value.is_empty())
-}
-
-/// Python with the Hub's clients.
-#[must_use]
-pub fn python() -> Option<PathBuf> {
-    setting("SPACEPORT_E2E_PYTHON").map(PathBuf::from)
 }
 
 impl Site {
@@ -162,6 +148,18 @@ impl Site {
     #[must_use]
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.log_path()).expect("the server's log")
+    }
+
+    /// The most memory the process has had, in MiB.
+    ///
+    /// # Panics
+    /// When it does not run.
+    #[must_use]
+    pub fn peak_memory_mib(&self) -> u64 {
+        let id = self.child.as_ref().expect("a process").id();
+        let status = std::fs::read_to_string(format!("/proc/{id}/status")).expect("the process runs");
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("the kernel tells");
+        peak.trim().trim_end_matches("kB").trim().parse::<u64>().expect("a number") >> 10
     }
 
     /// `localhost:PORT`.
@@ -270,30 +268,10 @@ impl Site {
         Space::of(self, format!("admin/{name}")).await
     }
 
-    /// Runs a Python script with the Hub's clients against this site.
-    ///
-    /// # Panics
-    /// When the script fails: with what it printed.
-    pub async fn python(&self, script: &str, arguments: &[&str]) -> String {
-        let python = python().expect("SPACEPORT_E2E_PYTHON names a Python with the Hub's clients");
-        let home = TempDir::new().expect("a temporary folder");
-        let script = format!("{RESOLVER}\n{script}");
-        let mut command = tokio::process::Command::new(python);
-        command
-            .args(["-c", &script])
-            .args(arguments)
-            .env("HF_ENDPOINT", format!("http://{}", self.authority()))
-            .env("HF_HOME", home.path())
-            .env("HF_TOKEN", TOKEN)
-            .env("HF_HUB_DISABLE_TELEMETRY", "1")
-            .env("NO_PROXY", "*")
-            .current_dir(home.path())
-            .kill_on_drop(true);
-        let output = tokio::time::timeout(Duration::from_secs(120), command.output());
-        let output = output.await.expect("the script ends in time").expect("Python runs");
-        let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-        assert!(output.status.success(), "the Python script failed:\n{text}");
-        text
+    /// A Python script with the Hub's clients, to run against this site.
+    #[must_use]
+    pub fn script<'a>(&'a self, text: &'a str) -> Script<'a> {
+        Script::new(self, text)
     }
 }
 

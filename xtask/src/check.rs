@@ -8,8 +8,20 @@ use anyhow::{Result, bail};
 use crate::shell::{self, ensure, has, install, read, say};
 use crate::{demo, docker, openapi, site, web};
 
-/// Python clients the end-to-end tests drive.
-const CLIENTS: [&str; 3] = ["gradio_client==2.7.2", "huggingface_hub==2.4.0", "websockets"];
+/// What the end-to-end tests drive the server with. Without PyTorch: `transformers` finds and loads
+/// configurations, tokenizers and files without it, and it is some gigabytes.
+const CLIENTS: [&str; 10] = [
+    "datasets==5.2.0",
+    "gradio_client==2.7.2",
+    "hf-xet==1.8.0",
+    "httpx==0.28.1",
+    "huggingface_hub==2.4.0",
+    "jinja2==3.1.6",
+    "safetensors==0.8.0",
+    "schemathesis==4.32.5",
+    "transformers==5.24.0",
+    "websockets==17.4",
+];
 
 /// What is checked.
 #[derive(Debug, clap::Args)]
@@ -34,7 +46,7 @@ pub fn run(options: &Options) -> Result<()> {
     say("Documentation");
     shell::run(cargo(&["doc", "--workspace", "--no-deps", "--quiet"]).env("RUSTDOCFLAGS", "--deny warnings"))?;
 
-    ensure("git", &["git"], "the tests push with git")?;
+    ensure("git-lfs", &["git", "git-lfs"], "the tests push with git and git-lfs")?;
     let mut tests = test_command();
     if options.quick {
         tests.args(["--workspace", "--exclude", "spaceport-e2e"]);

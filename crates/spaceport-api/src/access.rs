@@ -88,30 +88,77 @@ pub(crate) fn rights(repo: &Repo, caller: &Caller) -> Rights {
     Rights::of(subject, caller.viewer.as_ref())
 }
 
-/// Finds a repository the caller may see.
+/// Finds the repository that a path names, if the caller may see it.
 ///
 /// # Errors
-/// `RepoNotFound` when there is none, or none for this caller; a redirect within `asked` when it
-/// moved.
+/// `RepoNotFound` when there is none, or none for this caller; a redirect within the address that was asked when it
+/// moved. What changes something, or sends a body, is served at once: a client that sends a large body sees a
+/// connection that ends and no redirect.
 pub(crate) async fn find_repo(
     state: &ApiState,
     kind: RepoKind,
     owner: &str,
     name: &str,
     caller: Caller,
-    asked: &Uri,
+    asked: &Parts,
+) -> Result<ReadRepo, ApiError> {
+    let missing = || ApiError::no_repo(caller.is_anonymous());
+    let Ok(wanted) = RepoName::new(owner, name) else { return Err(missing()) };
+    match state.store.repo_by_name(kind, &wanted).await? {
+        Some(repo) => seen(repo, caller),
+        None => match state.store.repo_moved_from(kind, &wanted).await? {
+            Some(repo) if asked.method.is_safe() => {
+                let ReadRepo { repo, .. } = seen(repo, caller)?;
+                Err(ApiError::moved(renamed(&asked.uri, owner, name, &repo.name)))
+            }
+            Some(repo) => seen(repo, caller),
+            None => Err(missing()),
+        },
+    }
+}
+
+/// Finds the repository that a body names, if the caller may see it: the one that has the name now. Nobody deletes
+/// or moves a repository by a name it had.
+///
+/// # Errors
+/// `RepoNotFound` when there is none, or none for this caller.
+pub(crate) async fn find_named(
+    state: &ApiState,
+    kind: RepoKind,
+    owner: &str,
+    name: &str,
+    caller: Caller,
 ) -> Result<ReadRepo, ApiError> {
     let missing = ApiError::no_repo(caller.is_anonymous());
     let Ok(wanted) = RepoName::new(owner, name) else { return Err(missing) };
-    let Some(repo) = state.store.repo_by_name(kind, &wanted).await? else {
-        let moved = state.store.repo_moved_from(kind, &wanted).await?;
-        return Err(match moved.filter(|repo| rights(repo, &caller).see) {
-            Some(repo) => ApiError::moved(renamed(asked, owner, name, &repo.name)),
-            None => missing,
-        });
+    let repo = state.store.repo_by_name(kind, &wanted).await?;
+    repo.map_or(Err(missing), |repo| seen(repo, caller))
+}
+
+/// Finds the repository that a body names to use something of it, if the caller may see it; one that moved by its
+/// old name, too.
+///
+/// # Errors
+/// `RepoNotFound` when there is none, or none for this caller.
+pub(crate) async fn find_used(
+    state: &ApiState,
+    kind: RepoKind,
+    owner: &str,
+    name: &str,
+    caller: Caller,
+) -> Result<ReadRepo, ApiError> {
+    let missing = ApiError::no_repo(caller.is_anonymous());
+    let Ok(wanted) = RepoName::new(owner, name) else { return Err(missing) };
+    let repo = match state.store.repo_by_name(kind, &wanted).await? {
+        Some(repo) => Some(repo),
+        None => state.store.repo_moved_from(kind, &wanted).await?,
     };
+    repo.map_or(Err(missing), |repo| seen(repo, caller))
+}
+
+fn seen(repo: Repo, caller: Caller) -> Result<ReadRepo, ApiError> {
     let rights = rights(&repo, &caller);
-    if rights.see { Ok(ReadRepo { repo, caller, rights }) } else { Err(missing) }
+    if rights.see { Ok(ReadRepo { repo, caller, rights }) } else { Err(ApiError::no_repo(caller.is_anonymous())) }
 }
 
 /// The same path and query with another repository in it.
@@ -198,8 +245,7 @@ async fn space_of(state: &ApiState, read: ReadRepo) -> Result<ReadSpace, ApiErro
 /// # Errors
 /// As [`find_repo`].
 pub(crate) async fn find_space(state: &ApiState, name: &RepoName, caller: Caller) -> Result<ReadSpace, ApiError> {
-    let asked = Uri::default();
-    let read = find_repo(state, RepoKind::Space, name.owner(), name.name(), caller, &asked).await?;
+    let read = find_named(state, RepoKind::Space, name.owner(), name.name(), caller).await?;
     space_of(state, read).await
 }
 
@@ -230,7 +276,7 @@ impl FromRequestParts<ApiState> for ReadRepo {
             }
             None => RepoKind::Space,
         };
-        find_repo(state, kind, part("owner"), part("name"), caller, &parts.uri).await
+        find_repo(state, kind, part("owner"), part("name"), caller, parts).await
     }
 }
 

@@ -119,8 +119,14 @@ impl ApiError {
     #[must_use]
     pub fn spent_link() -> Self {
         let message = "This link was used already or has expired; ask a site admin for another one \
-                       ('spaceport admin signin-link USER')";
+                       ('spaceport admin user signin-link NAME')";
         Self::new(StatusCode::UNAUTHORIZED, "SignInFailed", message)
+    }
+
+    /// There is no provider to sign in with.
+    #[must_use]
+    pub fn no_provider() -> Self {
+        Self::not_found("This hub has no provider to sign in with; a site admin sets one up with [oidc]")
     }
 
     /// Too many attempts; another one may be made after a while.

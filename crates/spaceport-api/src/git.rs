@@ -78,7 +78,7 @@ async fn target(state: &ApiState, request: Request, service: Service) -> Result<
     let name = part("name");
     let name = name.strip_suffix(".git").unwrap_or(name);
     let kind = git_kind(parts.uri.path());
-    let read = find_repo(state, kind, part("owner"), name, caller, &parts.uri).await?;
+    let read = find_repo(state, kind, part("owner"), name, caller, &parts).await?;
     // What the caller may not see stays unseen, whatever the service.
     let ReadFiles(read) = read.into_files()?;
     let (repo, user, access) = match service {

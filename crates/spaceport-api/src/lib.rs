@@ -41,6 +41,7 @@ pub use files::downloads::Downloads;
 pub use health::{Health, HealthPart};
 pub use large::{ClaimKey, LargeFiles};
 pub use router::{openapi, openapi_json, router};
+pub use sign_in::oidc::{Admission, CannotCall, GroupRole, Oidc, OidcConfig};
 pub use sign_in::{SignIn, sign_in_link};
 pub use slots::{GitLimits, GitSlots, Slot};
 pub use state::{ApiState, HealthProbe, Lifetime, Site};

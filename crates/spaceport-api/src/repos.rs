@@ -1,13 +1,17 @@
-//! Repositories through the Hub's API: create, delete, info, list, settings.
+//! Repositories through the Hub's API: create, delete, move, duplicate, info, list, settings.
 
 mod attributes;
 pub mod auth_check;
+pub(crate) mod beginning;
 pub mod create;
 pub mod delete;
+pub mod duplicate;
 pub mod info;
 pub mod list;
+pub mod moving;
 pub(crate) mod record;
 pub mod settings;
+pub mod tags;
 
 use spaceport_core::RepoKind;
 

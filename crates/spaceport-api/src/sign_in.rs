@@ -1,8 +1,10 @@
 //! How people sign in with a browser: a password, a one-time link, or an OpenID Connect provider.
 //! What comes of it is a session: a random secret in a cookie, of which the database has the hash.
 
+pub mod device;
 pub(crate) mod gate;
 pub mod login;
+pub mod oidc;
 pub(crate) mod password;
 pub(crate) mod session;
 
@@ -12,7 +14,9 @@ use std::time::Duration;
 use spaceport_core::account::Account;
 use spaceport_store::{Store, StoreError};
 
+use crate::sign_in::device::Devices;
 use crate::sign_in::gate::Gate;
+use crate::sign_in::oidc::Oidc;
 use crate::sign_in::password::Passwords;
 
 /// How long a one-time link works.
@@ -27,13 +31,31 @@ pub struct SignIn {
 #[derive(Default)]
 struct Inner {
     gate: Gate,
+    devices: Devices,
     passwords: Passwords,
+    oidc: Option<Oidc>,
 }
 
 impl SignIn {
+    /// With a provider.
+    #[must_use]
+    pub fn with_provider(oidc: Option<Oidc>) -> Self {
+        Self { inner: Arc::new(Inner { oidc, ..Inner::default() }) }
+    }
+
+    /// The provider, where there is one.
+    pub(crate) fn oidc(&self) -> Option<&Oidc> {
+        self.inner.oidc.as_ref()
+    }
+
     /// Slows down whoever guesses.
     pub(crate) fn gate(&self) -> &Gate {
         &self.inner.gate
+    }
+
+    /// Programs that wait to be let in.
+    pub(crate) fn devices(&self) -> &Devices {
+        &self.inner.devices
     }
 
     /// Hashes and compares passwords.

@@ -6,8 +6,10 @@ pub mod builds;
 pub mod hardware;
 pub mod jwt;
 pub mod run;
+pub mod search;
 pub mod secrets;
 mod setting;
+pub mod templates;
 pub mod variables;
 pub mod volumes;
 

@@ -59,6 +59,16 @@ pub struct UserOverview {
     pub num_datasets: usize,
     /// How many Spaces the caller may see.
     pub num_spaces: usize,
+    /// How many discussions and pull requests they opened in public repositories.
+    pub num_discussions: i64,
+    /// How many public repositories they like.
+    pub num_likes: i64,
+    /// How many follow them.
+    pub num_followers: i64,
+    /// How many accounts they follow.
+    pub num_following: i64,
+    /// Whether the caller follows them.
+    pub is_following: bool,
     /// Where the user is a member.
     pub orgs: Vec<OrgView>,
 }
@@ -75,12 +85,18 @@ pub async fn get_user(
     let account = user_named(&state, &user).await?;
     let counts = Counts::of(&state, account.id, &caller).await?;
     let orgs = state.store.orgs_of(account.id).await?;
+    let community = state.store.counts(account.id).await?;
     Ok(Json(UserOverview {
         person: PersonView::of(&state, &account),
         created_at: account.created_at.to_rfc3339(),
         num_models: counts.models,
         num_datasets: counts.datasets,
         num_spaces: counts.spaces,
+        num_discussions: community.discussions,
+        num_likes: community.likes,
+        num_followers: community.followers,
+        num_following: community.following,
+        is_following: is_followed(&state, account.id, &caller).await?,
         orgs: orgs.iter().map(|(org, _)| OrgView::of(&state, org)).collect(),
     }))
 }
@@ -92,6 +108,14 @@ pub async fn get_user(
 pub(crate) async fn user_named(state: &ApiState, name: &str) -> Result<Account, ApiError> {
     let found = state.store.account_by_name(name).await?.filter(|account| account.kind == AccountKind::User);
     found.ok_or_else(|| ApiError::not_found(format!("There is no user {:?}", clip(name))))
+}
+
+/// Whether the caller follows an account.
+pub(crate) async fn is_followed(state: &ApiState, account: AccountId, caller: &Caller) -> Result<bool, ApiError> {
+    match caller.account() {
+        Some(follower) => Ok(state.store.follows(account, follower.id).await?),
+        None => Ok(false),
+    }
 }
 
 /// How many repositories of an account a caller may see.

@@ -3,13 +3,14 @@
 mod context;
 mod dockerfile;
 mod environment;
+mod preload;
 mod python;
 mod requirements;
 mod room;
 mod scripts;
 mod site;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -35,6 +36,8 @@ const TICK: Duration = Duration::from_secs(5);
 
 /// The download cache of an owner: this and the account's id.
 pub(crate) const CACHE_VOLUME: &str = "spaceport-cache-";
+/// The download cache of what the site itself installs.
+pub(crate) const SITE_CACHE_VOLUME: &str = "spaceport-cache-site";
 
 /// How a build ended, if not with an artifact.
 #[derive(Debug)]
@@ -71,6 +74,8 @@ pub struct Builds {
     running: Arc<Mutex<HashMap<BuildId, CancellationToken>>>,
     /// One environment is built once, however many builds want it.
     making: Arc<Mutex<HashMap<String, Arc<AsyncMutex<()>>>>>,
+    /// SDKs that were needed since this process began.
+    needed: Arc<Mutex<HashSet<String>>>,
     /// Builds that failed for the platform's sake, and how often.
     retries: Arc<Mutex<HashMap<BuildId, u32>>>,
 }
@@ -83,7 +88,14 @@ impl Builds {
     #[must_use]
     pub fn new(parts: Parts) -> Self {
         let lease = format!("{:032x}", crate::clock::random());
-        Self { parts, lease, running: Arc::default(), making: Arc::default(), retries: Arc::default() }
+        Self {
+            parts,
+            lease,
+            running: Arc::default(),
+            making: Arc::default(),
+            needed: Arc::default(),
+            retries: Arc::default(),
+        }
     }
 
     /// Runs until told to stop. Builds under way are abandoned: their containers are removed and
@@ -304,6 +316,11 @@ impl Builds {
             // What runs ends with the call that runs it.
             stop = room::exhausted(&self.parts, context, config.sdk == Sdk::Docker) => Err(stop),
         }
+    }
+
+    /// Whether nobody asked for what `key` names before.
+    fn is_first_to_need(&self, key: &str) -> bool {
+        self.needed.lock().unwrap_or_else(PoisonError::into_inner).insert(key.to_owned())
     }
 
     /// Serialises the making of what `key` names.

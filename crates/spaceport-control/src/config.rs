@@ -75,7 +75,7 @@ pub struct BuilderConfig {
     pub apt_packages: Vec<String>,
     /// Python packages of every generated Python image, besides the SDK.
     pub python_packages: Vec<String>,
-    /// Where `preload_from_hub` downloads from.
+    /// Where `preload_from_hub` downloads what this hub does not have; empty: from nowhere.
     pub preload_endpoint: String,
     /// A commit may hold so many bytes.
     pub max_source_bytes: u64,

@@ -47,6 +47,7 @@ struct Inner {
     sleepers: Mutex<HashSet<SpaceId>>,
     began_at: Timestamp,
     people: watch::Sender<()>,
+    visits: Mutex<HashMap<SpaceId, i64>>,
     usage: Mutex<HashMap<SpaceId, UsageSample>>,
     usage_wanted: Mutex<HashMap<SpaceId, Timestamp>>,
     statuses: Mutex<HashMap<&'static str, TaskStatus>>,
@@ -105,6 +106,7 @@ impl ControlHandle {
                 sleepers: Mutex::default(),
                 began_at,
                 people: watch::Sender::new(()),
+                visits: Mutex::default(),
                 usage: Mutex::default(),
                 usage_wanted: Mutex::default(),
                 statuses: Mutex::default(),
@@ -262,6 +264,15 @@ impl ControlHandle {
         let mut wanted = lock(&self.inner.usage_wanted);
         wanted.retain(|_, at| *at >= after);
         wanted.keys().copied().collect()
+    }
+
+    /// Counts pages of a Space that browsers opened.
+    pub fn visited(&self, space: SpaceId, pages: u32) {
+        *lock(&self.inner.visits).entry(space).or_default() += i64::from(pages);
+    }
+
+    pub(crate) fn take_visits(&self) -> HashMap<SpaceId, i64> {
+        std::mem::take(&mut *lock(&self.inner.visits))
     }
 
     /// Records that the proxy has nothing in flight for an instance that left the route table.

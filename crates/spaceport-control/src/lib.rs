@@ -22,6 +22,7 @@ pub mod routes;
 mod source;
 pub mod spaces;
 pub mod usage;
+pub mod visits;
 pub mod webhooks;
 
 pub use build::Builds;

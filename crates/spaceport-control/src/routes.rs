@@ -93,6 +93,32 @@ impl Routes {
         });
     }
 
+    /// Whether a Space has a route at another host: it moved, or goes away.
+    pub(crate) fn is_elsewhere(&self, host: &str, space: SpaceId) -> bool {
+        self.table.borrow().hosts.iter().any(|(at, of)| at != host && of.space == space)
+    }
+
+    /// Reads where Spaces were before they moved.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub(crate) async fn refresh_former(&self, store: &Store) -> Result<(), StoreError> {
+        let labels = store.former_labels().await?;
+        let labels: HashMap<_, _> =
+            labels.into_iter().map(|(label, now)| (label.to_string(), now.to_string())).collect();
+        self.table.send_if_modified(|table| {
+            if *table.former_labels == labels {
+                return false;
+            }
+            let mut next = RouteTable::clone(table);
+            next.version += 1;
+            next.former_labels = Arc::new(labels);
+            *table = Arc::new(next);
+            true
+        });
+        Ok(())
+    }
+
     fn set_callers(&self, tokens: HashMap<String, TokenHolder>, people: People) {
         self.table.send_if_modified(|table| {
             if *table.tokens == tokens && *table.people == people {
@@ -107,13 +133,13 @@ impl Routes {
         });
     }
 
-    /// Reads who is who once: the proxy must know its callers before the first request.
+    /// Reads who is who, and who was where, once: the proxy must know its callers before the first request.
     ///
     /// # Errors
     /// When the database fails.
     pub async fn refresh(&self, store: &Store, now: Timestamp) -> Result<(), StoreError> {
         self.set_callers(store.token_holders(now).await?, people(store).await?);
-        Ok(())
+        self.refresh_former(store).await
     }
 
     /// Keeps tokens and file up to date until told to stop; the last table is on disk when it

@@ -6,11 +6,46 @@ use std::io::{self, Read};
 use std::path::Path;
 use std::sync::Arc;
 
-use spaceport_core::{CommitSha, RepoId, Sha256};
+use spaceport_core::access::{Rights, Subject};
+use spaceport_core::space::Visibility;
+use spaceport_core::{AccountId, CommitSha, Repo, RepoId, RepoKind, RepoName, Sha256};
 use spaceport_git::{ArchiveOptions, GitError, LargeFiles, LfsObject, SourceLimits, SourceSummary};
 use spaceport_objects::ObjectStore;
+use spaceport_store::StoreError;
 
 use crate::spaces::Parts;
+
+/// A repository by its name or a former one, if the owner of a Space may read it. Whoever asked for it,
+/// by a setting or in a commit, may be gone by now.
+///
+/// # Errors
+/// When the database fails.
+pub(crate) async fn readable(
+    parts: &Parts,
+    owner: AccountId,
+    kind: RepoKind,
+    name: &RepoName,
+) -> Result<Option<Repo>, StoreError> {
+    let repo = match parts.store.repo_by_name(kind, name).await? {
+        Some(repo) => Some(repo),
+        None => parts.store.repo_moved_from(kind, name).await?,
+    };
+    let Some(repo) = repo else { return Ok(None) };
+    Ok(may_read(parts, owner, &repo).await?.then_some(repo))
+}
+
+/// Whether the owner of a Space may read the files of a repository.
+///
+/// # Errors
+/// When the database fails.
+pub(crate) async fn may_read(parts: &Parts, owner: AccountId, repo: &Repo) -> Result<bool, StoreError> {
+    let subject = Subject { repo: repo.id, owner: repo.owner, creator: repo.creator, visibility: repo.visibility };
+    if repo.owner == owner || Rights::of(subject, None).code {
+        return Ok(true);
+    }
+    let member = parts.store.roles_of(owner).await?.iter().any(|(org, _)| *org == repo.owner);
+    Ok(member && repo.visibility != Visibility::Public)
+}
 
 /// Writes the files of a commit as a tar archive.
 ///

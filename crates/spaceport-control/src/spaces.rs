@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use futures::FutureExt;
 use spaceport_core::plan::{Action, HardwareSeen, Limits, Plan, Serving, plan};
-use spaceport_core::route::Target;
+use spaceport_core::route::{Route, Target};
 use spaceport_core::space::{Artifact, Space};
 use spaceport_core::{SpaceId, SpaceStage, Timestamp};
 use spaceport_git::Repositories;
@@ -267,7 +267,10 @@ impl Spaces {
             Some(Serving::Instance(id)) => {
                 let address = seen.containers.get(&id).and_then(|container| container.address);
                 let current = self.parts.routes.current();
-                let before = current.hosts.get(&host).map(|route| &route.target);
+                // A Space that has just moved is at its former host still.
+                let here = |(at, route): &(&String, &Arc<Route>)| **at == host || route.space == space.id;
+                let before = current.hosts.iter().filter(here).max_by_key(|(at, _)| **at == host);
+                let before = before.map(|(_, route)| &route.target);
                 let target = match (address, before) {
                     (Some(address), _) => Target::Upstream { instance: id.to_string(), address },
                     // The engine is away: the app may well run, so its route stays.
@@ -301,6 +304,10 @@ impl Spaces {
             None => (None, Target::Page(standing())),
         };
         let access = routes::access(space);
+        if self.parts.routes.is_elsewhere(&host, space.id) {
+            // First what leads from the former host to this one: in between, nobody finds nothing.
+            self.parts.routes.refresh_former(&self.parts.store).await?;
+        }
         self.parts.routes.set(&host, routes::route(&self.parts.config, space, release, access, target));
         Ok(())
     }

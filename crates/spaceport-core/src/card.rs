@@ -60,6 +60,27 @@ pub fn tags(kind: RepoKind, card: Option<&Value>) -> Vec<String> {
     tags
 }
 
+/// What sort of tag a key's values become, for those who pick from a list. Hub: the types of its tag pickers.
+fn sort_of(key: &'static str) -> &'static str {
+    match key {
+        "tags" => "other",
+        "library_name" => "library",
+        "datasets" => "dataset",
+        key => key,
+    }
+}
+
+/// The tags of a card with their sorts, and with the text without what stands before it: `license:mit` is `mit` of
+/// the sort `license`. A text that is a tag in two ways is there twice.
+#[must_use]
+pub fn sorted_tags(kind: RepoKind, card: Option<&Value>) -> Vec<(&'static str, String, String)> {
+    let of = |(key, prefix): &(&'static str, &'static str)| {
+        let (sort, prefix) = (sort_of(key), *prefix);
+        texts(card, key).into_iter().map(move |value| (sort, format!("{prefix}{value}"), value)).collect::<Vec<_>>()
+    };
+    prefixes(kind).iter().flat_map(of).filter(|(_, tag, _)| tag.len() <= MAX_TAG_BYTES).take(MAX_TAGS).collect()
+}
+
 /// The texts below a key: one value, or a list of them.
 #[must_use]
 pub fn texts(card: Option<&Value>, key: &str) -> Vec<String> {
@@ -90,6 +111,10 @@ mod tests {
         );
         assert_eq!(tags(RepoKind::Dataset, Some(&card)), ["a", "7", "license:mit", "language:en", "language:de"]);
         assert_eq!(tags(RepoKind::Space, Some(&card)), ["gradio", "license:mit", "a", "7"]);
+        let sorted = sorted_tags(RepoKind::Model, Some(&card));
+        let has = |sort: &'static str, tag: &str, text: &str| sorted.contains(&(sort, tag.to_owned(), text.to_owned()));
+        assert!(has("other", "a", "a") && has("pipeline_tag", "text-generation", "text-generation"));
+        assert!(has("license", "license:mit", "mit") && has("dataset", "dataset:squad", "squad"), "{sorted:?}");
         assert!(tags(RepoKind::Space, None).is_empty());
         assert!(tags(RepoKind::Space, Some(&json!("text"))).is_empty());
     }

@@ -23,6 +23,7 @@ pub mod queue;
 pub mod repo;
 pub mod route;
 pub mod sdk;
+pub mod search;
 pub mod sha256;
 pub mod space;
 pub mod stage;

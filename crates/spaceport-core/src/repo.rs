@@ -123,6 +123,8 @@ pub struct Repo {
     pub trending: i64,
     /// How often a file of it was downloaded.
     pub downloads: i64,
+    /// Of a Space: how often its app was opened in a browser.
+    pub visits: i64,
 }
 
 impl Repo {

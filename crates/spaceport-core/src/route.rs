@@ -22,6 +22,9 @@ pub struct RouteTable {
     pub version: u64,
     /// By host name in lower case, without port.
     pub hosts: HashMap<String, Arc<Route>>,
+    /// Host labels that Spaces had before they moved, with those they have now. A host of a Space goes first.
+    #[serde(default)]
+    pub former_labels: Arc<HashMap<String, String>>,
     /// Every valid token, by its SHA-256 in lower-case hex.
     pub tokens: Arc<HashMap<String, TokenHolder>>,
     /// Who may see what is private. Apart from the routes, so that whoever loses a right loses it
@@ -32,6 +35,14 @@ pub struct RouteTable {
 }
 
 impl RouteTable {
+    /// The host, without port, that a Space has now which was at `host` before it moved.
+    #[must_use]
+    pub fn moved_to(&self, host: &str, spaces_domain: &str) -> Option<String> {
+        let (label, _) = host.split_once('.')?;
+        let now = self.former_labels.get(label)?;
+        (self::host(label, spaces_domain) == host).then(|| self::host(now, spaces_domain))
+    }
+
     /// Whether the holder of a token may reach a route.
     #[must_use]
     pub fn lets_in(&self, route: &Route, token: &TokenHolder, now: Timestamp) -> bool {
@@ -178,6 +189,13 @@ pub enum ProxyEvent {
         /// When.
         at: Timestamp,
     },
+    /// Browsers opened pages of a Space: told about once per second, and never twice.
+    Visited {
+        /// The Space.
+        space: SpaceId,
+        /// How many.
+        pages: u32,
+    },
     /// An instance that left the table has no request, body or upgraded connection in flight any
     /// more. An instance that was published and withdrawn within an instant may never be reported,
     /// and one may be reported twice, so whoever stops it also has a deadline.
@@ -194,6 +212,17 @@ mod tests {
 
     fn account(number: u128) -> AccountId {
         AccountId::new(Timestamp::from_millis(0), number)
+    }
+
+    #[test]
+    fn a_former_host_leads_to_the_one_of_today() {
+        let former = HashMap::from([("alice-old".to_owned(), "alice-new".to_owned())]);
+        let table = RouteTable { former_labels: Arc::new(former), ..RouteTable::default() };
+        let moved = |host| table.moved_to(host, "Spaces.example:8080");
+        assert_eq!(moved("alice-old.spaces.example").as_deref(), Some("alice-new.spaces.example"));
+        for other in ["alice-new.spaces.example", "alice-old.example", "alice-old", "alice-old.spaces.example.evil"] {
+            assert_eq!(moved(other), None, "{other}");
+        }
     }
 
     #[test]

@@ -7,9 +7,8 @@
 //! in one transaction, so applying them again is harmless and never leaves a gap.
 //!
 //! The rules are set by the host's own `iptables`: directly when this process is in the host's
-//! network, else by a short-lived container with the host's root directory. That container is
-//! privileged, so only an image the operator trusts with the host is used for it, never one made
-//! from a Space.
+//! network, else by a short-lived container with the host's root directory. Whoever has that has the
+//! host, so only an image the operator trusts with it is used, never one made from a Space.
 
 use std::process::Stdio;
 use std::sync::Arc;
@@ -33,6 +32,8 @@ const BLOCKED: [&str; 6] =
     ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "169.254.0.0/16", "224.0.0.0/4"];
 /// Setting two chains takes milliseconds; the lock may be held by others for a moment.
 const APPLY_TIMEOUT: Duration = Duration::from_secs(20);
+/// To enter the host's root directory, to use its lock, and to set rules.
+const HELPER_CAPABILITIES: [&str; 4] = ["SYS_CHROOT", "DAC_OVERRIDE", "NET_ADMIN", "NET_RAW"];
 const REMEDY: &str = "Run Spaceport as root on the engine's host, or name a trusted image with a shell \
                       (the base image) as the helper image, and install iptables there";
 
@@ -74,6 +75,11 @@ fn script(config: &DockerConfig, chain: &str, bridges: &[String]) -> Result<Stri
     };
     let allowed = lines(&mut config.allowed_networks.iter().map(String::as_str), "RETURN");
     let blocked = lines(&mut BLOCKED.into_iter().chain(config.blocked_networks.iter().map(String::as_str)), "DROP");
+    let ports: String = config
+        .allowed_ports
+        .iter()
+        .map(|port| format!("echo '-A {chain}-I -p tcp --dport {port} -j RETURN'\n"))
+        .collect();
     let resolvers: String = config.dns.iter().filter(|ip| ip.is_ipv4()).map(|ip| format!("echo {ip}\n")).collect();
     let bridges = bridges.join(" ");
     Ok(format!(
@@ -97,7 +103,7 @@ for chain in {chain}-F {chain}-I; do
     echo "-A $chain -d $resolver -p tcp --dport 53 -j RETURN"
   done
 done
-{allowed}{blocked}echo '-A {chain}-I -j DROP'
+{allowed}{blocked}{ports}echo '-A {chain}-I -j DROP'
 echo COMMIT
 }} | iptables-restore -w 5 --noflush
 for bridge in {bridges}; do
@@ -140,7 +146,11 @@ async fn run_in_helper(runtime: &DockerRuntime, docker: &Docker, image: &str, sc
             user: Some("0".to_owned()),
             host_config: Some(HostConfig {
                 network_mode: Some("host".to_owned()),
-                privileged: Some(true),
+                // Not `privileged`, which an engine that runs in a container itself cannot give.
+                cap_drop: Some(vec!["ALL".to_owned()]),
+                cap_add: Some(HELPER_CAPABILITIES.map(str::to_owned).to_vec()),
+                // The host's files have no label of the container's.
+                security_opt: Some(vec!["label=disable".to_owned()]),
                 binds: Some(vec!["/:/host".to_owned()]),
                 ..Default::default()
             }),
@@ -198,5 +208,14 @@ mod tests {
         let bridges = ["sp0".to_owned()];
         assert!(script(&with("203.0.113.0/24"), "SP", &bridges).unwrap().contains("-d 203.0.113.0/24 -j DROP"));
         assert!(script(&with("1.2.3.4'; reboot; '"), "SP", &bridges).is_err());
+    }
+
+    #[test]
+    fn a_port_is_open_on_the_node_and_nowhere_else() {
+        let config = DockerConfig { allowed_ports: vec![8443], ..DockerConfig::default() };
+        let script = script(&config, "SP", &["sp0".to_owned()]).unwrap();
+        let (open, closed) = ("-A SP-I -p tcp --dport 8443 -j RETURN", "-A SP-I -j DROP");
+        assert_eq!(script.matches("8443").count(), 1);
+        assert!(script.find(open) < script.find(closed), "{script}");
     }
 }

@@ -103,6 +103,9 @@ pub enum SourceProblem {
     /// The folder that is asked for is not there, or empty.
     #[error("the commit has no files in the folder `{0}`")]
     NoFolder(String),
+    /// A file that is asked for is not there.
+    #[error("the commit has no file `{0}`")]
+    NoFile(String),
     /// There are too many files.
     #[error("the commit has more than {limit} files")]
     TooManyFiles {
@@ -118,6 +121,7 @@ impl SourceProblem {
         match self {
             Self::UnsafeLink { .. } | Self::UnsafePath(_) => Reason::SourceUnsafe,
             Self::NoFolder(_) => Reason::VolumeUnavailable,
+            Self::NoFile(_) => Reason::PreloadFailed,
             Self::FileTooLarge { .. } | Self::TooLarge { .. } | Self::TooManyFiles { .. } => Reason::SourceTooLarge,
         }
     }
@@ -131,6 +135,7 @@ impl SourceProblem {
             }
             Self::UnsafePath(_) => "Rename the file.",
             Self::NoFolder(_) => "Name a folder of the repository, or leave 'path' out.",
+            Self::NoFile(_) => "Name files of the repository, or none to have all of them.",
             Self::FileTooLarge { .. } | Self::TooLarge { .. } => {
                 "Remove large files from the commit, and let the app download them when it starts."
             }

@@ -62,10 +62,15 @@ pub struct ArchiveOptions {
     pub uid: u64,
     /// Group of every entry.
     pub gid: u64,
-    /// Put in front of every path, such as `app/`; may be empty.
+    /// Put in front of every path of the commit, such as `app/`; may be empty.
     pub prefix: String,
     /// Only what is in this folder of the commit, with paths from there on.
     pub below: Option<String>,
+    /// Only the files that one of these patterns names, as in a shell but with `*` for `/`, too; all
+    /// when empty. Each has to name one.
+    pub only: Vec<String>,
+    /// Small files besides those of the commit, by their paths in the archive.
+    pub extra: Vec<(String, Vec<u8>)>,
     /// What the commit may hold.
     pub limits: SourceLimits,
 }
@@ -73,7 +78,15 @@ pub struct ArchiveOptions {
 impl Default for ArchiveOptions {
     /// For the user every Space runs as.
     fn default() -> Self {
-        Self { uid: 1000, gid: 1000, prefix: String::new(), below: None, limits: SourceLimits::default() }
+        Self {
+            uid: 1000,
+            gid: 1000,
+            prefix: String::new(),
+            below: None,
+            only: Vec::new(),
+            extra: Vec::new(),
+            limits: SourceLimits::default(),
+        }
     }
 }
 
@@ -120,12 +133,16 @@ impl Repositories {
         if let Some(below) = &options.below {
             entries = only_below(entries, below)?;
         }
+        if !options.only.is_empty() {
+            entries = only_named(entries, &options.only)?;
+        }
         let (target, options) = (dest.to_owned(), options.clone());
         let result = self
             .with_blobs(repo, move |blobs| {
                 let file = fs::File::create(&target).map_err(GitError::io("create the archive"))?;
                 let limits = options.limits;
                 let mut sink = TarSink::new(io::BufWriter::with_capacity(1 << 20, file), options);
+                sink.extra().map_err(GitError::io("write the archive"))?;
                 let summary = copy_all(&entries, blobs, &mut sink, large.as_deref(), limits)?;
                 sink.finish().map_err(GitError::io("write the archive"))?;
                 Ok(summary)
@@ -240,6 +257,43 @@ fn only_below(entries: Vec<TreeEntry>, below: &str) -> Result<Vec<TreeEntry>, So
         }
     }
     if inside.is_empty() { Err(SourceProblem::NoFolder(below.chars().take(200).collect())) } else { Ok(inside) }
+}
+
+/// The entries that patterns name.
+fn only_named(mut entries: Vec<TreeEntry>, patterns: &[String]) -> Result<Vec<TreeEntry>, SourceProblem> {
+    if let Some(nothing) = patterns.iter().find(|pattern| !entries.iter().any(|entry| names(pattern, &entry.path))) {
+        return Err(SourceProblem::NoFile(nothing.chars().take(200).collect()));
+    }
+    entries.retain(|entry| patterns.iter().any(|pattern| names(pattern, &entry.path)));
+    Ok(entries)
+}
+
+/// Whether a pattern with `*` and `?` is a path.
+fn names(pattern: &str, path: &str) -> bool {
+    let (pattern, path): (Vec<char>, Vec<char>) = (pattern.chars().collect(), path.chars().collect());
+    let (mut at, mut of) = (0, 0);
+    // Where the last star is, and what it stands for the end of; it takes one more when the rest does not fit.
+    let mut star = None;
+    while of < path.len() {
+        match pattern.get(at) {
+            Some('*') => {
+                star = Some((at, of));
+                at += 1;
+            }
+            Some(&wanted) if wanted == '?' || wanted == path[of] => {
+                at += 1;
+                of += 1;
+            }
+            _ => match star {
+                Some((star_at, taken)) => {
+                    star = Some((star_at, taken + 1));
+                    (at, of) = (star_at + 1, taken + 1);
+                }
+                None => return false,
+            },
+        }
+    }
+    pattern[at..].iter().all(|rest| *rest == '*')
 }
 
 fn temporary_beside(dest: &Path) -> PathBuf {
@@ -401,14 +455,22 @@ impl<W: Write> TarSink<W> {
         format!("{}{path}", self.options.prefix)
     }
 
-    fn parents(&mut self, path: &str) -> io::Result<()> {
-        // The prefix's own parents belong to whoever unpacks.
-        let root = if self.options.prefix.ends_with('/') { Some("") } else { None };
-        let below = path.match_indices('/').map(|(at, _)| &path[..=at]);
-        for folder in root.into_iter().chain(below) {
+    /// What is not of the commit.
+    fn extra(&mut self) -> io::Result<()> {
+        for (name, content) in std::mem::take(&mut self.options.extra) {
+            self.parents(&name)?;
+            let mut header = self.header(tar::EntryType::Regular, 0o644, content.len() as u64);
+            self.tar.append_data(&mut header, &name, content.as_slice())?;
+        }
+        Ok(())
+    }
+
+    /// The folders above a name of the archive.
+    fn parents(&mut self, name: &str) -> io::Result<()> {
+        for folder in name.match_indices('/').map(|(at, _)| &name[..=at]) {
             if self.folders.insert(folder.to_owned()) {
                 let mut header = self.header(tar::EntryType::Directory, 0o755, 0);
-                self.tar.append_data(&mut header, self.name(folder), io::empty())?;
+                self.tar.append_data(&mut header, folder, io::empty())?;
             }
         }
         Ok(())
@@ -418,7 +480,7 @@ impl<W: Write> TarSink<W> {
 impl<W: Write> Sink for TarSink<W> {
     fn file(&mut self, path: &str, executable: bool, bytes: u64, content: &mut dyn Read) -> io::Result<()> {
         let mode = if executable { 0o755 } else { 0o644 };
-        self.parents(path)?;
+        self.parents(&self.name(path))?;
         let mut header = self.header(tar::EntryType::Regular, mode, bytes);
         let mut content = Exact { content, left: bytes };
         self.tar.append_data(&mut header, self.name(path), &mut content)?;
@@ -426,13 +488,13 @@ impl<W: Write> Sink for TarSink<W> {
     }
 
     fn link(&mut self, path: &str, target: &str) -> io::Result<()> {
-        self.parents(path)?;
+        self.parents(&self.name(path))?;
         let mut header = self.header(tar::EntryType::Symlink, 0o777, 0);
         self.tar.append_link(&mut header, self.name(path), target)
     }
 
     fn folder(&mut self, path: &str) -> io::Result<()> {
-        self.parents(&format!("{path}/"))
+        self.parents(&self.name(&format!("{path}/")))
     }
 }
 
@@ -466,5 +528,28 @@ impl Sink for FolderSink {
 
     fn folder(&mut self, path: &str) -> io::Result<()> {
         fs::create_dir_all(self.place(path)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns_name_paths() {
+        for (pattern, path, is) in [
+            ("config.json", "config.json", true),
+            ("config.json", "a/config.json", false),
+            ("*.json", "a/config.json", true),
+            ("onnx/*", "onnx/a/b", true),
+            ("m?del-*.bin", "model-00001-of-2.bin", true),
+            ("*a*b", "xaab", true),
+            ("*a*b", "xaba", false),
+            ("", "", true),
+            ("*", "", true),
+            ("?", "", false),
+        ] {
+            assert_eq!(names(pattern, path), is, "{pattern} {path}");
+        }
     }
 }

@@ -37,13 +37,24 @@ pub(crate) fn refused(Refused(why): Refused, page: bool) -> Response<ProxyBody> 
 }
 
 /// No Space here, or none this visitor may know of: the two must not differ.
-pub(crate) fn not_found(of_spaces: bool, page: bool) -> Response<ProxyBody> {
-    let heading = if of_spaces { "There is no Space here" } else { "Nothing is served here" };
-    let text = "Check the address. The Space may have been renamed or removed, or it may be private: \
-                then it answers only to people with access.";
-    let message = if of_spaces { "Space not found" } else { "Host not found" };
+///
+/// `sign_in` is where somebody who may see a private one signs in, for hosts below the domain of Spaces.
+pub(crate) fn not_found(sign_in: Option<&str>, page: bool) -> Response<ProxyBody> {
+    let (heading, message) = match sign_in {
+        Some(_) => ("There is no Space here", "Space not found"),
+        None => ("Nothing is served here", "Host not found"),
+    };
+    let text = match sign_in {
+        Some(_) => {
+            "Check the address: the Space may have been renamed or removed. Or it is private, and opens for \
+             people with access once they have signed in."
+        }
+        None => "Check the address.",
+    };
+    let way = sign_in.map(|address| ("Sign in", address));
+    let page_of = Page { way, ..plain(Mood::Calm, PRODUCT, heading, text) };
     Failure { status: StatusCode::NOT_FOUND, code: "RepoNotFound", message, space: None, retry: None }
-        .answer(page, &plain(Mood::Calm, PRODUCT, heading, text))
+        .answer(page, &page_of)
 }
 
 /// The same page again, for a browser that now has a cookie.
@@ -53,6 +64,16 @@ pub(crate) fn entered(address: HeaderValue, cookie: HeaderValue) -> Response<Pro
     let headers = response.headers_mut();
     headers.insert(LOCATION, address);
     headers.insert(SET_COOKIE, cookie);
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+/// The same page at another host. Not for good: the name that was left may be taken.
+pub(crate) fn moved(address: HeaderValue) -> Response<ProxyBody> {
+    let mut response = Response::new(ProxyBody::empty());
+    *response.status_mut() = StatusCode::TEMPORARY_REDIRECT;
+    let headers = response.headers_mut();
+    headers.insert(LOCATION, address);
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
 }
@@ -116,6 +137,7 @@ pub(crate) fn upset(route: &Route, upset: Upset, page: bool) -> Response<ProxyBo
         heading: message,
         text,
         facts: &[],
+        way: None,
         link: Some(&route.hub_page),
         refresh: retry,
     };
@@ -156,7 +178,16 @@ pub(crate) fn standing(
     }
     .answer(
         page,
-        &Page { mood, label: &label(route), heading, text, facts: &facts, link: Some(&route.hub_page), refresh: retry },
+        &Page {
+            mood,
+            label: &label(route),
+            heading,
+            text,
+            facts: &facts,
+            way: None,
+            link: Some(&route.hub_page),
+            refresh: retry,
+        },
     )
 }
 
@@ -171,6 +202,7 @@ pub(crate) fn no_file(route: &Route, page: bool) -> Response<ProxyBody> {
             heading: "There is no such page",
             text: "This Space has no file at this address.",
             facts: &[],
+            way: None,
             link: Some(&route.hub_page),
             refresh: None,
         },
@@ -239,7 +271,7 @@ impl Failure<'_> {
 }
 
 fn plain<'a>(mood: Mood, label: &'a str, heading: &'a str, text: &'a str) -> Page<'a> {
-    Page { mood, label, heading, text, facts: &[], link: None, refresh: None }
+    Page { mood, label, heading, text, facts: &[], way: None, link: None, refresh: None }
 }
 
 fn label(route: &Route) -> String {

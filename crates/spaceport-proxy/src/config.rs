@@ -15,6 +15,9 @@ pub struct ProxyConfig {
     pub threads: usize,
     /// Host of the hub's URL in lower case; a port is ignored.
     pub hub_host: String,
+    /// The hub's address, `https://hub.example`, for links to it; `None` is `http://localhost` with the
+    /// listener's port.
+    pub hub_url: Option<String>,
     /// The domain below which Spaces live, `spaces.example`; a port is ignored.
     pub spaces_domain: String,
     /// Whether users reach this proxy by https, for `X-Forwarded-Proto`.
@@ -39,6 +42,7 @@ impl Default for ProxyConfig {
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
             threads: std::thread::available_parallelism().map_or(1, usize::from),
             hub_host: "localhost".to_owned(),
+            hub_url: None,
             spaces_domain: "localhost".to_owned(),
             https: false,
             trusted_forwarders: Vec::new(),

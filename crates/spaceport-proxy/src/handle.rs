@@ -3,14 +3,17 @@
 //! [`handle`] is the one interface between the connections of clients and everything behind them;
 //! another front, such as a hand-written HTTP/1.1 path, would call it or what it calls.
 
+use std::fmt::Write;
 use std::rc::Rc;
 
 use http::header::CONNECTION;
 use http::request::Parts;
+use http::uri::PathAndQuery;
 use http::{HeaderValue, Method, Request, Response, Version};
 use hyper::body::Incoming;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use spaceport_core::AccountId;
-use spaceport_core::route::Target;
+use spaceport_core::route::{Access, Target};
 
 use crate::body::ProxyBody;
 use crate::connection::Client;
@@ -20,6 +23,9 @@ use crate::vet::{self, Refused};
 use crate::visitor::{self, Entry, Visitor};
 use crate::worker::{Site, Worker};
 use crate::{answers, files, forward, hold};
+
+/// Longest path somebody comes back to after signing in.
+const LONGEST_WAY_BACK: usize = 800;
 
 /// Answers a request.
 pub(crate) async fn handle(
@@ -68,6 +74,13 @@ async fn by_host(
     if site.is_none() && is_hub(worker, host) {
         return to_hub(worker, client, request).await;
     }
+    // A Space that moved answers at its former host as well, so that pages that are open and programs that know
+    // it by that go on.
+    let moved = if site.is_none() { worker.table().moved_to(host, &worker.config.spaces_domain) } else { None };
+    let at = moved.as_deref().unwrap_or(host);
+    if moved.is_some() {
+        site = worker.site(at);
+    }
     let visitor = Visitor::take_from(&mut request.parts);
     let mut wait = hold::Hold::new();
     loop {
@@ -75,22 +88,35 @@ async fn by_host(
         let headers = &request.parts.headers;
         let come_in = |site: Rc<Site>| Some((visitor.entry(worker, &site, host, headers)?, site));
         let Some((entry, found)) = site.and_then(come_in) else {
-            return answers::not_found(
-                is_below(host, &worker.config.spaces_domain),
-                answers::wants_page(&request.parts),
-            );
+            let sign_in = sign_in_address(worker, host, &request.parts);
+            return answers::not_found(sign_in.as_deref(), answers::wants_page(&request.parts));
         };
+        if moved.is_some() && answers::wants_page(&request.parts) {
+            match (&found.route.access, entry) {
+                (Access::Public, _) => return move_on(worker, client, at, None, &request.parts),
+                (Access::Private { .. }, Entry::Ticket(account)) => {
+                    let ticket = visitor::ticket(worker, found.route.space, account);
+                    return move_on(worker, client, at, ticket, &request.parts);
+                }
+                // The session is for the former host alone: there it is good until it ends.
+                (Access::Private { .. }, Entry::Open) => {}
+            }
+        }
         if let Entry::Ticket(account) = entry
             && answers::wants_page(&request.parts)
         {
             return enter(worker, client, host, account, &request.parts);
         }
         worker.used(&found);
+        let is_app = matches!(found.route.target, Target::Upstream { .. } | Target::Files { .. });
+        if is_app && request.parts.method == Method::GET && answers::wants_page(&request.parts) {
+            worker.visited(found.route.space);
+        }
         match &found.route.target {
             Target::Upstream { .. } => {
                 drop(wait);
                 visitor::strip_credentials(worker, &mut request.parts.headers);
-                return forward::forward(worker, client, host, found, request).await;
+                return forward::forward(worker, client, at, found, request).await;
             }
             Target::Files { root, index, variables } => {
                 let mut response = files::serve(worker, &found.route, root, index, variables, &request.parts).await;
@@ -109,7 +135,21 @@ async fn by_host(
                 }
             }
         }
-        site = worker.site(host);
+        site = worker.site(at);
+    }
+}
+
+/// Sends a page on to the host that its Space has now.
+fn move_on(worker: &Worker, client: &Client, host: &str, ticket: Option<String>, parts: &Parts) -> Response<ProxyBody> {
+    let scheme = if client.origin.is_https(&parts.headers) { "https" } else { "http" };
+    let domain = &worker.config.spaces_domain;
+    let port = &domain[without_port(domain).len()..];
+    let target = parts.uri.path_and_query().map_or("/", PathAndQuery::as_str);
+    let and = if target.contains('?') { '&' } else { '?' };
+    let ticket = ticket.map_or(String::new(), |ticket| format!("{and}{}={ticket}", visitor::SIGN));
+    match HeaderValue::try_from(format!("{scheme}://{host}{port}{target}{ticket}")) {
+        Ok(address) => answers::moved(address),
+        Err(_) => answers::not_found(None, true),
     }
 }
 
@@ -119,7 +159,7 @@ fn enter(worker: &Rc<Worker>, client: &Client, host: &str, account: AccountId, p
     let cookie = visitor::session_cookie(worker, host, account, https);
     match visitor::own_address(parts).zip(cookie) {
         Some((address, cookie)) => answers::entered(address, cookie),
-        None => answers::not_found(true, true),
+        None => answers::not_found(sign_in_address(worker, host, parts).as_deref(), true),
     }
 }
 
@@ -141,8 +181,21 @@ fn is_hub(worker: &Worker, host: &str) -> bool {
     host == without_port(&worker.config.hub_host) || host == "localhost" || vet::is_address(host)
 }
 
-fn is_below(host: &str, domain: &str) -> bool {
-    host.strip_suffix(without_port(domain)).is_some_and(|rest| rest.ends_with('.'))
+/// The page of the hub on which somebody signs in and comes back from to a private app; the same for a
+/// host that serves nothing. `None` for a host that no Space can have.
+fn sign_in_address(worker: &Worker, host: &str, parts: &Parts) -> Option<String> {
+    let name = label_below(host, &worker.config.spaces_domain)?;
+    let hub = worker.config.hub_url.as_deref().unwrap_or_default();
+    let mut address = format!("{hub}/login?app={}", utf8_percent_encode(name, NON_ALPHANUMERIC));
+    let path = parts.uri.path_and_query().map_or("/", PathAndQuery::as_str);
+    if path != "/" && path.len() <= LONGEST_WAY_BACK {
+        let _ = write!(address, "&path={}", utf8_percent_encode(path, NON_ALPHANUMERIC));
+    }
+    Some(address)
+}
+
+fn label_below<'a>(host: &'a str, domain: &str) -> Option<&'a str> {
+    host.strip_suffix(without_port(domain))?.strip_suffix('.').filter(|name| !name.is_empty())
 }
 
 fn without_port(host: &str) -> &str {
@@ -158,9 +211,9 @@ mod tests {
 
     #[test]
     fn a_host_is_below_the_domain_of_spaces_or_not() {
-        assert!(is_below("a-b.localhost", "localhost:8080"));
-        assert!(!is_below("localhost", "localhost:8080"));
-        assert!(!is_below("xlocalhost", "localhost"));
+        assert_eq!(label_below("a-b.localhost", "localhost:8080"), Some("a-b"));
+        assert_eq!(label_below("localhost", "localhost:8080"), None);
+        assert_eq!(label_below("xlocalhost", "localhost"), None);
         assert_eq!(without_port("hub.example:443"), "hub.example");
         assert_eq!(without_port("hub.example"), "hub.example");
     }

@@ -39,6 +39,8 @@ pub(crate) struct Page<'a> {
     pub(crate) heading: &'a str,
     pub(crate) text: &'a str,
     pub(crate) facts: &'a [(&'a str, String)],
+    /// What one can do, and where.
+    pub(crate) way: Option<(&'a str, &'a str)>,
     /// The page of the Space on the hub.
     pub(crate) link: Option<&'a str>,
     /// After how many seconds the page loads itself again.
@@ -47,7 +49,7 @@ pub(crate) struct Page<'a> {
 
 impl Page<'_> {
     pub(crate) fn render(&self) -> String {
-        let Self { mood, label, heading, text, facts, link, refresh } = self;
+        let Self { mood, label, heading, text, facts, way, link, refresh } = self;
         let class = match mood {
             Mood::Going => "going",
             Mood::Wrong => "wrong",
@@ -76,7 +78,12 @@ impl Page<'_> {
             }
             out.push_str("</dl>\n");
         }
-        if let Some(link) = link.filter(|link| link.starts_with("https://") || link.starts_with("http://")) {
+        let is_web = |link: &str| link.starts_with("https://") || link.starts_with("http://");
+        if let Some((what, link)) = way.filter(|(_, link)| is_web(link)) {
+            let (what, link) = (escape(what), escape(link));
+            let _ = writeln!(out, "<p><a class=\"way\" href=\"{link}\" target=\"_top\">{what}</a></p>");
+        }
+        if let Some(link) = link.filter(|link| is_web(link)) {
             let _ = writeln!(
                 out,
                 "<footer>Is it yours? <a href=\"{}\" target=\"_top\">The hub has the details</a>.</footer>",
@@ -138,6 +145,7 @@ mod tests {
             heading: "\"'&",
             text: "</p><script>",
             facts: &[("<i>", "<u>".to_owned())],
+            way: Some(("<s>", "javascript:alert(2)")),
             link: Some("javascript:alert(1)"),
             refresh: None,
         };

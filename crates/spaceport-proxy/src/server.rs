@@ -76,7 +76,7 @@ impl Proxy {
     /// # Errors
     /// When the address cannot be listened on or a setting is out of range.
     pub fn bind(
-        config: ProxyConfig,
+        mut config: ProxyConfig,
         routes: watch::Receiver<Arc<RouteTable>>,
         hub: Hub,
         events: mpsc::Sender<ProxyEvent>,
@@ -96,6 +96,7 @@ impl Proxy {
             address = bound;
             listeners.push(listener);
         }
+        config.hub_url.get_or_insert_with(|| format!("http://localhost:{}", address.port()));
         Ok(Self { config: Arc::new(config), listeners, address, routes, hub, events })
     }
 

@@ -9,16 +9,16 @@ use http::request::Parts;
 use http::uri::PathAndQuery;
 use percent_encoding::percent_decode_str;
 use sha2::{Digest, Sha256};
-use spaceport_core::AccountId;
 use spaceport_core::account::SESSION_COOKIES;
 use spaceport_core::route::{Access, RouteTable, TokenHolder};
-use spaceport_core::ticket::{Audience, SESSION_LIFETIME};
+use spaceport_core::ticket::{Audience, LINK_LIFETIME, SESSION_LIFETIME};
+use spaceport_core::{AccountId, SpaceId};
 
 use crate::headers::{X_HF_AUTHORIZATION, remove_cookies, token};
 use crate::worker::{Site, Worker};
 
 /// The parameter with a ticket (the Hub's).
-const SIGN: &str = "__sign";
+pub(crate) const SIGN: &str = "__sign";
 /// The cookie with a session. The prefix makes browsers refuse one that another host has set.
 const COOKIE_HTTPS: &str = "__Host-spaceport-session";
 /// The same without TLS, where browsers have no such promise to give.
@@ -85,6 +85,12 @@ pub(crate) fn strip_credentials(worker: &Worker, headers: &mut HeaderMap) {
     for value in own {
         headers.append(AUTHORIZATION, value);
     }
+}
+
+/// A ticket for a Space, for whoever came with one to a host it no longer has.
+pub(crate) fn ticket(worker: &Worker, space: SpaceId, account: AccountId) -> Option<String> {
+    let now = (worker.config.clock)();
+    Some(worker.table().key.as_ref()?.seal(Audience::Space(space), account, now, LINK_LIFETIME))
 }
 
 /// The cookie of a session. A page in a frame of the hub's is a third party there, so over https

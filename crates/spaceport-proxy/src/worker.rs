@@ -50,6 +50,8 @@ pub(crate) struct Worker {
     /// Told whenever the table changed.
     pub(crate) changed: Notify,
     pub(crate) held: RefCell<HashMap<SpaceId, usize>>,
+    /// Pages that were opened since this was told last.
+    visits: RefCell<HashMap<SpaceId, u32>>,
     /// Upgraded connections, which hyper no longer counts.
     pub(crate) tunnels: Cell<usize>,
     routes: RefCell<watch::Receiver<Arc<RouteTable>>>,
@@ -79,6 +81,7 @@ impl Worker {
             compressed: Compressed::default(),
             changed: Notify::new(),
             held: RefCell::default(),
+            visits: RefCell::default(),
             tunnels: Cell::new(0),
             routes: RefCell::new(routes),
             table: RefCell::new(table),
@@ -122,6 +125,11 @@ impl Worker {
         }
     }
 
+    /// Counts that a browser opened a page of a Space.
+    pub(crate) fn visited(&self, space: SpaceId) {
+        *self.visits.borrow_mut().entry(space).or_default() += 1;
+    }
+
     /// Takes the newest table, if there is one. One atomic load when there is none.
     pub(crate) fn refresh(&self) {
         let next = {
@@ -158,6 +166,10 @@ impl Worker {
         self.ticks.advance();
         self.refresh();
         self.clients.each(|client| client.check(&self.config.timeouts));
+        // Those that a full channel does not take are told with the next ones.
+        self.visits
+            .borrow_mut()
+            .retain(|space, pages| self.events.try_send(ProxyEvent::Visited { space: *space, pages: *pages }).is_err());
         let mut instances = self.instances.borrow_mut();
         for instance in instances.values() {
             instance.check(&self.config.timeouts);

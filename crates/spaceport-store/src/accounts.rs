@@ -56,13 +56,43 @@ const ACCOUNTS: &str = "SELECT * FROM accounts WHERE disabled_at IS NULL ORDER B
 const ACCOUNTS_LISTED: &str = "SELECT * FROM accounts WHERE kind = $1 ORDER BY name_key";
 const ACCOUNT_DISABLE: &str = "UPDATE accounts SET disabled_at = $1 WHERE id = $2 AND disabled_at IS NULL";
 const ACCOUNT_ENABLE: &str = "UPDATE accounts SET disabled_at = NULL WHERE id = $1 AND disabled_at IS NOT NULL";
+const ADMINS_LOCK: &str = "UPDATE accounts SET name = name WHERE is_admin AND disabled_at IS NULL";
+const ADMINS: &str = "SELECT id FROM accounts WHERE is_admin AND disabled_at IS NULL";
+const ADMIN_SET: &str = "UPDATE accounts SET is_admin = $1 WHERE id = $2";
 const TOKENS_FORGET: &str = "DELETE FROM tokens WHERE account_id = $1";
 const PASSWORD_FORGET: &str = "DELETE FROM passwords WHERE account_id = $1";
 const SESSIONS_FORGET: &str = "DELETE FROM sessions WHERE account_id = $1";
 const LINKS_FORGET: &str = "DELETE FROM sign_in_links WHERE account_id = $1";
 const IDENTITIES_FORGET: &str = "DELETE FROM identities WHERE account_id = $1";
 
+/// What became of a change of who administers the site.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AdminChange {
+    /// It is done.
+    Done,
+    /// It would have left the site without an admin; nothing changed.
+    LastAdmin,
+}
+
 impl Store {
+    /// Makes an account a site admin, or not one.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn account_set_admin(&self, id: AccountId, is_admin: bool) -> Result<AdminChange, StoreError> {
+        let mut tx = self.begin().await?;
+        // Locked first, so that two admins who stop being one come one after the other.
+        run_tx!(&mut tx, "admins_lock", db => sqlx::query(ADMINS_LOCK).execute(db).map_ok(crate::unit))?;
+        let admins = run_tx!(&mut tx, "admins", db => sqlx::query_as::<_, (String,)>(ADMINS).fetch_all(db))?;
+        if !is_admin && matches!(admins.as_slice(), [(only,)] if *only == id.to_string()) {
+            return Ok(AdminChange::LastAdmin);
+        }
+        run_tx!(&mut tx, "admin_set", db => sqlx::query(ADMIN_SET)
+            .bind(is_admin).bind(id.to_string()).execute(db).map_ok(crate::unit))?;
+        tx.commit().await?;
+        Ok(AdminChange::Done)
+    }
+
     /// Adds a user or an organization.
     ///
     /// # Errors

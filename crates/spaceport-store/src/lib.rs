@@ -21,6 +21,7 @@ mod instances;
 mod leases;
 mod ledger;
 mod members;
+mod moves;
 mod notices;
 mod objects;
 mod organizations;
@@ -36,6 +37,7 @@ mod tokens;
 pub mod vault;
 mod webhooks;
 
+pub use accounts::AdminChange;
 pub use audit::AuditEntry;
 pub use builds::BuildEnd;
 pub use claims::{Again, StoredClaim};
@@ -55,7 +57,7 @@ pub use reservations::StoredReservation;
 pub use sessions::{NewSession, SESSION_IDLE};
 pub use settings::{Secret, Variable};
 pub use spaces::NewSpace;
-pub use tokens::NewToken;
+pub use tokens::{NewToken, token_hash};
 
 use std::path::Path;
 use std::str::FromStr;

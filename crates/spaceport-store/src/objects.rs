@@ -13,9 +13,9 @@ use sqlx::{AssertSqlSafe, FromRow};
 
 use spaceport_core::{AccountId, Repo, RepoId, Sha256, Timestamp};
 
-use crate::repos::RepoRow;
+use crate::repos::{NewRepo, RepoRow};
 use crate::rows::text;
-use crate::{Store, StoreError, run, run_tx};
+use crate::{Store, StoreError, Tx, run, run_tx};
 
 /// Placeholders of one query; SQLite takes 32766.
 const AT_ONCE: usize = 1000;
@@ -86,12 +86,25 @@ const OBJECT_REPOS: &str = "SELECT r.* FROM repo_objects o JOIN repos r ON r.id 
      ORDER BY r.visibility DESC, r.id LIMIT $2";
 const OBJECTS_PAGE: &str = "SELECT * FROM repo_objects WHERE repo_id = $1 AND committed_at IS NOT NULL AND sha256 > $2 \
      ORDER BY sha256 LIMIT $3";
+const OBJECTS_COPY: &str = "INSERT INTO repo_objects (repo_id, sha256, size, xet, path, uploader_id, pushed_at, \
+     committed_at) SELECT CAST($1 AS TEXT), sha256, size, xet, path, CAST($2 AS TEXT), CAST($3 AS BIGINT), \
+     CAST($3 AS BIGINT) FROM repo_objects WHERE repo_id = $4 AND committed_at IS NOT NULL";
 const OBJECT_REMOVE: &str = "DELETE FROM repo_objects WHERE repo_id = $1 AND sha256 = $2";
 const UPLOADS_FORGET: &str = "DELETE FROM repo_objects WHERE committed_at IS NULL AND pushed_at < $1";
 const OBJECT_NAMES: &str = "SELECT sha256 FROM repo_objects WHERE repo_id = $1 AND committed_at IS NOT NULL";
 const OBJECTS_LIVE: &str = "SELECT DISTINCT sha256 FROM repo_objects";
 const REPO_STORAGE: &str = "SELECT CAST(COALESCE(SUM(size), 0) AS BIGINT) FROM repo_objects \
      WHERE repo_id = $1 AND committed_at IS NOT NULL";
+
+/// What a copy has from the beginning: every file that a commit of the other one has.
+pub(crate) async fn copy(tx: &mut Tx, to: &NewRepo, from: RepoId) -> Result<(), StoreError> {
+    run_tx!(tx, "objects_copy", db => sqlx::query(OBJECTS_COPY)
+        .bind(to.id.to_string())
+        .bind(to.creator.to_string())
+        .bind(to.at.as_millis())
+        .bind(from.to_string())
+        .execute(db).map_ok(crate::unit))
+}
 
 impl Store {
     /// Records that somebody who had the bytes of a file uploaded it to a repository.

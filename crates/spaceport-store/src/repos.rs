@@ -9,8 +9,9 @@ use spaceport_core::webhook::{Change, MovedRef};
 use spaceport_core::{AccountId, CommitSha, Repo, RepoId, RepoKind, RepoName, Timestamp};
 
 use crate::hook_events::tell;
-use crate::rows::{json_opt, like, text, to_json};
+use crate::rows::{json_opt, like, like_ascii, text, to_json};
 use crate::{Store, StoreError, Tx, exists, run, run_tx};
+use crate::{moves, objects};
 
 /// A repository to be created.
 #[derive(Debug, Clone)]
@@ -76,6 +77,9 @@ pub struct RepoFilter {
     pub search: Vec<String>,
     /// Tags; all of them.
     pub tags: Vec<String>,
+    /// Words of which at least one is in the name or the front matter, whatever their case. What is not ASCII
+    /// may find more than it should.
+    pub words: Vec<String>,
     /// In this order.
     pub sort: RepoSort,
     /// After this value of the order, and this id.
@@ -95,6 +99,7 @@ impl RepoFilter {
             author: None,
             search: Vec::new(),
             tags: Vec::new(),
+            words: Vec::new(),
             sort: RepoSort::default(),
             after: None,
             limit: 100,
@@ -122,6 +127,16 @@ impl RepoFilter {
             ));
             next += 1;
         }
+        for number in 0..self.words.len() {
+            let (name, card) = (next + 2 * number, next + 2 * number + 1);
+            let either = if number == 0 { "AND (" } else { "OR" };
+            sql.push_str(&format!(
+                " {either} r.name_key LIKE ${name} ESCAPE '\\' OR lower(COALESCE(r.card, '')) LIKE ${card} ESCAPE '\\'"
+            ));
+        }
+        if !self.words.is_empty() {
+            sql.push(')');
+        }
         sql.push_str(&format!(" ORDER BY {column} DESC, r.id DESC LIMIT $7"));
         sql
     }
@@ -142,6 +157,7 @@ pub(crate) struct RepoRow {
     likes: i64,
     trending: i64,
     downloads: i64,
+    visits: i64,
 }
 
 impl RepoRow {
@@ -160,6 +176,7 @@ impl RepoRow {
             likes: self.likes,
             trending: self.trending,
             downloads: self.downloads,
+            visits: self.visits,
         })
     }
 }
@@ -173,9 +190,6 @@ struct PlacedRow {
 
 const REPO_CREATE: &str = "INSERT INTO repos (id, kind, owner_id, creator_id, name, name_key, visibility, created_at, \
      updated_at, head, likes, trending, downloads) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $8, $9, 0, 0, 0)";
-const REDIRECT_FORGET: &str = "DELETE FROM redirects WHERE name_key = $1";
-const REDIRECT_ADD: &str = "INSERT INTO redirects (name_key, repo_id) VALUES ($1, $2) \
-     ON CONFLICT (name_key) DO UPDATE SET repo_id = excluded.repo_id";
 const REPO_BY_ID: &str = "SELECT * FROM repos WHERE id = $1";
 const REPO_IDS: &str = "SELECT id FROM repos ORDER BY id";
 const REPO_BY_KEY: &str = "SELECT * FROM repos WHERE name_key = $1";
@@ -192,10 +206,8 @@ const REPO_UNINDEXED: &str = "SELECT * FROM repos WHERE head IS NOT NULL AND (in
 const TAGS_FORGET: &str = "DELETE FROM repo_tags WHERE repo_id = $1";
 const TAG_ADD: &str = "INSERT INTO repo_tags (repo_id, tag) VALUES ($1, $2) ON CONFLICT DO NOTHING";
 const TAGS: &str = "SELECT tag FROM repo_tags WHERE repo_id = $1 ORDER BY tag";
-const TAGS_OF_KIND: &str = "SELECT DISTINCT t.tag FROM repo_tags t JOIN repos r ON r.id = t.repo_id \
-     WHERE r.kind = $1 AND r.visibility = 'public' ORDER BY t.tag LIMIT 10000";
 const REPO_DELETE: &str = "DELETE FROM repos WHERE id = $1";
-const REPO_MOVE: &str = "UPDATE repos SET name = $1, name_key = $2, owner_id = $3, updated_at = $4 WHERE id = $5";
+const REPO_VISITED: &str = "UPDATE repos SET visits = visits + $1 WHERE id = $2";
 const REPO_DOWNLOADED: &str = "UPDATE repos SET downloads = downloads + $1 WHERE id = $2";
 const REPOS_OF: &str = "SELECT * FROM repos WHERE owner_id = $1 AND name_key NOT LIKE '!%' ORDER BY kind, name_key";
 
@@ -214,7 +226,7 @@ pub(crate) async fn create(tx: &mut Tx, new: &NewRepo) -> Result<(), StoreError>
         .execute(db).map_ok(crate::unit))
     .map_err(exists("a repository of this name"))?;
     // Whoever takes an old name gets what is asked for under it.
-    run_tx!(tx, "redirect_forget", db => sqlx::query(REDIRECT_FORGET).bind(&key).execute(db).map_ok(crate::unit))
+    moves::take_name(tx, &key).await
 }
 
 pub(crate) async fn set_head(tx: &mut Tx, id: RepoId, head: &CommitSha, at: Timestamp) -> Result<bool, StoreError> {
@@ -239,6 +251,18 @@ impl Store {
     pub async fn repo_create(&self, new: &NewRepo) -> Result<(), StoreError> {
         let mut tx = self.begin().await?;
         create(&mut tx, new).await?;
+        tell(&mut tx, new.id, new.at, &Change::RepoCreated).await?;
+        tx.commit().await
+    }
+
+    /// As [`Store::repo_create`], with the large files of another repository.
+    ///
+    /// # Errors
+    /// [`StoreError::Exists`] when the name is taken, whatever its case.
+    pub async fn repo_create_copy(&self, new: &NewRepo, of: RepoId) -> Result<(), StoreError> {
+        let mut tx = self.begin().await?;
+        create(&mut tx, new).await?;
+        objects::copy(&mut tx, new, of).await?;
         tell(&mut tx, new.id, new.at, &Change::RepoCreated).await?;
         tx.commit().await
     }
@@ -310,6 +334,10 @@ impl Store {
             }
             for tag in &filter.tags {
                 query = query.bind(tag);
+            }
+            for word in &filter.words {
+                let word = like_ascii(word);
+                query = query.bind(format!("{}/%{word}%", filter.kind.segment())).bind(format!("%{word}%"));
             }
             query.fetch_all(db)
         })?;
@@ -400,16 +428,6 @@ impl Store {
         Ok(rows.into_iter().map(|(tag,)| tag).collect())
     }
 
-    /// Every tag that a public repository of a kind has.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn tags_of_kind(&self, kind: RepoKind) -> Result<Vec<String>, StoreError> {
-        let rows = run!(self, "tags_of_kind", db => sqlx::query_as::<_, (String,)>(TAGS_OF_KIND)
-            .bind(kind.as_str()).fetch_all(db))?;
-        Ok(rows.into_iter().map(|(tag,)| tag).collect())
-    }
-
     /// Forgets a repository with everything that hangs on it. A Space goes by [`Store::space_doom`].
     ///
     /// # Errors
@@ -423,37 +441,13 @@ impl Store {
         Ok(rows == 1)
     }
 
-    /// Gives a repository another name; what asks for the old one is led to it.
+    /// Counts visits.
     ///
     /// # Errors
-    /// [`StoreError::Exists`] when the name is taken.
-    pub async fn repo_move(
-        &self,
-        repo: &Repo,
-        to: &RepoName,
-        owner: AccountId,
-        at: Timestamp,
-    ) -> Result<(), StoreError> {
-        let (old, new) = (repo.kind.key(&repo.name), repo.kind.key(to));
-        let mut tx = self.begin().await?;
-        tell(&mut tx, repo.id, at, &Change::RepoMoved { to: to.clone(), owner }).await?;
-        run_tx!(&mut tx, "repo_move", db => sqlx::query(REPO_MOVE)
-            .bind(to.to_string())
-            .bind(&new)
-            .bind(owner.to_string())
-            .bind(at.as_millis())
-            .bind(repo.id.to_string())
-            .execute(db).map_ok(crate::unit))
-        .map_err(exists("a repository of this name"))?;
-        run_tx!(&mut tx, "redirect_forget", db => sqlx::query(REDIRECT_FORGET)
-            .bind(&new).execute(db).map_ok(crate::unit))?;
-        if old != new {
-            run_tx!(&mut tx, "redirect_add", db => sqlx::query(REDIRECT_ADD)
-                .bind(&old).bind(repo.id.to_string()).execute(db).map_ok(crate::unit))?;
-        }
-        run_tx!(&mut tx, "space_touched", db => sqlx::query(SPACE_TOUCHED)
-            .bind(repo.id.to_string()).execute(db).map_ok(crate::unit))?;
-        tx.commit().await
+    /// When the database fails.
+    pub async fn repo_visited(&self, id: RepoId, times: i64) -> Result<(), StoreError> {
+        run!(self, "repo_visited", db => sqlx::query(REPO_VISITED)
+            .bind(times).bind(id.to_string()).execute(db).map_ok(crate::unit))
     }
 
     /// Counts downloads.

@@ -42,6 +42,12 @@ pub(crate) fn like(text: &str) -> String {
     escaped
 }
 
+/// As [`like`], with one character of any kind for each that is not ASCII: only of those do both engines know the
+/// other case.
+pub(crate) fn like_ascii(text: &str) -> String {
+    like(text).chars().map(|c| if c.is_ascii() { c } else { '_' }).collect()
+}
+
 /// 128 random bits, for the id of a row that only this crate names.
 pub(crate) fn random() -> u128 {
     let mut bytes = [0u8; 16];

@@ -8,17 +8,14 @@ use sqlx::FromRow;
 use spaceport_core::space::{Desired, DesiredRun, Inspection, Space, Visibility};
 use spaceport_core::webhook::Change;
 use spaceport_core::{
-    AccountId, CommitSha, Diagnosis, FlavorName, Generation, RepoKind, RepoName, Sdk, SpaceId, SpaceStage, Subdomain,
-    Timestamp, Volume,
+    AccountId, CommitSha, Diagnosis, FlavorName, Generation, RepoId, RepoKind, RepoName, Sdk, SpaceId, SpaceStage,
+    Subdomain, Timestamp, Volume,
 };
 
 use crate::hook_events::tell;
 use crate::repos::{self, NewRepo};
 use crate::rows::{json, json_opt, text, to_json};
-use crate::{Secret, Store, StoreError, Variable, exists, run, run_tx};
-
-/// Host labels tried before giving up: collisions are rare, and each attempt has another suffix.
-const SUBDOMAIN_ATTEMPTS: u32 = 8;
+use crate::{Secret, Store, StoreError, Tx, Variable, exists, moves, objects, run, run_tx};
 
 /// A Space to be created.
 #[derive(Debug)]
@@ -108,7 +105,6 @@ impl SpaceRow {
 
 const SPACE_CREATE: &str = "INSERT INTO spaces (id, subdomain, sdk, generation, run, rebuild, no_cache, restart, \
      settings, hardware, sleep_after_s, volumes, stage) VALUES ($1, $2, $3, 1, 'running', 0, FALSE, 0, 0, $4, $5, $6, $7)";
-const SUBDOMAIN_TAKEN: &str = "SELECT COUNT(*) FROM spaces WHERE subdomain = $1";
 const VARIABLE_ADD: &str =
     "INSERT INTO variables (space_id, name, value, description, updated_at) VALUES ($1, $2, $3, $4, $5)";
 const SECRET_ADD: &str =
@@ -127,6 +123,7 @@ macro_rules! space_where {
 const SPACE_BY_ID: &str = space_where!("s.id = $1");
 const SPACE_BY_NAME: &str = space_where!("r.name_key = $1");
 const SPACE_BY_SUBDOMAIN: &str = space_where!("s.subdomain = $1");
+const SPACE_MOVED_FROM: &str = space_where!("s.id = (SELECT f.space_id FROM former_labels f WHERE f.label = $1)");
 const SPACE_IDS: &str = "SELECT id FROM spaces ORDER BY id";
 const SPACE_SET_DESIRED: &str = "UPDATE spaces SET run = $1, rebuild = $2, no_cache = $3, restart = $4, \
      hardware = $5, sleep_after_s = $6, generation = generation + 1 WHERE id = $7 AND generation = $8";
@@ -142,6 +139,51 @@ const REVISION: &str = "SELECT inspection FROM revisions WHERE space_id = $1 AND
 const REVISION_ADD: &str = "INSERT INTO revisions (space_id, sha, inspection, created_at) VALUES ($1, $2, $3, $4) \
      ON CONFLICT (space_id, sha) DO UPDATE SET inspection = excluded.inspection";
 
+async fn create(tx: &mut Tx, new: &NewSpace) -> Result<(NewRepo, Subdomain), StoreError> {
+    let subdomain = moves::take_label(tx, new.id, &new.name).await?;
+    let stage = if new.has_app { SpaceStage::Building } else { SpaceStage::NoAppFile };
+    let repo = NewRepo {
+        id: new.id.into(),
+        kind: RepoKind::Space,
+        name: new.name.clone(),
+        owner: new.owner,
+        creator: new.creator,
+        visibility: new.visibility,
+        head: new.head.clone(),
+        at: new.at,
+    };
+    repos::create(tx, &repo).await?;
+    run_tx!(tx, "space_create", db => sqlx::query(SPACE_CREATE)
+        .bind(new.id.to_string())
+        .bind(subdomain.as_str())
+        .bind(new.sdk.as_str())
+        .bind(&new.hardware.0)
+        .bind(new.sleep_after_s)
+        .bind(to_json(&new.volumes))
+        .bind(stage.as_str())
+        .execute(db).map_ok(crate::unit))
+    .map_err(exists("a Space with this host name"))?;
+    for (name, variable) in &new.variables {
+        run_tx!(tx, "variable_add", db => sqlx::query(VARIABLE_ADD)
+            .bind(new.id.to_string())
+            .bind(name)
+            .bind(&variable.value)
+            .bind(&variable.description)
+            .bind(variable.updated_at.as_millis())
+            .execute(db).map_ok(crate::unit))?;
+    }
+    for (name, secret) in &new.secrets {
+        run_tx!(tx, "secret_add", db => sqlx::query(SECRET_ADD)
+            .bind(new.id.to_string())
+            .bind(name)
+            .bind(&secret.sealed)
+            .bind(&secret.description)
+            .bind(secret.updated_at.as_millis())
+            .execute(db).map_ok(crate::unit))?;
+    }
+    Ok((repo, subdomain))
+}
+
 impl Store {
     /// Creates a Space with its first settings, all or nothing, and says which host label it got.
     ///
@@ -149,56 +191,21 @@ impl Store {
     /// [`StoreError::Exists`] when the name is taken, whatever its case.
     pub async fn space_create(&self, new: &NewSpace) -> Result<Subdomain, StoreError> {
         let mut tx = self.begin().await?;
-        let mut subdomain = Subdomain::of(&new.name, 0);
-        for attempt in 1..SUBDOMAIN_ATTEMPTS {
-            let (taken,) = run_tx!(&mut tx, "subdomain_taken", db => sqlx::query_as::<_, (i64,)>(SUBDOMAIN_TAKEN)
-                .bind(subdomain.as_str()).fetch_one(db))?;
-            if taken == 0 {
-                break;
-            }
-            subdomain = Subdomain::of(&new.name, attempt);
-        }
-        let stage = if new.has_app { SpaceStage::Building } else { SpaceStage::NoAppFile };
-        let repo = NewRepo {
-            id: new.id.into(),
-            kind: RepoKind::Space,
-            name: new.name.clone(),
-            owner: new.owner,
-            creator: new.creator,
-            visibility: new.visibility,
-            head: new.head.clone(),
-            at: new.at,
-        };
-        repos::create(&mut tx, &repo).await?;
-        run_tx!(&mut tx, "space_create", db => sqlx::query(SPACE_CREATE)
-            .bind(new.id.to_string())
-            .bind(subdomain.as_str())
-            .bind(new.sdk.as_str())
-            .bind(&new.hardware.0)
-            .bind(new.sleep_after_s)
-            .bind(to_json(&new.volumes))
-            .bind(stage.as_str())
-            .execute(db).map_ok(crate::unit))
-        .map_err(exists("a Space with this host name"))?;
-        for (name, variable) in &new.variables {
-            run_tx!(&mut tx, "variable_add", db => sqlx::query(VARIABLE_ADD)
-                .bind(new.id.to_string())
-                .bind(name)
-                .bind(&variable.value)
-                .bind(&variable.description)
-                .bind(variable.updated_at.as_millis())
-                .execute(db).map_ok(crate::unit))?;
-        }
-        for (name, secret) in &new.secrets {
-            run_tx!(&mut tx, "secret_add", db => sqlx::query(SECRET_ADD)
-                .bind(new.id.to_string())
-                .bind(name)
-                .bind(&secret.sealed)
-                .bind(&secret.description)
-                .bind(secret.updated_at.as_millis())
-                .execute(db).map_ok(crate::unit))?;
-        }
-        tell(&mut tx, repo.id, new.at, &Change::RepoCreated).await?;
+        let (_, subdomain) = create(&mut tx, new).await?;
+        tell(&mut tx, new.id.into(), new.at, &Change::RepoCreated).await?;
+        tx.commit().await?;
+        Ok(subdomain)
+    }
+
+    /// As [`Store::space_create`], with the large files of another repository.
+    ///
+    /// # Errors
+    /// [`StoreError::Exists`] when the name is taken, whatever its case.
+    pub async fn space_create_copy(&self, new: &NewSpace, of: RepoId) -> Result<Subdomain, StoreError> {
+        let mut tx = self.begin().await?;
+        let (repo, subdomain) = create(&mut tx, new).await?;
+        objects::copy(&mut tx, &repo, of).await?;
+        tell(&mut tx, new.id.into(), new.at, &Change::RepoCreated).await?;
         tx.commit().await?;
         Ok(subdomain)
     }
@@ -225,6 +232,14 @@ impl Store {
     /// When the database fails.
     pub async fn space_by_subdomain(&self, subdomain: &str) -> Result<Option<Space>, StoreError> {
         self.space_by(SPACE_BY_SUBDOMAIN, &subdomain.to_ascii_lowercase()).await
+    }
+
+    /// The Space whose app had this host label before it moved.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn space_moved_from(&self, subdomain: &str) -> Result<Option<Space>, StoreError> {
+        self.space_by(SPACE_MOVED_FROM, &subdomain.to_ascii_lowercase()).await
     }
 
     async fn space_by(&self, sql: &'static str, key: &str) -> Result<Option<Space>, StoreError> {
@@ -375,6 +390,7 @@ impl Store {
             .bind(at.as_millis()).bind(id.to_string()).execute(db).map_ok(crate::unit))?;
         run_tx!(&mut tx, "redirects_forget", db => sqlx::query(REDIRECTS_FORGET)
             .bind(id.to_string()).execute(db).map_ok(crate::unit))?;
+        moves::forget_labels(&mut tx, id).await?;
         tx.commit().await?;
         Ok(true)
     }

@@ -14,6 +14,9 @@ const NONCE_LEN: usize = 24;
 /// Says what the derived key is for, as `blake3::derive_key` wants it.
 const NAMES: &str = "spaceport 2026-11-23 names that cannot be guessed";
 
+/// Binds what is sealed for a sign-in. No Space has such an id.
+const SIGN_IN: &[u8] = b"sign-in\0";
+
 /// The key is wrong, or the value was tampered with.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the secret {name} cannot be opened with this installation's key")]
@@ -66,6 +69,12 @@ impl Vault {
         self.seal_bound(&webhook_binding(webhook), secret)
     }
 
+    /// Seals what a browser keeps for the hub while somebody signs in elsewhere.
+    #[must_use]
+    pub fn seal_sign_in(&self, value: &str) -> String {
+        self.seal_bound(SIGN_IN, value)
+    }
+
     fn seal_bound(&self, bound: &[u8], value: &str) -> String {
         let mut nonce = [0u8; NONCE_LEN];
         getrandom::fill(&mut nonce).expect("the operating system has random numbers");
@@ -88,6 +97,14 @@ impl Vault {
     /// When the key or the webhook is another one, or the text is damaged.
     pub fn open_webhook(&self, webhook: WebhookId, sealed: &str) -> Result<String, CannotOpen> {
         self.open_bound(&webhook_binding(webhook), "of the webhook", sealed)
+    }
+
+    /// Opens what [`Vault::seal_sign_in`] made.
+    ///
+    /// # Errors
+    /// When the key is another one, or the text is damaged.
+    pub fn open_sign_in(&self, sealed: &str) -> Result<String, CannotOpen> {
+        self.open_bound(SIGN_IN, "of a sign-in", sealed)
     }
 
     fn open_bound(&self, bound: &[u8], name: &str, sealed: &str) -> Result<String, CannotOpen> {
@@ -121,6 +138,18 @@ mod tests {
         let sealed = vault.seal_webhook(a, "hunter2");
         assert_eq!(vault.open_webhook(a, &sealed).as_deref(), Ok("hunter2"));
         assert!(vault.open_webhook(b, &sealed).is_err());
+    }
+
+    #[test]
+    fn what_is_sealed_for_a_sign_in_is_nothing_else() {
+        let vault = Vault::new(&[7; 32]);
+        let sealed = vault.seal_sign_in("a secret");
+        assert_eq!(vault.open_sign_in(&sealed).as_deref(), Ok("a secret"));
+        assert!(Vault::new(&[8; 32]).open_sign_in(&sealed).is_err());
+        let (space, webhook) =
+            (SpaceId::new(Timestamp::from_millis(1), 1), WebhookId::new(Timestamp::from_millis(1), 1));
+        assert!(vault.open_sign_in(&vault.seal(space, "", "x")).is_err());
+        assert!(vault.open_sign_in(&vault.seal_webhook(webhook, "x")).is_err());
     }
 
     #[test]

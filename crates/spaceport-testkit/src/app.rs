@@ -96,11 +96,20 @@ impl TestApp {
         Self::on(TestDatabase::sqlite().await).await
     }
 
+    /// On SQLite, with other ways to sign in.
+    pub async fn start_with(sign_in: SignIn) -> Self {
+        Self::build(TestDatabase::sqlite().await, sign_in).await
+    }
+
     /// On a database.
     ///
     /// # Panics
     /// When the machine has no free port or no space for temporary files.
     pub async fn on(database: TestDatabase) -> Self {
+        Self::build(database, SignIn::default()).await
+    }
+
+    async fn build(database: TestDatabase, sign_in: SignIn) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let clock = ManualClock::default();
         let logs = LogStore::new(folder.path().join("logs"), clock.clock());
@@ -147,7 +156,7 @@ impl TestApp {
             lifetime: lifetime.clone(),
             downloads: Downloads::default(),
             uploads: Uploads::open(folder.path().join("uploads")).expect("a folder for uploads"),
-            sign_in: SignIn::default(),
+            sign_in,
         };
         let router = spaceport_api::router(state).into_make_service_with_connect_info::<SocketAddr>();
         let stop = lifetime.stop.clone();
@@ -155,10 +164,7 @@ impl TestApp {
             let serving = axum::serve(listener, router).with_graceful_shutdown(async move { stop.cancelled().await });
             let _ = serving.await;
         });
-        // The workspace's features leave the choice of a TLS library to the process, even for a
-        // client that speaks plain HTTP; a second choice is refused and means the same.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let client = reqwest::Client::builder().no_proxy().build().expect("a client");
+        let client = client();
         let store = database.store.clone();
         Self {
             url,
@@ -433,4 +439,16 @@ impl Events {
         }
         lines
     }
+}
+
+/// Chooses a TLS library. The workspace's features leave that to the process, even for a client that
+/// speaks plain HTTP; a second choice is refused and means the same.
+pub fn choose_tls() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+}
+
+/// A client for plain HTTP.
+fn client() -> reqwest::Client {
+    choose_tls();
+    reqwest::Client::builder().no_proxy().build().expect("a client")
 }

@@ -8,7 +8,7 @@ mod clock;
 mod database;
 pub mod xet;
 
-pub use app::{Answer, Events, Person, TICKETS, TestApp};
+pub use app::{Answer, Events, Person, TICKETS, TestApp, choose_tls};
 pub use clock::ManualClock;
 pub use database::{TestDatabase, databases};
 

@@ -3,6 +3,7 @@
 
 mod gpu;
 mod hardware;
+mod oidc;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -15,6 +16,8 @@ use serde::Deserialize;
 use spaceport_core::{Catalog, FlavorName, HardwareFlavor};
 use spaceport_objects::ObjectsConfig;
 use url::Url;
+
+pub use crate::config::oidc::OidcSettings;
 
 /// Seconds.
 const HOUR: u64 = 60 * 60;
@@ -37,7 +40,8 @@ pub struct Config {
     pub admin_token: Option<Secret>,
     /// Trusted additionally in builds and containers.
     pub ca_bundle: Option<PathBuf>,
-    /// `HF_ENDPOINT` of apps; by default they use the public hub.
+    /// `HF_ENDPOINT` of apps; by default they use the public hub. When it is this hub's address, apps may
+    /// open connections to its port on this machine.
     pub app_hf_endpoint: Option<String>,
     /// Requests in flight on a replaced container may take so many seconds.
     pub drain_s: u64,
@@ -62,6 +66,8 @@ pub struct Config {
     pub git: Git,
     /// Webhooks.
     pub webhooks: Webhooks,
+    /// Sign-in elsewhere.
+    pub oidc: OidcSettings,
     /// Large files.
     pub objects: Objects,
     /// Logs of the server itself.
@@ -90,6 +96,7 @@ impl Default for Config {
             proxy: Proxy::default(),
             git: Git::default(),
             webhooks: Webhooks::default(),
+            oidc: OidcSettings::default(),
             objects: Objects::default(),
             log: Log::default(),
         }
@@ -198,7 +205,7 @@ pub struct Builder {
     pub apt_packages: Vec<String>,
     /// Python packages in every generated Python image, besides the SDK.
     pub python_packages: Vec<String>,
-    /// Where `preload_from_hub` downloads from.
+    /// Where `preload_from_hub` downloads what this hub does not have; empty: from nowhere.
     pub preload_endpoint: String,
     /// A commit may hold so many GiB.
     pub source_gib: u64,
@@ -417,6 +424,16 @@ impl Config {
         if let Some(text) = variable("SPACEPORT_ADMIN_TOKEN") {
             self.admin_token = Some(Secret(text));
         }
+        if let Some(text) = variable("SPACEPORT_OIDC_CLIENT_SECRET") {
+            self.oidc.client_secret = Some(Secret(text));
+        }
+        set(&mut self.oidc.issuer, "SPACEPORT_OIDC_ISSUER");
+        if let Some(text) = variable("SPACEPORT_OIDC_CLIENT_ID") {
+            self.oidc.client_id = text;
+        }
+        if let Some(text) = variable("SPACEPORT_OIDC_LABEL") {
+            self.oidc.label = text;
+        }
         if let Some(text) = variable("SPACEPORT_LOG") {
             self.log.filter = text;
         }
@@ -457,6 +474,7 @@ impl Config {
         problems.extend(wrong);
         problems.extend(self.capacity.problems());
         self.machine = Machine { flavors, gpu };
+        problems.extend(self.oidc.check());
         if self.builder.concurrency == 0 || self.builder.minutes == 0 || self.builder.memory_gib == 0 {
             problems.push("builder.concurrency, builder.minutes and builder.memory_gib must not be 0".to_owned());
         }
@@ -480,6 +498,17 @@ impl Config {
             problems.push("builder.python_image or builder.python_images must name an image".to_owned());
         }
         problems
+    }
+
+    /// Ports of this machine that apps may reach: the hub's, if they are told to use it.
+    pub fn app_ports(&self, hub_url: &str) -> Vec<u16> {
+        let origin = |url: &str| {
+            let url = Url::parse(url).ok()?;
+            Some((url.host_str()?.to_owned(), url.port_or_known_default()?))
+        };
+        let hub = origin(hub_url);
+        let endpoint = self.app_hf_endpoint.as_deref().and_then(origin);
+        hub.filter(|hub| endpoint.as_ref() == Some(hub)).map(|(_, port)| port).into_iter().collect()
     }
 
     /// The flavors, the Hub's included.
@@ -577,6 +606,18 @@ mod tests {
         });
         assert_eq!(problems.len(), 1);
         assert_eq!(config.check().len(), 2);
+    }
+
+    #[test]
+    fn apps_reach_the_hub_if_it_is_theirs() {
+        let ports = |endpoint: Option<&str>, hub: &str| {
+            Config { app_hf_endpoint: endpoint.map(str::to_owned), ..Config::default() }.app_ports(hub)
+        };
+        assert_eq!(ports(Some("https://hub.example.com"), "https://hub.example.com"), [443]);
+        assert_eq!(ports(Some("http://172.17.0.1:8080/"), "http://172.17.0.1:8080"), [8080]);
+        for other in [None, Some("https://huggingface.co"), Some("https://hub.example.com:8443"), Some("nonsense")] {
+            assert!(ports(other, "https://hub.example.com").is_empty(), "{other:?}");
+        }
     }
 
     #[test]

@@ -11,9 +11,19 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
-/// The open, self-hosted home for AI demos.
+/// What stands below the commands.
+const MORE: &str = "\
+A first app on a server that runs on this machine:
+  spaceport space create hello --sdk gradio    # prints how to push to it
+  spaceport space wait admin/hello --watch     # the build, live, until the app answers
+
+Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not found, 4 no permission, 5 the server cannot be
+reached, 6 the Space ended in an error, 7 out of time. `--json` after any command that talks to a
+server makes answers and errors JSON.";
+
+/// The open, self-hosted home for AI demos: the server, and the commands that talk to one.
 #[derive(Debug, Parser)]
-#[command(name = "spaceport", version, about, arg_required_else_help = true)]
+#[command(name = "spaceport", version, after_help = MORE, arg_required_else_help = true)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,

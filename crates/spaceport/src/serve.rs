@@ -99,6 +99,7 @@ async fn serve(mut config: Config) -> anyhow::Result<()> {
                     }
                 }
                 ProxyEvent::Activity { space, at } => observer.used(space, at),
+                ProxyEvent::Visited { space, pages } => observer.visited(space, pages),
             }
         }
     });
@@ -111,6 +112,8 @@ async fn serve(mut config: Config) -> anyhow::Result<()> {
 
     let uploads = data.path.join("tmp").join("uploads");
     let uploads = Uploads::open(uploads).context("could not prepare the folder for uploads")?;
+    // A second choice of a TLS library is refused and means the same.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     let lifetime = Lifetime { tasks: tasks.clone(), stop: soft.clone() };
     let state = ApiState {
         store: parts.store.clone(),
@@ -129,7 +132,7 @@ async fn serve(mut config: Config) -> anyhow::Result<()> {
         lifetime,
         downloads: Downloads::default(),
         uploads,
-        sign_in: SignIn::default(),
+        sign_in: SignIn::with_provider(config.oidc.provider(ca_bundle(&config)?)?),
     };
     router.send_replace(Some(spaceport_api::router(state)));
     start_reconcilers(&tasks, &parts, &soft);
@@ -209,6 +212,7 @@ async fn open_parts(
         dns: config.docker.dns.clone(),
         blocked_networks: config.docker.blocked_networks.clone(),
         allowed_networks: config.docker.allowed_networks.clone(),
+        allowed_ports: config.app_ports(&control_config.hub_url),
         helper_image: config.helper_image(),
         ..DockerConfig::default()
     })?;
@@ -252,6 +256,7 @@ fn start_reconcilers(tasks: &TaskTracker, parts: &Parts, stop: &CancellationToke
     tasks.spawn(async move { routes.run(routes_store, control, token).await });
     tasks.spawn(spaceport_control::usage::run(engine, store, sampling, stopping()));
     tasks.spawn(spaceport_control::garbage::run(parts.clone(), stopping()));
+    tasks.spawn(spaceport_control::visits::run(parts.store.clone(), parts.control.clone(), stopping()));
     let (objects, store, control) = (parts.objects.clone(), parts.store.clone(), parts.control.clone());
     tasks.spawn(spaceport_control::large_files::run(objects, store, control, stopping()));
 }
@@ -263,16 +268,18 @@ fn start_community(
     config: &Config,
     stop: &CancellationToken,
 ) -> anyhow::Result<()> {
-    // A second choice of a TLS library is refused and means the same.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let bundle = config.ca_bundle.as_ref().map(std::fs::read).transpose().context("could not read the ca_bundle")?;
-    let receivers = WebhookConfig { allow_private: config.webhooks.allow_private, ca_bundle: bundle };
+    let receivers = WebhookConfig { allow_private: config.webhooks.allow_private, ca_bundle: ca_bundle(config)? };
     let Parts { store, control, vault, .. } = parts.clone();
     let webhooks = Webhooks::new(store.clone(), control.clone(), vault, &parts.config.hub_url, &receivers)?;
     let token = stop.clone();
     tasks.spawn(async move { webhooks.run(token).await });
     tasks.spawn(spaceport_control::community::run(store, control, stop.clone()));
     Ok(())
+}
+
+/// The certificates that are trusted additionally.
+fn ca_bundle(config: &Config) -> anyhow::Result<Option<Vec<u8>>> {
+    config.ca_bundle.as_ref().map(std::fs::read).transpose().context("could not read the ca_bundle")
 }
 
 fn site(config: &ControlConfig) -> Site {
@@ -297,6 +304,7 @@ fn proxy_config(config: &Config) -> anyhow::Result<ProxyConfig> {
         listen: config.listen,
         threads: if config.proxy.threads == 0 { defaults.threads } else { config.proxy.threads },
         hub_host: host.to_ascii_lowercase(),
+        hub_url: config.hub_url.clone(),
         spaces_domain: config.spaces_domain.clone().unwrap_or_else(|| host.to_ascii_lowercase()),
         https: scheme == "https",
         trusted_forwarders: trusted.collect::<anyhow::Result<_>>()?,

@@ -71,7 +71,7 @@ fn the_table_is_current() {
 
 #[test]
 fn the_list_has_every_address_of_the_client() {
-    let Some(python) = spaceport_e2e::site::python() else { return };
+    let Some(python) = spaceport_e2e::script::python() else { return };
     let script = folder().join("endpoints.py");
     let output = std::process::Command::new(python).arg(script).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));

@@ -10,7 +10,7 @@ use spaceport_e2e::{Files, Site, Space, raw};
 use crate::apps::says;
 
 /// The server is as it was: the process lives, every part is well, nothing panicked.
-async fn unharmed(site: &mut Site) {
+pub(crate) async fn unharmed(site: &mut Site) {
     assert!(site.is_alive());
     site.ready().await;
     let log = site.log();

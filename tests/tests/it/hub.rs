@@ -1,4 +1,4 @@
-//! The Hub's own client, unmodified, against this server; and what others may not see.
+//! What others may not see of a Space.
 
 use reqwest::{Method, StatusCode};
 use serde_json::json;
@@ -6,96 +6,7 @@ use spaceport_e2e::site::TOKEN;
 use spaceport_e2e::{Site, Space, git};
 
 use crate::apps::says;
-
-/// Everything a script about Spaces calls, in the order in which people call it.
-const SCRIPT: &str = r#"
-import subprocess, sys, time
-from huggingface_hub import HfApi
-from huggingface_hub.errors import RepositoryNotFoundError, HfHubHTTPError
-
-api, name, base = HfApi(), sys.argv[1], sys.argv[2]
-me = api.whoami()
-assert me["name"] == "admin" and me["auth"]["accessToken"]["role"] == "write", me
-url = api.create_repo(name, repo_type="space", space_sdk="docker", space_variables=[{"key": "FIRST", "value": "1"}])
-repo = url.repo_id
-assert repo == "admin/" + name, repo
-api.create_repo(name, repo_type="space", space_sdk="docker", exist_ok=True)
-try:
-    api.create_repo(name, repo_type="space", space_sdk="docker")
-    raise SystemExit("a second Space of the same name was made")
-except HfHubHTTPError as error:
-    assert error.response.status_code == 409, error
-info = api.space_info(repo)
-assert info.sdk == "docker" and not info.private and info.host.startswith("http://"), info
-assert api.wait_for_space(repo, timeout=30).stage == "NO_APP_FILE"
-
-api.add_space_variable(repo, "GREETING", "hello")
-assert api.get_space_variables(repo)["GREETING"].value == "hello"
-api.add_space_secret(repo, "API_KEY", "only-the-app-knows", description="a key")
-assert "API_KEY" in api.get_space_secrets(repo)
-
-subprocess.run(["git", "-c", "protocol.version=2", "clone", "-q", sys.argv[3] + "/spaces/" + repo, "work"], check=True)
-for path, text in {"Dockerfile": sys.argv[4], "app.py": sys.argv[5]}.items():
-    open("work/" + path, "w").write(text)
-run = lambda *a: subprocess.run(["git", "-c", "user.name=a", "-c", "user.email=a@b", *a], cwd="work", check=True)
-run("add", "-A"); run("commit", "-q", "-m", "An app"); run("push", "-q", "origin", "HEAD:main")
-end = time.monotonic() + 100
-while (runtime := api.get_space_runtime(repo)).stage != "RUNNING" and time.monotonic() < end:
-    time.sleep(0.2)
-assert runtime.stage == "RUNNING", runtime
-assert runtime.hardware == "cpu-basic", runtime
-build = "".join(api.fetch_space_logs(repo, build=True))
-assert "Building the Dockerfile" in build, build
-assert "listening" in "".join(api.fetch_space_logs(repo)), "the app's log"
-assert any(space.id == repo for space in api.list_spaces(author="admin"))
-
-assert api.pause_space(repo).stage == "PAUSED"
-assert api.restart_space(repo).stage in ("APP_STARTING", "RUNNING", "BUILDING")
-assert api.wait_for_space(repo, timeout=100).stage == "RUNNING"
-assert api.request_space_hardware(repo, "cpu-upgrade").requested_hardware == "cpu-upgrade"
-try:
-    api.request_space_hardware(repo, "a100x800")
-    raise SystemExit("a flavor that does not exist was accepted")
-except HfHubHTTPError as error:
-    assert error.response.status_code == 400 and "cpu-basic" in str(error), error
-assert "cpu-upgrade" in [hardware.name for hardware in api.list_spaces_hardware()]
-api.set_space_sleep_time(repo, 3600)
-api.delete_space_secret(repo, "API_KEY")
-assert "API_KEY" not in api.get_space_secrets(repo)
-api.delete_space_variable(repo, "GREETING")
-api.delete_repo(repo, repo_type="space")
-try:
-    api.space_info(repo)
-    raise SystemExit("the Space is still there")
-except RepositoryNotFoundError:
-    pass
-api.delete_repo(repo, repo_type="space", missing_ok=True)
-print("all is well")
-"#;
-
-#[tokio::test(flavor = "multi_thread")]
-async fn the_hubs_client_manages_a_space() {
-    let Some(site) = Site::start().await else { return };
-    let name = format!("client-{}", site.docker.installation);
-    let hub = format!("http://admin:{TOKEN}@{}", site.authority());
-    let dockerfile = spaceport_e2e::files::dockerfile(&site.base_image, "CMD [\"python3\", \"-u\", \"app.py\"]");
-    let app = crate::apps::program("from the client", "0");
-    let said = site.python(SCRIPT, &[&name, &site.base_image, &hub, &dockerfile, &app]).await;
-    assert!(said.contains("all is well"), "{said}");
-    spaceport_e2e::until("the deleted Space leaves no container", 60, async || match site.docker.apps() {
-        apps if apps.is_empty() => Ok(()),
-        apps => Err(format!("{apps:?}")),
-    })
-    .await;
-}
-
-/// A user with a write token.
-async fn user(site: &Site, name: &str) -> String {
-    site.ask(Method::POST, "/api/admin/users", Some(&json!({"name": name}))).await;
-    let path = format!("/api/admin/users/{name}/tokens");
-    let made = site.ask(Method::POST, &path, Some(&json!({"name": "all", "role": "write"}))).await;
-    made["token"].as_str().expect("a token").to_owned()
-}
+use crate::clients::user;
 
 async fn clone(space: &Space<'_>, login: &str) -> git::Outcome {
     let folder = tempfile::TempDir::new().expect("a temporary folder");
@@ -149,6 +60,10 @@ async fn a_private_space_does_not_exist_for_others() {
     assert_eq!(shown.text().await.unwrap(), "for my eyes");
     let (status, _) = site.call_as(Some(&stranger), Method::GET, &space.api("/jwt"), None).await;
     assert_eq!(status, StatusCode::NOT_FOUND, "a ticket for a stranger");
+    // One who is not signed in is shown the way to the hub's own page.
+    let way = page("/chat?room=1").send().await.unwrap().text().await.unwrap();
+    let sign_in = format!("http://{}/login?app=", site.authority());
+    assert!(way.contains(&sign_in) && way.contains("path=%2Fchat%3Froom%3D1"), "{way}");
     let (status, _) = site
         .call_as(Some(&stranger), Method::POST, &space.api("/variables"), Some(&json!({"key": "A", "value": "1"})))
         .await;

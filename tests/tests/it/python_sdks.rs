@@ -13,7 +13,7 @@ const ENVIRONMENT_S: u64 = 300;
 
 /// The interactive part, once by address and once by the Space's id.
 const CLIENT: &str = r#"
-import sys
+import prelude, sys
 from gradio_client import Client, handle_file
 
 open("text.txt", "w").write("The quick brown fox jumps over the lazy dog. " * 30)
@@ -33,6 +33,53 @@ by_id.close()
 print("all is well")
 "#;
 
+/// A private model with a file in git and one that is not.
+const MODEL: &str = r#"
+from huggingface_hub import HfApi
+
+api = HfApi()
+api.create_repo("admin/tiny", private=True)
+api.upload_file(path_or_fileobj=b'{"of": "this hub"}', path_in_repo="config.json", repo_id="admin/tiny")
+api.upload_file(path_or_fileobj=bytes(range(256)) * 1024, path_in_repo="onnx/weights.bin", repo_id="admin/tiny")
+print("all is well")
+"#;
+
+/// Finds what was preloaded as a library does, without a network, and can still write beside it.
+const PRELOADED: &str = r#"
+import hashlib, http.server, os
+os.environ["HF_HUB_OFFLINE"] = "1"
+from huggingface_hub import hf_hub_download, scan_cache_dir, snapshot_download
+
+weights = open(hf_hub_download("admin/tiny", "onnx/weights.bin"), "rb").read()
+folder = snapshot_download("admin/tiny")
+open(os.path.expanduser("~/.cache/huggingface/hub/mine"), "w").close()
+TEXT = "{} {} {}".format(open(folder + "/config.json").read(), hashlib.sha256(weights).hexdigest(),
+    [repo.repo_id for repo in scan_cache_dir().repos])
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(TEXT)))
+        self.end_headers()
+        self.wfile.write(TEXT.encode())
+
+http.server.ThreadingHTTPServer(("0.0.0.0", 7860), Handler).serve_forever()
+"#;
+
+/// The same app once it is private: with the token of its owner and with none.
+const PRIVATE: &str = r#"
+import prelude, sys
+from gradio_client import Client
+
+(space,) = sys.argv[1:]
+client = Client(space, token=prelude.TOKEN, verbose=False)
+assert client.predict(None, api_name="/study")[0].startswith("**The sample text**")
+client.close()
+with prelude.refused(Exception):
+    Client(space, token=False, verbose=False)
+print("all is well")
+"#;
+
 #[tokio::test(flavor = "multi_thread")]
 async fn gradio_and_streamlit_samples_are_interactive() {
     let Some(site) = Site::start().await else { return };
@@ -40,16 +87,37 @@ async fn gradio_and_streamlit_samples_are_interactive() {
     let sample = Files::example("gradio-hello");
     let sha = space.push(&sample).await;
     space.running(&sha, ENVIRONMENT_S).await;
-    let said = site.python(CLIENT, &[&format!("http://{}", space.host), &space.id]).await;
+    let said = site.script(CLIENT).argument(format!("http://{}", space.host)).argument(&space.id).run().await;
     assert!(said.contains("all is well"), "{said}");
+
+    // Private, it is there for those alone who come with a token that may see it.
+    site.ask(Method::PUT, &space.api("/settings"), Some(&serde_json::json!({"visibility": "private"}))).await;
+    let said = site.script(PRIVATE).argument(&space.id).run().await;
+    assert!(said.contains("all is well"), "{said}");
+    site.ask(Method::PUT, &space.api("/settings"), Some(&serde_json::json!({"visibility": "public"}))).await;
 
     // A push of code alone finds the environment: that is what makes it take seconds.
     let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/gradio-hello/harbour.txt");
     let text = std::fs::read_to_string(readme).expect("the sample's text");
-    let sha = space.push(&sample.file("harbour.txt", format!("{text}\nOne more line for the harbour.\n"))).await;
+    let sha =
+        space.push(&sample.clone().file("harbour.txt", format!("{text}\nOne more line for the harbour.\n"))).await;
     space.running(&sha, 120).await;
     let log = space.build_log().await;
     assert!(log.contains("Using the environment"), "{log}");
+
+    // The owner's private model is in the image, and nothing was installed anew for it.
+    let said = site.script(MODEL).run().await;
+    assert!(said.contains("all is well"), "{said}");
+    let version = sample.readme_line("sdk_version").expect("the sample pins its SDK");
+    let front = format!("sdk: gradio\n{version}\npreload_from_hub:\n- admin/tiny");
+    let sha =
+        space.push(&sample.clone().file("README.md", format!("---\n{front}\n---\n")).file("app.py", PRELOADED)).await;
+    space.running(&sha, 120).await;
+    let log = space.build_log().await;
+    assert!(log.contains("Using the environment") && log.contains("From this hub: admin/tiny at"), "{log}");
+    let weights = "2312394bd99545d9de131c24efb781e765ac1aec243f2ed9347597a793a415e9";
+    let expected = format!("{{\"of\": \"this hub\"}} {weights} ['admin/tiny']");
+    assert_eq!(space.get("/").await, (StatusCode::OK, expected));
 
     let space = site.space("streamlit", "streamlit").await;
     let sha = space.push(&Files::example("streamlit-explorer")).await;

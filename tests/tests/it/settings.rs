@@ -13,7 +13,7 @@ const SECRET: &str = "s3cr3t-value-that-nobody-may-see";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn secrets_and_variables_reach_the_app_alone() {
-    let Some(site) = Site::start().await else { return };
+    let Some(site) = Site::start_with("app_hf_endpoint = \"https://hub.example\"").await else { return };
     let space = site.space("settings", "docker").await;
     space.set_variable("GREETING", "hello").await;
     space.set_secret("API_KEY", SECRET).await;
@@ -38,6 +38,7 @@ async fn secrets_and_variables_reach_the_app_alone() {
         ("SPACE_REPO_NAME", space.id.split_once('/').unwrap().1),
         ("SPACE_HOST", &space.host),
         ("SPACE_TITLE", "Settings"),
+        ("HF_ENDPOINT", "https://hub.example"),
     ];
     for (name, value) in expected {
         assert_eq!(environment.get(name).map(String::as_str), Some(value), "{name}");

@@ -24,6 +24,9 @@ export class Failure extends Error {
     message: string,
     readonly remedy: string,
     readonly requestId: string | null = null,
+    /** What the hub answered, if it did. */
+    readonly status: number | null = null,
+    readonly said: string | null = null,
   ) {
     super(message);
   }
@@ -41,6 +44,48 @@ const client = createClient<paths>({
   fetch: (request) => globalThis.fetch(request),
 });
 
+/** What every call has. */
+type Options = {
+  headers: Record<string, string>;
+  credentials: RequestCredentials;
+  cache: RequestCache;
+  signal: AbortSignal;
+};
+
+/** One call, as whoever is signed in or with a token. Throws `Failure`, or an abort when `signal` fires. */
+export async function call<T>(
+  work: (hub: typeof client, options: Options) => Promise<{ data?: T; error?: unknown; response: Response }>,
+  token: string | null,
+  signal?: AbortSignal,
+): Promise<NonNullable<T>> {
+  return (await answered(work, token, signal)).data;
+}
+
+async function answered<T>(
+  work: (hub: typeof client, options: Options) => Promise<{ data?: T; error?: unknown; response: Response }>,
+  token: string | null,
+  signal?: AbortSignal,
+): Promise<{ data: NonNullable<T>; response: Response }> {
+  const timeout = AbortSignal.timeout(TIMEOUT_MS);
+  let result;
+  try {
+    result = await work(client, {
+      headers: token ? { Authorization: `Bearer ${token}` } : {},
+      // The cookie of whoever is signed in goes to the hub alone.
+      credentials: "same-origin",
+      cache: "no-store",
+      signal: signal ? AbortSignal.any([signal, timeout]) : timeout,
+    });
+  } catch (error) {
+    if (signal?.aborted) throw error;
+    throw explain(error, timeout.aborted);
+  }
+  const { data, error, response } = result;
+  if (!response.ok) throw refuse(response, error, token !== null);
+  if (data === undefined || data === null) throw notAHub(response);
+  return { data, response };
+}
+
 /** Every Space the token (or nobody) may see. Throws `Failure`, or an abort when `signal` fires. */
 export async function listSpaces(token: string | null, signal: AbortSignal): Promise<SpaceList> {
   const spaces: Space[] = [];
@@ -57,22 +102,11 @@ export async function listSpaces(token: string | null, signal: AbortSignal): Pro
 }
 
 async function listPage(token: string | null, cursor: string | undefined, signal: AbortSignal) {
-  const timeout = AbortSignal.timeout(TIMEOUT_MS);
-  let result;
-  try {
-    result = await client.GET("/api/spaces", {
-      params: { query: { limit: PAGE_SIZE, cursor } },
-      headers: token ? { Authorization: `Bearer ${token}` } : {},
-      credentials: "omit",
-      cache: "no-store",
-      signal: AbortSignal.any([signal, timeout]),
-    });
-  } catch (error) {
-    if (signal.aborted) throw error;
-    throw explain(error, timeout.aborted);
-  }
-  const { data, error, response } = result;
-  if (!response.ok) throw refuse(response, error, token !== null);
+  const { data, response } = await answered(
+    (hub, options) => hub.GET("/api/spaces", { ...options, params: { query: { limit: PAGE_SIZE, cursor } } }),
+    token,
+    signal,
+  );
   if (!Array.isArray(data)) throw notAHub(response);
   const date = Date.parse(response.headers.get("Date") ?? "");
   return {
@@ -112,8 +146,9 @@ function refuse(response: Response, body: unknown, hadToken: boolean): Failure {
   const requestId = response.headers.get("X-Request-Id");
   const said = (body as { error?: unknown } | undefined)?.error;
   const text = typeof said === "string" ? said : response.headers.get("X-Error-Message");
+  const { status } = response;
   if (response.status === 401 && hadToken) {
-    return new Failure("token", "The hub does not accept your token.", "Sign out, or sign in with another one.", requestId);
+    return new Failure("token", "The hub does not accept your token.", "Forget it, or use another one.", requestId, status, text);
   }
   return new Failure(
     "server",
@@ -122,13 +157,15 @@ function refuse(response: Response, body: unknown, hadToken: boolean): Failure {
       ? "The log of the server has the cause. Apps that run are not affected."
       : "Reload the page: it may be older than the server.",
     requestId,
+    status,
+    text,
   );
 }
 
 function notAHub(response: Response): Failure {
   return new Failure(
     "server",
-    "The hub sent an answer that is not a list of Spaces.",
+    "The hub sent an answer that this page does not know.",
     "Reload the page: it may be older than the server.",
     response.headers.get("X-Request-Id"),
   );

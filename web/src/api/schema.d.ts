@@ -296,7 +296,8 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        get?: never;
+        /** How one can sign in here, and who is signed in */
+        get: operations["get_sign_in"];
         put?: never;
         /**
          * Sign in with a password
@@ -304,6 +305,30 @@ export interface paths {
          *     failures each attempt must wait longer than the one before.
          */
         post: operations["sign_in"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/login/device": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * A program that waits for a token
+         * @description For the page on which somebody who is signed in lets `hf auth login` in.
+         */
+        get: operations["get_device"];
+        put?: never;
+        /**
+         * Let a program in, or not
+         * @description It gets a token of the account that ends after 90 days.
+         */
+        post: operations["answer_device"];
         delete?: never;
         options?: never;
         head?: never;
@@ -573,6 +598,31 @@ export interface paths {
          * @description Code and settings go for good; the app of a Space stops, and its logs go.
          */
         delete: operations["delete_repo"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/settings/identities": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Who one is at the providers */
+        get: operations["list_identities"];
+        put?: never;
+        /**
+         * Connect one's account with the provider
+         * @description For a browser that is signed in: it goes to the address in the answer, and comes back connected.
+         */
+        post: operations["connect_identity"];
+        /**
+         * Disconnect one's account from a provider
+         * @description Refused when there would be no other way to sign in: set a password first.
+         */
+        delete: operations["disconnect_identity"];
         options?: never;
         head?: never;
         patch?: never;
@@ -2219,6 +2269,16 @@ export interface components {
             /** @description The account's name, or what git has. */
             user: string;
         };
+        /** @description Where one comes back to. */
+        ConnectRequest: {
+            /** @description A path of this hub. */
+            next?: string | null;
+        };
+        /** @description Where to go. */
+        ConnectView: {
+            /** @description The provider's page. */
+            url: string;
+        };
         /** @description A file to be copied. */
         Copied: {
             /** @description The SHA-256 of its content. */
@@ -2291,6 +2351,24 @@ export interface components {
             responseStatus?: number | null;
             /** @description `pending`, `delivered` or `dead`. */
             state: string;
+        };
+        /** @description A word on a program that waits. */
+        DeviceAnswer: {
+            /** @description Whether it gets a token. */
+            allow: boolean;
+            /** @description Its code. */
+            code: string;
+            /** @description `read` or `write`; `write` when absent. */
+            role?: string | null;
+        };
+        /** @description A program that waits. */
+        DeviceView: {
+            /** @description Its code. */
+            code: string;
+            /** @description The address it asked from. */
+            origin: string;
+            /** @description When it asked. */
+            since: string;
         };
         /** @description A diagnosis of a build or an attempt. */
         Diagnosis: {
@@ -2517,6 +2595,18 @@ export interface components {
             host: string;
             /** @description Its host label. */
             subdomain: string;
+        };
+        /** @description A provider. */
+        IdentityIssuer: {
+            /** @description As `GET` of the same path has it. */
+            issuer: string;
+        };
+        /** @description Who somebody is at the provider. */
+        IdentityView: {
+            /** @description The provider. */
+            issuer: string;
+            /** @description Who it is there. */
+            subject: string;
         };
         /** @description One attempt to run a release. */
         InstanceView: {
@@ -2922,6 +3012,13 @@ export interface components {
              */
             size?: number;
         };
+        /** @description A provider to sign in with. */
+        ProviderView: {
+            /** @description What its button says. */
+            label: string;
+            /** @description Where the button leads; `?next=` is where one comes back to. */
+            url: string;
+        };
         /** @description Where a pull request goes. */
         PullRequestChanges: {
             /** @description The ref it is merged into. */
@@ -3135,10 +3232,32 @@ export interface components {
             /** @description Where to; whoever has it may sign in. */
             url: string;
         };
+        /** @description How one can sign in here, and who is signed in. */
+        SignInView: {
+            provider?: components["schemas"]["ProviderView"] | null;
+            user?: components["schemas"]["SignedInUser"] | null;
+        };
         /** @description Who is signed in now. */
         SignedIn: {
             /** @description The session ends then, however much it is used. */
             expiresAt: string;
+            /** @description The account's name. */
+            name: string;
+        };
+        /** @description Who is signed in. */
+        SignedInUser: {
+            /** @description A picture. */
+            avatarUrl: string;
+            /** @description `session`, or `access_token`. */
+            by: string;
+            /** @description Whether the account is connected with the provider. */
+            connected: boolean;
+            /** @description For people. */
+            fullname: string;
+            /** @description Whether it has a password. */
+            hasPassword: boolean;
+            /** @description Administers this site. */
+            isAdmin: boolean;
             /** @description The account's name. */
             name: string;
         };
@@ -4081,6 +4200,25 @@ export interface operations {
             };
         };
     };
+    get_sign_in: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SignInView"];
+                };
+            };
+        };
+    };
     sign_in: {
         parameters: {
             query?: never;
@@ -4103,6 +4241,99 @@ export interface operations {
                 };
             };
             401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    get_device: {
+        parameters: {
+            query: {
+                /** @description What the program shows */
+                code: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DeviceView"];
+                };
+            };
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    answer_device: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["DeviceAnswer"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": Record<string, never>;
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            404: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -4727,6 +4958,111 @@ export interface operations {
                 };
             };
             404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    list_identities: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["IdentityView"][];
+                };
+            };
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    connect_identity: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ConnectRequest"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ConnectView"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    disconnect_identity: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["IdentityIssuer"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": Record<string, never>;
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            409: {
                 headers: {
                     [name: string]: unknown;
                 };

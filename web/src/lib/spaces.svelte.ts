@@ -20,20 +20,22 @@ export class SpacesFeed {
   now = $state(Date.now());
 
   #token: string | null = null;
+  #epoch = 0;
   #clockOffsetMs = 0;
   #failures = 0;
   #request: AbortController | null = null;
   #timer: ReturnType<typeof setTimeout> | undefined;
   #ticker: ReturnType<typeof setInterval> | undefined;
 
-  /** Begins to ask with this token; ends with the function it returns. */
-  start(token: string | null): () => void {
-    if (token !== this.#token) {
+  /** Begins to ask with this token; ends with the function it returns. A new epoch forgets what was seen. */
+  start(token: string | null, epoch: number): () => void {
+    if (token !== this.#token || epoch !== this.#epoch) {
       this.spaces = null;
       this.failure = null;
       this.#failures = 0;
     }
     this.#token = token;
+    this.#epoch = epoch;
     const look = () => (document.hidden ? this.#pause() : void this.refresh());
     document.addEventListener("visibilitychange", look);
     look();

@@ -2,6 +2,7 @@
 import { vi } from "vitest";
 
 import type { Runtime, Space, Stage } from "../api/client";
+import type { SignInState, User } from "../api/sign-in";
 
 export type Answer = (request: Request) => Response | Promise<Response>;
 
@@ -65,12 +66,33 @@ export function runtime(stage: Stage, said: Partial<Runtime["spaceport"]> = {}):
   };
 }
 
-/** Puts `answer` behind `fetch` and returns the requests as they come. */
-export function hub(answer: Answer): Request[] {
+/** Nobody is signed in, and there is no provider. */
+export const nobody: SignInState = { user: null, provider: null };
+
+/**
+ * Puts `answer` behind `fetch` and returns the requests as they come. Who is signed in is answered from
+ * `signedIn` and not among them.
+ */
+export function hub(answer: Answer, signedIn: () => SignInState = () => nobody): Request[] {
   const asked: Request[] = [];
   vi.stubGlobal("fetch", async (request: Request) => {
+    if (request.method === "GET" && new URL(request.url).pathname === "/api/login") return json(signedIn());
     asked.push(request);
     return await answer(request);
   });
   return asked;
+}
+
+/** Somebody. */
+export function user(name: string, more: Partial<User> = {}): User {
+  return {
+    name,
+    fullname: `${name} the first`,
+    avatarUrl: `/api/avatars/${name}`,
+    isAdmin: false,
+    by: "session",
+    connected: false,
+    hasPassword: true,
+    ...more,
+  };
 }

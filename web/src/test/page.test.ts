@@ -3,7 +3,7 @@ import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 
 import App from "../App.svelte";
 import { session } from "../lib/session.svelte";
-import { hub, json, runtime, space } from "./hub";
+import { hub, json, runtime, space, user } from "./hub";
 
 let page: ReturnType<typeof mount> | undefined;
 
@@ -40,7 +40,8 @@ beforeEach(() => {
 afterEach(async () => {
   if (page) await unmount(page);
   page = undefined;
-  session.signOut();
+  session.forget();
+  session.user = session.provider = null;
   history.replaceState(null, "", "/");
   document.body.innerHTML = "";
   vi.unstubAllGlobals();
@@ -134,13 +135,12 @@ describe("the list", () => {
     expect((globalThis as { broken?: boolean }).broken).toBeUndefined();
   });
 
-  it("does not send a browser to a private app, which would not know it", async () => {
+  it("leads to a private app by way of the page that gets a ticket for it", async () => {
     hub(() => json([space("ada/secret", "RUNNING", { private: true, visibility: "private" })]));
     open();
     await pass();
     expect(titles()).toEqual(["secret"]);
-    expect(document.querySelector("article a")).toBeNull();
-    expect(text()).toContain("ada-secret.localhost:8080 with a token only");
+    expect(document.querySelector<HTMLAnchorElement>("article a")?.getAttribute("href")).toBe("/login?app=ada-secret");
   });
 
   it("says that a failed app is tried again", async () => {
@@ -304,23 +304,47 @@ describe("refreshing", () => {
   });
 });
 
-describe("signing in", () => {
-  it("sends the token, keeps it in this tab, and forgets it on demand", async () => {
+describe("the corner of the page", () => {
+  it("says who is signed in, and signs out", async () => {
+    let who: ReturnType<typeof user> | null = user("ada");
+    const asked = hub(
+      (request) => {
+        if (request.method !== "POST") return json(who ? [space("ada/private", "RUNNING", { private: true })] : []);
+        expect(new URL(request.url).pathname).toBe("/api/logout");
+        who = null;
+        return json({});
+      },
+      () => ({ user: who, provider: null }),
+    );
+    open();
+    await pass();
+    expect(document.querySelector("header .who")?.textContent).toContain("ada");
+    expect(titles()).toEqual(["private"]);
+    expect(asked[0]!.credentials).toBe("same-origin");
+    button("Sign out").click();
+    await pass();
+    expect(titles()).toEqual([]);
+    expect(document.querySelector("header .who")).toBeNull();
+    expect(text()).toContain("Sign in");
+  });
+
+  it("leads to the page to sign in on, and back", async () => {
+    history.replaceState(null, "", "/spaces/ada/engine");
+    hub(() => json([]));
+    open();
+    await pass();
+    const link = [...document.querySelectorAll("header a")].find((one) => one.textContent?.trim() === "Sign in");
+    expect(link?.getAttribute("href")).toBe("/login?next=%2Fspaces%2Fada%2Fengine");
+  });
+
+  it("forgets a token on demand", async () => {
+    session.lend("hf_secret");
     const asked = hub((request) =>
       json(request.headers.get("Authorization") === "Bearer hf_secret" ? [space("ada/private", "RUNNING", { private: true })] : []),
     );
     open();
     await pass();
-    button("Sign in").click();
-    flushSync();
-    type("#token", "  hf_secret\n");
-    document.querySelector("form")!.dispatchEvent(new Event("submit", { cancelable: true }));
-    await pass();
     expect(titles()).toEqual(["private"]);
-    expect(text()).toContain("Private");
-    expect(sessionStorage.getItem("spaceport.token")).toBe("hf_secret");
-    expect(text()).not.toContain("hf_secret");
-
     button("Sign out").click();
     await pass();
     expect(sessionStorage.getItem("spaceport.token")).toBeNull();
@@ -328,19 +352,8 @@ describe("signing in", () => {
     expect(titles()).toEqual([]);
   });
 
-  it("refuses what cannot be a token, in words", async () => {
-    hub(() => json([]));
-    open();
-    await pass();
-    type("#token", "two words");
-    document.querySelector("form")!.dispatchEvent(new Event("submit", { cancelable: true }));
-    await pass();
-    expect(text()).toContain("That is not a token");
-    expect(sessionStorage.getItem("spaceport.token")).toBeNull();
-  });
-
   it("offers to sign out when the hub does not accept the token, and does not keep asking", async () => {
-    session.signIn("hf_old");
+    session.lend("hf_old");
     const asked = hub((request) =>
       request.headers.has("Authorization")
         ? json({ error: "Invalid credentials in Authorization header" }, { status: 401 })

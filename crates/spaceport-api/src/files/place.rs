@@ -94,7 +94,7 @@ impl FromRequestParts<ApiState> for ReadAt {
         let Some(Parsed { kind, owner, name, rest }) = Parsed::of(&parts.uri) else {
             return Err(ApiError::no_repo(caller.is_anonymous()));
         };
-        let read = find_repo(state, kind, owner, name, caller, &parts.uri).await?;
+        let read = find_repo(state, kind, owner, name, caller, parts).await?;
         let ReadFiles(read) = read.into_files()?;
         Ok(Self { read, place: Place::of(rest)? })
     }

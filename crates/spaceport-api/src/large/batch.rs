@@ -97,7 +97,7 @@ pub async fn batch(
     let name = part("name");
     let name = name.strip_suffix(".git").unwrap_or(name);
     let kind = git_kind(parts.uri.path());
-    let read = find_repo(&state, kind, part("owner"), name, caller, &parts.uri).await?;
+    let read = find_repo(&state, kind, part("owner"), name, caller, &parts).await?;
     let ReadFiles(read) = read.into_files()?;
     let body = read_body(body, MAX_BODY).await?;
     let batch: Batch = serde_json::from_slice(&body)

@@ -15,7 +15,7 @@ use spaceport_store::RepoObject;
 
 use super::holdings::{Holding, Named, look};
 use super::may_upload;
-use crate::access::{ReadFiles, ReadRepo, WriteRepo, find_repo};
+use crate::access::{ReadFiles, ReadRepo, WriteRepo, find_used};
 use crate::audit;
 use crate::error::{ApiError, ErrorBody};
 use crate::extract::{CalledUrl, JsonBody, Params};
@@ -196,7 +196,6 @@ pub struct Copied {
 pub async fn copy_large_files(
     State(state): State<ApiState>,
     ReadFiles(from): ReadFiles,
-    uri: Uri,
     JsonBody(body): JsonBody<Copies>,
 ) -> Result<Json<Value>, ApiError> {
     if body.files.len() > MOST {
@@ -204,7 +203,7 @@ pub async fn copy_large_files(
     }
     let (owner, name) = body.target.name.split_once('/').unwrap_or(("", &body.target.name));
     let kind = kind(body.target.kind.as_deref())?;
-    let to = find_repo(&state, kind, owner, name, from.caller.clone(), &uri).await?;
+    let to = find_used(&state, kind, owner, name, from.caller.clone()).await?;
     let ReadFiles(to) = to.into_files()?;
     let (to, account) = may_upload(to, true)?;
     let mut failed = Vec::new();

@@ -96,6 +96,10 @@ async fn plan(state: &ApiState, session: Session, file: &str, headers: &HeaderMa
         Wanted::Part(range) => Some(range),
         Wanted::Nothing => return Err(ApiError::no_range(row.size)),
     };
+    // Clients ask piece by piece: whoever asks for the beginning counts.
+    if range.as_ref().is_none_or(|range| range.start == 0) {
+        state.downloads.note(state, session.repo);
+    }
     objects.reconstruction(sha256, range).await?.ok_or_else(missing)
 }
 

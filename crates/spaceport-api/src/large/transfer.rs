@@ -19,6 +19,7 @@ use super::claims::Claim;
 use super::{content, upload};
 use crate::error::ApiError;
 use crate::extract::{JsonBody, Params};
+use crate::files::range::{Wanted, wanted};
 use crate::state::ApiState;
 
 /// An upload that was claimed.
@@ -159,10 +160,17 @@ pub async fn get(
     let gone = || ApiError::not_found("The repository does not have this file any more");
     // It may have been removed, or the repository deleted, since the address was made.
     let rows = state.store.repo_objects(repo, &[sha256]).await?;
-    if rows.is_empty() {
-        return Err(gone().into());
-    }
+    let size = rows.first().ok_or_else(gone)?.size;
     let object = state.large.objects.open_object(sha256).await?.ok_or_else(gone)?;
+    // Whoever resumes a download counts once.
+    let begins = match wanted(&headers, size, "") {
+        Wanted::Whole => true,
+        Wanted::Part(part) => part.start == 0,
+        Wanted::Nothing => false,
+    };
+    if begins {
+        state.downloads.note(&state, repo);
+    }
     Ok(content::respond(&object, sha256, &headers))
 }
 

@@ -12,7 +12,7 @@ use crate::caller::Caller;
 use crate::error::{ApiError, ErrorBody};
 use crate::orgs::named;
 use crate::state::ApiState;
-use crate::users::Counts;
+use crate::users::{Counts, is_followed};
 
 /// An organization.
 #[derive(Debug, Serialize, ToSchema)]
@@ -51,6 +51,10 @@ pub struct OrgOverview {
     pub num_datasets: usize,
     /// How many Spaces the caller may see.
     pub num_spaces: usize,
+    /// How many follow it.
+    pub num_followers: i64,
+    /// Whether the caller follows it.
+    pub is_following: bool,
 }
 
 /// Where a picture is.
@@ -79,6 +83,8 @@ pub async fn get_org(
         num_models: counts.models,
         num_datasets: counts.datasets,
         num_spaces: counts.spaces,
+        num_followers: state.store.counts(org.id).await?.followers,
+        is_following: is_followed(&state, org.id, &caller).await?,
         org: OrgView::of(&state, &org),
     }))
 }

@@ -8,32 +8,24 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use utoipa::ToSchema;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-
 use spaceport_core::account::{Account, OrgRole};
-use spaceport_core::front_matter::InitialReadme;
 use spaceport_core::space::Visibility;
-use spaceport_core::{FlavorName, RepoKind, RepoName, Sdk, Volume, front_matter};
-use spaceport_git::{Author, InitialCommit, InitialFile};
+use spaceport_core::{FlavorName, RepoKind, RepoName, Sdk, Volume};
+use spaceport_git::{Author, InitialCommit};
 use spaceport_store::{NewRepo as NewRow, NewSpace, Secret, StoreError, Variable};
 
 use crate::audit;
 use crate::caller::{User, Writer};
 use crate::error::{ApiError, ErrorBody, clip};
 use crate::extract::{CalledUrl, JsonBody};
-use crate::repos::attributes::attributes;
+use crate::repos::beginning::{NewFile, files, has_start_file, readme};
 use crate::repos::kind;
 use crate::spaces::hardware::known_flavor;
 use crate::spaces::run::sleep_after;
+use crate::spaces::templates;
 use crate::spaces::volumes::{VolumeView, allowed};
 use crate::spaces::{NewSetting, check_settings};
 use crate::state::ApiState;
-
-/// Longest path of a file.
-const MAX_PATH_BYTES: usize = 1024;
-/// Most files of a first commit.
-const MAX_FILES: usize = 100;
 
 /// A repository to be created. Unknown fields are ignored, as clients of several generations send
 /// more.
@@ -53,6 +45,8 @@ pub struct NewRepo {
     pub private: Option<bool>,
     /// Of a Space: `gradio`, `streamlit`, `docker` or `static`.
     pub sdk: Option<String>,
+    /// Of a Space: one of `GET /api/spaces/templates`, whose files it begins with.
+    pub template: Option<String>,
     /// Version of the SDK's package, for the first README.
     pub sdk_version: Option<String>,
     /// One of `GET /api/spaces/hardware`.
@@ -71,17 +65,6 @@ pub struct NewRepo {
     /// First files.
     #[serde(default)]
     pub files: Option<Vec<NewFile>>,
-}
-
-/// A file of the first commit.
-#[derive(Debug, Deserialize, ToSchema)]
-pub struct NewFile {
-    /// Relative to the root.
-    pub path: String,
-    /// Its content.
-    pub content: String,
-    /// `utf-8` or `base64`.
-    pub encoding: Option<String>,
 }
 
 /// What was created.
@@ -108,8 +91,7 @@ pub async fn create_repo(
     let owner = owner(&state, &user, body.organization.as_deref()).await?;
     let name = RepoName::new(&owner.name, &body.name).map_err(|error| ApiError::bad_request(error.to_string()))?;
     let page = |name: &RepoName| format!("{hub}/{}", kind.path(name));
-    let taken =
-        |name: &RepoName| ApiError::conflict(format!("You already created this {kind} repo")).with("url", page(name));
+    let taken = |name: &RepoName| taken(kind, page(name));
     if let Some(repo) = state.store.repo_by_name(kind, &name).await? {
         return Err(taken(&repo.name));
     }
@@ -125,6 +107,11 @@ pub async fn create_repo(
         Some(id) => Ok(Json(CreatedRepo { url: page(&name), name: name.to_string(), id })),
         None => Err(taken(&name)),
     }
+}
+
+/// Somebody has the name already; clients read where.
+pub(super) fn taken(kind: RepoKind, page: String) -> ApiError {
+    ApiError::conflict(format!("You already created this {kind} repo")).with("url", page)
 }
 
 /// The account a new repository will belong to.
@@ -154,15 +141,15 @@ struct Plan {
 }
 
 /// What makes a new repository a Space.
-struct App {
-    sdk: Sdk,
-    hardware: FlavorName,
-    sleep_after_s: Option<i64>,
-    variables: Vec<NewSetting>,
-    secrets: Vec<NewSetting>,
-    volumes: Vec<Volume>,
+pub(super) struct App {
+    pub(super) sdk: Sdk,
+    pub(super) hardware: FlavorName,
+    pub(super) sleep_after_s: Option<i64>,
+    pub(super) variables: Vec<NewSetting>,
+    pub(super) secrets: Vec<NewSetting>,
+    pub(super) volumes: Vec<Volume>,
     /// The first commit is more than a README.
-    has_start_file: bool,
+    pub(super) has_start_file: bool,
 }
 
 impl Plan {
@@ -176,9 +163,16 @@ impl Plan {
     ) -> Result<Self, ApiError> {
         let at = state.control.clock().now();
         let visibility = visibility(kind, body.visibility.as_deref(), body.private)?;
-        let given = body.files.unwrap_or_default();
+        let mut given = body.files.unwrap_or_default();
         let (app, files) = if kind == RepoKind::Space {
-            let sdk = sdk(body.sdk.as_deref())?;
+            let template = body.template.as_deref().map(templates::find).transpose()?;
+            let sdk = match &template {
+                Some(template) => template.sdk(body.sdk.as_deref())?,
+                None => sdk(body.sdk.as_deref())?,
+            };
+            if let Some(template) = template {
+                template.add_to(&mut given);
+            }
             let hardware = match &body.hardware {
                 Some(flavor) => known_flavor(state, flavor)?,
                 None => FlavorName::cpu_basic(),
@@ -222,22 +216,34 @@ pub(crate) fn author(account: &Account) -> Author {
 async fn make(state: &ApiState, user: &User, plan: Plan) -> Result<Option<String>, ApiError> {
     let Plan { mut repo, app, commit } = plan;
     let head = state.repositories.create(repo.id, &commit).await.map_err(ApiError::from)?;
-    repo.head = Some(head.clone());
+    repo.head = Some(head);
     let created = match app {
         Some(app) => state.store.space_create(&new_space(state, &repo, app)).await.map(drop),
         None => state.store.repo_create(&repo).await,
     };
+    if !settle(state, &repo, created).await? {
+        return Ok(None);
+    }
+    let detail = json!({"visibility": repo.visibility});
+    audit::record(state, user, "repo.create", &repo.kind.path(&repo.name), detail).await?;
+    Ok(Some(repo.id.to_string()))
+}
+
+/// What follows the attempt to write the row of a repository whose folder is there: without a row the folder goes,
+/// with one the repository is indexed, and a Space begins to build. `false` when somebody else took the name
+/// meanwhile.
+pub(super) async fn settle(state: &ApiState, repo: &NewRow, created: Result<(), StoreError>) -> Result<bool, ApiError> {
     if let Err(error) = created {
         if let Err(error) = state.repositories.delete(repo.id).await {
             tracing::warn!(repo.id = %repo.id, %error, "the folder of a repository that was not created stays until it is collected");
         }
         return match error {
-            StoreError::Exists(_) => Ok(None),
+            StoreError::Exists(_) => Ok(false),
             error => Err(error.into()),
         };
     }
-    if let Some(row) = state.store.repo_by_id(repo.id).await? {
-        spaceport_control::index::index(&state.store, &state.repositories, &row, &head)
+    if let (Some(row), Some(head)) = (state.store.repo_by_id(repo.id).await?, &repo.head) {
+        spaceport_control::index::index(&state.store, &state.repositories, &row, head)
             .await
             .map_err(ApiError::internal)?;
     }
@@ -245,12 +251,10 @@ async fn make(state: &ApiState, user: &User, plan: Plan) -> Result<Option<String
         state.control.activate(repo.id.into());
         state.control.activate_routes();
     }
-    let detail = json!({"visibility": repo.visibility});
-    audit::record(state, user, "repo.create", &repo.kind.path(&repo.name), detail).await?;
-    Ok(Some(repo.id.to_string()))
+    Ok(true)
 }
 
-fn new_space(state: &ApiState, repo: &NewRow, app: App) -> NewSpace {
+pub(super) fn new_space(state: &ApiState, repo: &NewRow, app: App) -> NewSpace {
     let (id, at) = (repo.id.into(), repo.at);
     let variable = |setting: NewSetting| {
         let description = setting.description();
@@ -279,7 +283,7 @@ fn new_space(state: &ApiState, repo: &NewRow, app: App) -> NewSpace {
     }
 }
 
-fn sdk(text: Option<&str>) -> Result<Sdk, ApiError> {
+pub(crate) fn sdk(text: Option<&str>) -> Result<Sdk, ApiError> {
     let missing = || ApiError::bad_request("A Space needs an \"sdk\": gradio, streamlit, docker or static");
     text.ok_or_else(missing)?
         .parse()
@@ -302,80 +306,4 @@ pub(crate) fn visibility(
         let text = clip(visibility.unwrap_or(""));
         ApiError::bad_request(format!("'visibility' cannot be {text:?}; it must be {allowed}"))
     })
-}
-
-/// Whether a first commit can become an app.
-fn has_start_file(files: &[InitialFile]) -> bool {
-    let readme = files.iter().find(|file| file.path == "README.md");
-    let config = readme.and_then(|file| front_matter::parse(&file.content).ok());
-    config.is_some_and(|config| files.iter().any(|file| file.path == config.start_file()))
-}
-
-/// The first files: the caller's, and what every Space begins with where the caller has none.
-fn files(kind: RepoKind, given: Vec<NewFile>, readme: Option<String>) -> Result<Vec<InitialFile>, ApiError> {
-    if given.len() > MAX_FILES {
-        return Err(ApiError::bad_request(format!(
-            "The first commit may have {MAX_FILES} files at most; push the rest"
-        )));
-    }
-    let mut files = Vec::new();
-    for NewFile { path, content, encoding } in given {
-        check_path(&path)?;
-        let content = match encoding.as_deref() {
-            Some("base64") => STANDARD
-                .decode(content.trim())
-                .map_err(|_| ApiError::bad_request(format!("The content of {:?} is not base64", clip(&path))))?,
-            None | Some("utf-8" | "utf8" | "text") => content.into_bytes(),
-            Some(other) => {
-                let other = clip(other);
-                return Err(ApiError::bad_request(format!(
-                    "'encoding' cannot be {other:?}; it must be utf-8 or base64"
-                )));
-            }
-        };
-        files.push(InitialFile { path, content });
-    }
-    if !files.iter().any(|file| file.path == ".gitattributes") {
-        files.push(InitialFile { path: ".gitattributes".to_owned(), content: attributes(kind).into_bytes() });
-    }
-    if let Some(readme) = readme.filter(|_| !files.iter().any(|file| file.path == "README.md")) {
-        files.push(InitialFile { path: "README.md".to_owned(), content: readme.into_bytes() });
-    }
-    Ok(files)
-}
-
-/// Refuses what no checkout should be asked to make.
-fn check_path(path: &str) -> Result<(), ApiError> {
-    let plain = |part: &str| !part.is_empty() && part != "." && part != ".." && !part.eq_ignore_ascii_case(".git");
-    if path.len() <= MAX_PATH_BYTES && path.split('/').all(plain) && !path.chars().any(|c| c.is_control() || c == '\\')
-    {
-        return Ok(());
-    }
-    let path = clip(path);
-    Err(ApiError::bad_request(format!("{path:?} is not a path inside the repository, such as \"assets/logo.png\"")))
-}
-
-/// The first README. Hub: emoji and colours are drawn there too; here the name decides, so that
-/// the same name looks the same.
-fn readme(name: &RepoName, sdk: Sdk, sdk_version: Option<String>) -> String {
-    const EMOJI: [&str; 12] = ["🚀", "🌍", "🔭", "🎨", "🎧", "📚", "🧭", "⚡", "🔥", "🌱", "🐙", "🪐"];
-    const COLORS: [&str; 8] = ["red", "yellow", "green", "blue", "indigo", "purple", "pink", "gray"];
-    let sum: usize = name.key().bytes().map(usize::from).sum();
-    let title = name.name().replace(['-', '_'], " ");
-    let app_file = match sdk {
-        Sdk::Gradio | Sdk::Streamlit => Some("app.py"),
-        Sdk::Static => Some("index.html"),
-        Sdk::Docker => None,
-    };
-    InitialReadme {
-        title: title.trim().to_owned(),
-        emoji: EMOJI[sum % EMOJI.len()].to_owned(),
-        color_from: COLORS[sum % COLORS.len()].to_owned(),
-        color_to: COLORS[(sum / 3 + 1) % COLORS.len()].to_owned(),
-        sdk,
-        sdk_version,
-        app_file: app_file.map(str::to_owned),
-        pinned: false,
-    }
-    .to_markdown()
 }

@@ -2,14 +2,13 @@
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::Uri;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 
 use spaceport_core::RepoKind;
 
-use crate::access::{WriteRepo, find_repo};
+use crate::access::{WriteRepo, find_named};
 use crate::audit;
 use crate::caller::Writer;
 use crate::error::{ApiError, ErrorBody};
@@ -37,7 +36,6 @@ pub struct DoomedRepo {
 pub async fn delete_repo(
     State(state): State<ApiState>,
     Writer(user): Writer,
-    uri: Uri,
     JsonBody(body): JsonBody<DoomedRepo>,
 ) -> Result<Json<Value>, ApiError> {
     let kind = kind(body.kind.as_deref())?;
@@ -46,7 +44,7 @@ pub async fn delete_repo(
         Some((owner, name)) => (owner, name),
         None => (body.organization.as_deref().unwrap_or(&own), body.name.as_str()),
     };
-    let to = find_repo(&state, kind, owner, name, user.into(), &uri).await?.into_own()?;
+    let to = find_named(&state, kind, owner, name, user.into()).await?.into_own()?;
     delete(&state, &to).await?;
     Ok(Json(json!({})))
 }

@@ -65,7 +65,10 @@ pub async fn get_space_by_subdomain(
     Path(subdomain): Path<String>,
     params: Params,
 ) -> Result<Json<Value>, ApiError> {
-    let space = state.store.space_by_subdomain(&subdomain).await?;
+    let space = match state.store.space_by_subdomain(&subdomain).await? {
+        Some(space) => Some(space),
+        None => state.store.space_moved_from(&subdomain).await?,
+    };
     let space = space.ok_or_else(|| ApiError::no_repo(caller.is_anonymous()))?;
     let ReadSpace { repo, caller, rights, .. } = find_space(&state, &space.name, caller).await?;
     answer(&state, &ReadRepo { repo, caller, rights }, None, &params).await.map(Json)
@@ -129,7 +132,7 @@ pub(crate) async fn space_view(
 }
 
 /// The files of a commit, folders left out.
-async fn siblings(
+pub(crate) async fn siblings(
     state: &ApiState,
     repo: &Repo,
     sha: Option<&CommitSha>,

@@ -7,7 +7,7 @@ use axum::http::header::LINK;
 use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use spaceport_core::{Repo, RepoKind};
 use spaceport_store::{RepoFilter, RepoSort};
@@ -16,7 +16,7 @@ use crate::access::rights;
 use crate::caller::Caller;
 use crate::error::{ApiError, ErrorBody, clip};
 use crate::extract::{CalledUrl, Params};
-use crate::repos::info::{space_view, view};
+use crate::repos::info::{siblings, space_view, view};
 use crate::state::ApiState;
 use crate::views::repo::{Fields, RepoView};
 use crate::views::space::SpaceView;
@@ -111,6 +111,9 @@ async fn list(
     let limit = params.number("limit")?.unwrap_or(DEFAULT_LIMIT).clamp(1, MAX_LIMIT);
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
     let mut filter = filter(kind, caller, params)?;
+    if asks_for_the_impossible(params) {
+        return Ok(Json(json!([])).into_response());
+    }
     let mut page: Vec<Value> = Vec::new();
     let next = 'pages: loop {
         let repos = state.store.repos(&filter).await?;
@@ -147,7 +150,13 @@ async fn entry(
     if !rights.see {
         return Ok(None);
     }
-    let view = view(state, repo, rights.code).await?;
+    let mut view = view(state, repo, rights.code).await?;
+    if rights.code && (fields.names("siblings") || (params.flag("full") && !fields.is_restricted())) {
+        view.siblings = Some(siblings(state, repo, repo.head.as_ref(), false).await?);
+    }
+    if rights.code && fields.names("usedStorage") {
+        view.used_storage = Some(state.store.repo_storage(repo.id).await?);
+    }
     if repo.kind != RepoKind::Space {
         return Ok(Some(fields.keep(&view)));
     }
@@ -176,16 +185,29 @@ fn filter(kind: RepoKind, caller: &Caller, params: &Params) -> Result<RepoFilter
         return Err(ApiError::bad_request(format!("'search' must have at most {MAX_SEARCH} bytes")));
     }
     Ok(RepoFilter {
-        viewer: caller.account().map(|account| account.id),
-        all: caller.account().is_some_and(|account| account.is_admin),
         author: params.get("author").map(str::to_owned),
         search,
         tags,
         sort: sort(params.get("sort"))?,
         after: params.get("cursor").map(read_cursor).transpose()?,
         limit: BATCH,
-        ..RepoFilter::of(kind)
+        ..seen_by(kind, caller)
     })
+}
+
+/// Nothing here is gated, and no provider runs a model of this hub. A list that does not look at what it is asked
+/// for would say the contrary.
+fn asks_for_the_impossible(params: &Params) -> bool {
+    params.flag("gated") || params.get("inference").is_some() || params.get("inference_provider").is_some()
+}
+
+/// What an account may see at most; what its token may not see is left out afterwards.
+pub(crate) fn seen_by(kind: RepoKind, caller: &Caller) -> RepoFilter {
+    RepoFilter {
+        viewer: caller.account().map(|account| account.id),
+        all: caller.account().is_some_and(|account| account.is_admin),
+        ..RepoFilter::of(kind)
+    }
 }
 
 fn sort(text: Option<&str>) -> Result<RepoSort, ApiError> {

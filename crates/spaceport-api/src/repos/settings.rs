@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::extract::State;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde_json::{Value, json};
 use utoipa::ToSchema;
 
 use spaceport_core::RepoKind;
@@ -23,6 +23,10 @@ pub struct RepoSettings {
     pub visibility: Option<String>,
     /// Of older clients: true is `private`, false `public`.
     pub private: Option<bool>,
+    /// False, or absent: access is never asked for here.
+    #[serde(default)]
+    #[schema(value_type = Option<bool>)]
+    pub gated: Value,
 }
 
 /// The settings as they are now.
@@ -44,6 +48,12 @@ pub async fn update_settings(
     JsonBody(body): JsonBody<RepoSettings>,
 ) -> Result<Json<RepoSettingsView>, ApiError> {
     let WriteRepo { repo, user, .. } = read.into_own()?;
+    if !matches!(body.gated, Value::Null | Value::Bool(false)) {
+        // Answered with success, its owner would take it for closed while everybody reads it.
+        let message = "'gated' must be false: this hub has no gated access; make the repository private, or a member \
+                       of an organization of everybody who may read it";
+        return Err(ApiError::bad_request(message));
+    }
     let wanted = match (&body.visibility, body.private) {
         (None, None) => repo.visibility,
         (text, private) => visibility(repo.kind, text.as_deref(), private)?,

@@ -19,6 +19,9 @@ const FORGET: Duration = Duration::from_secs(60 * 60);
 /// Names and addresses that are remembered; the ones that failed longest ago go first.
 const MOST_KEYS: usize = 20_000;
 
+/// Longest name that is told from others; no account has a longer one.
+const LONGEST_NAME: usize = 128;
+
 /// How patient the gate is.
 #[derive(Debug, Clone, Copy)]
 struct Patience {
@@ -108,6 +111,8 @@ impl Gate {
 }
 
 fn keys(account: &str, address: &str) -> [(Key, Patience); 2] {
+    // Whoever sends a megabyte for a name means no account, and must not be remembered at that length.
+    let account: String = account.chars().take(LONGEST_NAME).collect();
     [(Key::Account(account.to_lowercase()), ACCOUNT), (Key::Address(network(address)), ADDRESS)]
 }
 
@@ -181,6 +186,19 @@ mod tests {
         }
         assert_eq!(fail(&gate, "another", "192.0.2.1", &mut now), Duration::ZERO);
         assert_eq!(fail(&gate, "victim", "192.0.2.1", &mut now), SECOND);
+    }
+
+    #[test]
+    fn names_that_nobody_can_have_are_not_kept_at_their_length() {
+        let gate = Gate::default();
+        let now = Timestamp::from_millis(1_000_000);
+        for turn in 0..ADDRESS.free {
+            let _ = gate.attempt(&format!("{turn}{}", "ü".repeat(1 << 20)), "192.0.2.1", now);
+        }
+        let failures = gate.failures.lock().unwrap();
+        let bytes = failures.keys().map(|Key::Account(text)| Key::Address(text) | text.len()).sum::<usize>();
+        assert!(bytes < 16 << 10, "{bytes}");
+        assert_eq!(failures.len(), usize::try_from(ADDRESS.free).unwrap() + 1);
     }
 
     #[test]

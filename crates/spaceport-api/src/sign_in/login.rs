@@ -2,19 +2,22 @@
 
 use axum::Json;
 use axum::extract::{FromRequest, Request, State};
+use axum::http::header::CACHE_CONTROL;
 use axum::http::request::Parts;
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use utoipa::ToSchema;
 
-use spaceport_core::access::Credential;
+use spaceport_core::access::{Credential, Viewer};
 use spaceport_core::account::{Account, AccountKind, session_cookie};
 
 use crate::audit;
+use crate::avatar::avatar_url;
 use crate::caller::{Caller, origin};
 use crate::error::{ApiError, ErrorBody};
 use crate::extract::JsonBody;
+use crate::sign_in::oidc::{Oidc, OidcConfig};
 use crate::sign_in::session::{self, Sender};
 use crate::state::ApiState;
 
@@ -42,6 +45,77 @@ pub struct SignedIn {
     pub name: String,
     /// The session ends then, however much it is used.
     pub expires_at: String,
+}
+
+/// How one can sign in here, and who is signed in.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct SignInView {
+    /// Who is signed in; null is nobody.
+    pub user: Option<SignedInUser>,
+    /// The provider to sign in with besides a password; null is none.
+    pub provider: Option<ProviderView>,
+}
+
+/// Who is signed in.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SignedInUser {
+    /// The account's name.
+    pub name: String,
+    /// For people.
+    pub fullname: String,
+    /// A picture.
+    pub avatar_url: String,
+    /// Administers this site.
+    pub is_admin: bool,
+    /// `session`, or `access_token`.
+    pub by: &'static str,
+    /// Whether the account is connected with the provider.
+    pub connected: bool,
+    /// Whether it has a password.
+    pub has_password: bool,
+}
+
+/// A provider to sign in with.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ProviderView {
+    /// What its button says.
+    pub label: String,
+    /// Where the button leads; `?next=` is where one comes back to.
+    pub url: &'static str,
+}
+
+/// How one can sign in here, and who is signed in
+#[utoipa::path(get, path = "/api/login", tag = "sign-in", responses((status = 200, body = SignInView)))]
+pub async fn get_sign_in(State(state): State<ApiState>, caller: Caller) -> Result<impl IntoResponse, ApiError> {
+    let provider = state.sign_in.oidc().map(Oidc::config);
+    let user = match &caller.viewer {
+        Some(viewer) => Some(signed_in_user(&state, viewer, provider).await?),
+        None => None,
+    };
+    let provider = provider.map(|config| ProviderView { label: config.label.clone(), url: "/login/oidc" });
+    Ok(([(CACHE_CONTROL, "no-store")], Json(SignInView { user, provider })))
+}
+
+async fn signed_in_user(
+    state: &ApiState,
+    viewer: &Viewer,
+    provider: Option<&OidcConfig>,
+) -> Result<SignedInUser, ApiError> {
+    let account = &viewer.account;
+    let identities = state.store.identities_of(account.id).await?;
+    Ok(SignedInUser {
+        name: account.name.clone(),
+        fullname: account.full_name.clone(),
+        avatar_url: avatar_url(&state.site, &account.name),
+        is_admin: account.is_admin,
+        by: match viewer.credential {
+            Credential::Session(_) => "session",
+            Credential::Token(_) => "access_token",
+        },
+        connected: provider.is_some_and(|config| identities.iter().any(|identity| identity.issuer == config.issuer)),
+        has_password: state.store.password_of(account.id).await?.is_some(),
+    })
 }
 
 /// Sign in with a password

@@ -95,6 +95,12 @@ pub(crate) async fn begin(
         origin,
         agent: agent.chars().take(MAX_AGENT).collect(),
     };
+    // Whatever was signed in here before is not any more, whoever put it there.
+    if let Some(before) = self::secret(parts, &state.site)
+        && let Some((before, owner)) = state.store.session_account(&before, now).await?
+    {
+        state.store.session_delete(owner.id, before.id).await?;
+    }
     state.store.session_create(&NewSession { session: session.clone(), secret: &secret }).await?;
     let detail = json!({"session": session.id, "how": how});
     audit::record_by(state, &account.name, &session.origin, "session.create", &account.name, detail).await?;

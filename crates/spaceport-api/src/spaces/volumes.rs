@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 use spaceport_core::volume::{VolumeKind, check_all};
 use spaceport_core::{RepoName, Volume};
 
-use crate::access::{WriteSpace, find_repo};
+use crate::access::{WriteSpace, find_used};
 use crate::audit;
 use crate::caller::{Caller, User};
 use crate::error::{ApiError, ErrorBody, clip};
@@ -147,8 +147,7 @@ pub(crate) async fn allowed(
             ApiError::bad_request(format!("'volumes': there is no {kind} {text:?} that you may read"))
         };
         let caller: Caller = user.clone().into();
-        let uri = axum::http::Uri::default();
-        let read = find_repo(state, kind, name.owner(), name.name(), caller, &uri).await.map_err(|_| missing())?;
+        let read = find_used(state, kind, name.owner(), name.name(), caller).await.map_err(|_| missing())?;
         let read = read.into_files().map_err(|_| missing())?.0;
         if let Some(revision) = &volume.revision
             && state.repositories.resolve(read.repo.id, revision).await?.is_none()

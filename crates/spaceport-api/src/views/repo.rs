@@ -56,7 +56,7 @@ fn further(kind: RepoKind) -> &'static [&'static str] {
         RepoKind::Dataset => {
             &["citation", "description", "downloadsAllTime", "mainSize", "paperswithcode_id", "usedStorage"]
         }
-        RepoKind::Space => &["datasets", "models", "region", "runtime", "sdk", "subdomain", "usedStorage"],
+        RepoKind::Space => &["datasets", "models", "region", "runtime", "sdk", "subdomain", "usedStorage", "visits"],
     }
 }
 
@@ -109,6 +109,9 @@ pub struct RepoView {
     /// The same.
     #[serde(rename = "downloadsAllTime")]
     pub downloads_all_time: i64,
+    /// Of a Space: how often its app was opened in a browser.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub visits: Option<i64>,
     /// Likes of the last days.
     #[serde(rename = "trendingScore")]
     pub trending_score: i64,
@@ -219,6 +222,7 @@ impl RepoView {
             likes: repo.likes,
             downloads: repo.downloads,
             downloads_all_time: repo.downloads,
+            visits: (repo.kind == RepoKind::Space).then_some(repo.visits),
             trending_score: repo.trending,
             library_name: one("library_name"),
             pipeline_tag: one("pipeline_tag"),

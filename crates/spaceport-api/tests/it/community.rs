@@ -413,6 +413,14 @@ async fn people_follow_people() {
     let followers = app.get("/api/users/alice/followers", None).await.json;
     assert_eq!((followers.as_array().unwrap().len(), &followers[0]["user"]), (1, &json!("bob")));
     assert_eq!(app.get("/api/users/bob/following", None).await.json[0]["user"], "alice");
+    let repo = model(&app, &alice, "tiny", "public").await;
+    open(&app, &repo, &bob, "A question", false).await;
+    app.post(&format!("{repo}/like"), Some(&bob.write), &NONE).await;
+    let alice_is = app.get("/api/users/alice/overview", Some(&bob.read)).await.json;
+    assert_eq!((&alice_is["numFollowers"], &alice_is["isFollowing"]), (&json!(1), &json!(true)));
+    let bob_is = app.get("/api/users/bob/overview", None).await.json;
+    let counted = ["numFollowing", "numDiscussions", "numLikes", "isFollowing"].map(|field| &bob_is[field]);
+    assert_eq!(counted, [&json!(1), &json!(1), &json!(1), &json!(false)]);
     assert_eq!(app.get("/api/users/alice/following", None).await.json, json!([]));
     assert_eq!(app.post("/api/users/alice/follow", Some(&alice.write), &NONE).await.status, 400, "oneself");
     assert_eq!(app.post("/api/users/nobody/follow", Some(&bob.write), &NONE).await.status, 404);

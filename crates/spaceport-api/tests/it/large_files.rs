@@ -48,7 +48,7 @@ pub async fn upload(app: &TestApp, repo: &str, person: &Person, content: &[u8]) 
 }
 
 /// Commits the file as `a.bin`.
-async fn commit(app: &TestApp, repo: &str, person: &Person, content: &[u8]) -> Answer {
+pub async fn commit(app: &TestApp, repo: &str, person: &Person, content: &[u8]) -> Answer {
     let file = json!({"path": "a.bin", "algo": "sha256", "oid": sha256(content), "size": content.len()});
     let lines = [json!({"key": "header", "value": {"summary": "Add"}}), json!({"key": "lfsFile", "value": file})];
     let body = format!("{}\n{}\n", lines[0], lines[1]).into_bytes();
@@ -318,6 +318,32 @@ impl Session {
         let put = self.post(app, "/v1/shards", &file.shard).await;
         assert_eq!((put.status.as_u16(), &put.json["result"]), (200, &json!(1)), "{}", put.text);
     }
+}
+
+#[tokio::test]
+async fn whichever_way_a_large_file_is_read_it_counts_once() {
+    let app = TestApp::start().await;
+    let alice = app.person("alice").await;
+    let repo = model(&app, &alice, "tiny", "public").await;
+    let content = [b"first chunk ".repeat(1000), b"second chunk ".repeat(1000)].concat();
+    let file = XetFile::of(&[&content[..12_000], &content[12_000..]]);
+    Session::of(&app, &repo, Some(&alice), "write").await.upload(&app, &file).await;
+    assert_eq!(commit(&app, &repo, &alice, &content).await.status, 200);
+    let href = ask(&app, &repo, None, "download", &content).await["actions"]["download"]["href"].clone();
+    let path = href.as_str().unwrap().strip_prefix(&app.url).unwrap();
+    let reading = Session::of(&app, &repo, None, "read").await;
+    let plan = format!("/v2/reconstructions/{}", file.file_hash);
+    for range in [None, Some("bytes=0-99"), Some("bytes=12000-")] {
+        let headers: Vec<_> = range.map(|range| ("range", range)).into_iter().collect();
+        app.send("GET", path, None, &headers, Vec::new()).await;
+        reading.get(&app, &plan, range).await;
+    }
+    app.lifetime.stop.cancel();
+    app.lifetime.tasks.close();
+    app.lifetime.tasks.wait().await;
+    let name = repo.parse().unwrap();
+    let repo = app.store.repo_by_name(spaceport_core::RepoKind::Model, &name).await.unwrap().unwrap();
+    assert_eq!(repo.downloads, 4, "two that began by git-lfs, and two by Xet");
 }
 
 #[tokio::test]

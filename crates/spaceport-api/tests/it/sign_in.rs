@@ -157,6 +157,39 @@ async fn a_session_ends_when_nobody_uses_it_and_on_its_day() {
 }
 
 #[tokio::test]
+async fn signing_in_anew_ends_the_session_before() {
+    let app = TestApp::start().await;
+    let (_, bob) = (with_password(&app, "alice").await, app.person("bob").await);
+    // One that somebody else put there, or one's own.
+    let planted = app.session(&bob.account).await;
+    let body = json!({"user": "alice", "password": PASSWORD});
+    let answer = page(&app, "POST", "/api/login", &planted, body).await;
+    assert_eq!(answer.json["name"], "alice", "{}", answer.text);
+    assert_ne!(cookie(&answer), planted);
+    assert_eq!(page(&app, "GET", "/api/whoami-v2", &planted, Value::Null).await.status, 401);
+    // A wrong password ends nothing.
+    let alice = cookie(&answer);
+    let wrong = json!({"user": "alice", "password": "wrong"});
+    assert_eq!(page(&app, "POST", "/api/login", &alice, wrong).await.status, 401);
+    assert_eq!(page(&app, "GET", "/api/whoami-v2", &alice, Value::Null).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_page_learns_who_is_signed_in_and_how_one_can() {
+    let app = TestApp::start().await;
+    let alice = with_password(&app, "alice").await;
+    let anonymous = app.get("/api/login", None).await;
+    assert_eq!(anonymous.json, json!({"user": null, "provider": null}));
+    assert_eq!(anonymous.header("cache-control"), "no-store");
+    let cookie = cookie(&login(&app, "alice", PASSWORD).await);
+    let user = page(&app, "GET", "/api/login", &cookie, Value::Null).await.json["user"].clone();
+    assert_eq!((&user["name"], &user["by"]), (&json!("alice"), &json!("session")));
+    assert_eq!((&user["hasPassword"], &user["connected"]), (&json!(true), &json!(false)));
+    assert_eq!(app.get("/api/login", Some(&alice.read)).await.json["user"]["by"], "access_token");
+    assert_eq!(app.get("/api/login", Some("hf_wrong")).await.status, 401);
+}
+
+#[tokio::test]
 async fn a_link_signs_in_once() {
     let app = TestApp::start().await;
     let (alice, root) = (app.person("alice").await, app.admin("root").await);

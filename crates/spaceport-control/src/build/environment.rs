@@ -8,6 +8,10 @@
 //! instead of twenty, since bytecode is compiled and layers are written for what changed alone.
 //! Only plain requirements are done so; whatever else a requirements file can say depends on more
 //! than names and versions.
+//!
+//! The first environment of a family starts from the *SDK image* if there is one: the SDK and what
+//! the site adds to it, and nothing that a Space asked for, so that owners can share it. It is made
+//! when a second family needs it, with a download cache that no owner's build can reach.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -19,7 +23,7 @@ use spaceport_runtime::{ImageSettings, Keep, OwnImage};
 use super::context::{Context, step};
 use super::python::{APP, BUILDER_VERSION, CACHE, HOME, cache_volume};
 use super::requirements::sources_if_plain;
-use super::{Builds, Stop, scripts};
+use super::{Builds, SITE_CACHE_VOLUME, Stop, preload, scripts};
 
 /// The virtual environment; writable to the app, since apps that install at run time must work.
 pub(super) const VENV: &str = "/home/user/.venv";
@@ -34,6 +38,7 @@ const SPACE: &str = "spaceport.space";
 const MAX_GROWN: u32 = 8;
 
 /// What an environment is made from.
+#[derive(Default)]
 pub(super) struct Inputs {
     /// Names of `packages.txt`.
     pub(super) packages: Vec<String>,
@@ -68,14 +73,15 @@ pub(super) async fn image(
     if config.preload_from_hub.is_empty() {
         return Ok(environment);
     }
+    let found = preload::find(builds, context, &config.preload_from_hub).await?;
     let endpoint = &builds.parts.config.builder.preload_endpoint;
-    let key = builds.parts.vault.name(&[
-        "preload",
-        environment.as_str(),
-        &format!("{:?}", config.preload_from_hub),
-        endpoint,
-    ]);
-    making.found_or_made(&key, async |name| making.preload(name, &environment).await).await
+    let key = builds.parts.vault.name(&["preload", environment.as_str(), &format!("{found:?}"), endpoint]);
+    making
+        .found_or_made(&key, async |name| {
+            let settings = environment_settings(name, environment_labels());
+            preload::add(builds, context, &environment, &found, &settings).await
+        })
+        .await
 }
 
 impl Making<'_> {
@@ -129,7 +135,7 @@ impl Making<'_> {
         key: &str,
         make: impl AsyncFnOnce(&str) -> Result<ImageDigest, Stop>,
     ) -> Result<ImageDigest, Stop> {
-        let name = format!("spaceport/env:{}", &key[..32]);
+        let name = image_name(key);
         let lock = self.builds.making(&name);
         let _making = lock.lock().await;
         // A factory reboot uses no earlier environment, and leaves one that later builds find.
@@ -155,12 +161,27 @@ impl Making<'_> {
             _ => None,
         };
         let site_packages = &self.builds.parts.config.builder.python_packages;
-        let (base, script) = match earlier {
+        let earlier = match earlier {
             Some(image) => {
                 labels.insert(GROWN.to_owned(), (grown(&image) + 1).to_string());
+                Some((image.digest, "an earlier environment"))
+            }
+            None if self.starts_from_sdk(family.as_ref()) => {
+                let sdk = self.sdk_image(platform).await?;
+                if let Some(image) = &sdk
+                    && self.inputs.requirements.is_none()
+                {
+                    return Ok(image.clone());
+                }
+                sdk.map(|image| (image, "the environment of the SDK alone"))
+            }
+            None => None,
+        };
+        let (base, script) = match earlier {
+            Some((image, what)) => {
                 self.context.phase("dependencies", "Installing Python packages").await;
-                self.context.say("Starting from an earlier environment; only what changed is installed and removed");
-                (image.digest, scripts::change(self.config, self.inputs, site_packages))
+                self.context.say(&format!("Starting from {what}; only what changed is installed and removed"));
+                (image, scripts::change(self.config, self.inputs, site_packages))
             }
             None => {
                 let base = self.debian_packages(platform).await?;
@@ -168,12 +189,57 @@ impl Making<'_> {
                 (base, scripts::install(self.config, self.inputs, site_packages))
             }
         };
-        let keep = Keep::Image(environment_settings(name, labels));
-        let mut install = step(self.context, &base, "1000", script, keep);
-        install.working_dir = APP.to_owned();
         let input = if self.inputs.local { source.to_owned() } else { self.requirement_files()? };
-        install.input = Some((APP.to_owned(), input));
-        install.cache = Some((cache_volume(self.context), CACHE.to_owned()));
+        let keep = environment_settings(name, labels);
+        self.installed(&base, script, Some(input), cache_volume(self.context), keep).await
+    }
+
+    /// Whether the first environment of a family is made from the SDK's: not by a factory reboot, not
+    /// when packages may come from elsewhere, and not on Debian packages of its own, which lie below.
+    fn starts_from_sdk(&self, family: Option<&String>) -> bool {
+        let requirements = self.inputs.requirements.as_deref().unwrap_or_default();
+        family.is_some()
+            && !self.context.build.no_cache
+            && self.inputs.packages.is_empty()
+            && sources_if_plain(requirements).is_some_and(|sources| sources.is_empty())
+    }
+
+    /// The environment of the SDK and the site's packages, the same for every owner. The first who needs
+    /// it is not made to wait for it.
+    async fn sdk_image(&self, platform: &ImageDigest) -> Result<Option<ImageDigest>, Stop> {
+        let site_packages = &self.builds.parts.config.builder.python_packages;
+        let sdk = self.config.sdk.to_string();
+        let version = self.config.sdk_version.as_deref().unwrap_or_default();
+        let number = BUILDER_VERSION.to_string();
+        let site = site_packages.join(" ");
+        let key = self.builds.parts.vault.name(&["sdk", &number, platform.as_str(), &sdk, version, &site]);
+        if self.builds.parts.engine.runtime.find_image(&image_name(&key)).await?.is_none()
+            && self.builds.is_first_to_need(&key)
+        {
+            return Ok(None);
+        }
+        let made = self.found_or_made(&key, async |name| {
+            self.context.phase("sdk", &format!("Installing {sdk} {version} (once per version)")).await;
+            let script = scripts::install(self.config, &Inputs::default(), site_packages);
+            let keep = environment_settings(name, environment_labels());
+            self.installed(platform, script, None, SITE_CACHE_VOLUME.to_owned(), keep).await
+        });
+        made.await.map(Some)
+    }
+
+    /// Runs an installation and keeps what it makes.
+    async fn installed(
+        &self,
+        base: &ImageDigest,
+        script: String,
+        input: Option<PathBuf>,
+        cache: String,
+        settings: ImageSettings,
+    ) -> Result<ImageDigest, Stop> {
+        let mut install = step(self.context, base, "1000", script, Keep::Image(settings));
+        install.working_dir = APP.to_owned();
+        install.input = input.map(|archive| (APP.to_owned(), archive));
+        install.cache = Some((cache, CACHE.to_owned()));
         let env = [
             ("HOME", HOME),
             ("UV_CACHE_DIR", "/cache/uv"),
@@ -235,20 +301,11 @@ impl Making<'_> {
         archive.finish()?;
         Ok(to)
     }
+}
 
-    /// Adds what `preload_from_hub` names.
-    async fn preload(&self, name: &str, environment: &ImageDigest) -> Result<ImageDigest, Stop> {
-        self.context.phase("preload", "Downloading preload_from_hub").await;
-        let script = scripts::preload(&self.config.preload_from_hub);
-        let keep = Keep::Image(environment_settings(name, environment_labels()));
-        let mut preload = step(self.context, environment, "1000", script, keep);
-        let endpoint = self.builds.parts.config.builder.preload_endpoint.clone();
-        preload.env.insert("HOME".to_owned(), HOME.to_owned());
-        preload.env.insert("HF_ENDPOINT".to_owned(), endpoint);
-        preload.env.insert("HF_HUB_DISABLE_PROGRESS_BARS".to_owned(), "1".to_owned());
-        let made = self.context.step(preload, "downloading preload_from_hub", Reason::PreloadFailed).await?;
-        made.ok_or_else(|| Stop::Again("the environment was not kept".to_owned()))
-    }
+/// What the image with a key is called.
+fn image_name(key: &str) -> String {
+    format!("spaceport/env:{}", &key[..32])
 }
 
 fn grown(image: &OwnImage) -> u32 {

@@ -64,7 +64,7 @@ fn add_install(script: &mut String, how: &str, config: &SpaceConfig, inputs: &In
 }
 
 /// Downloads what `preload_from_hub` names.
-pub(super) fn preload(preloads: &[Preload]) -> String {
+pub(super) fn preload(preloads: &[&Preload]) -> String {
     let mut script = String::from("set -e\n");
     for preload in preloads {
         script.push_str("hf download ");

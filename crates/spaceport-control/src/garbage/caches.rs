@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use spaceport_core::AccountId;
 use spaceport_runtime::RuntimeError;
 
-use crate::build::CACHE_VOLUME;
+use crate::build::{CACHE_VOLUME, SITE_CACHE_VOLUME};
 use crate::engine::chain;
 use crate::spaces::{Parts, WorkError};
 
@@ -20,7 +20,8 @@ pub(super) async fn cut(parts: &Parts) -> Result<usize, WorkError> {
     let sizes = known(parts.engine.runtime.volume_sizes().await, "the download caches cannot be measured");
     for volume in volumes {
         let Some(owner) = volume.name.strip_prefix(CACHE_VOLUME) else { continue };
-        let is_known = owner.parse().is_ok_and(|owner: AccountId| owners.contains(&owner));
+        let is_known =
+            volume.name == SITE_CACHE_VOLUME || owner.parse().is_ok_and(|owner: AccountId| owners.contains(&owner));
         let is_large = sizes.get(&volume.name).is_some_and(|bytes| *bytes > builder.download_cache_bytes);
         // As a whole, since only the programs that fill it know its parts. One that a build uses stays
         // until next time.

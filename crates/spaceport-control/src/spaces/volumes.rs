@@ -3,14 +3,14 @@
 use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 
-use spaceport_core::access::{Rights, Subject};
-use spaceport_core::space::{Release, Space, Visibility};
+use spaceport_core::space::{Release, Space};
 use spaceport_core::volume::{ReleaseVolume, VolumeSource};
-use spaceport_core::{Diagnosis, ImageDigest, Reason, Repo, RepoName, SpaceId, Volume};
+use spaceport_core::{Diagnosis, ImageDigest, Reason, SpaceId, Volume};
 use spaceport_git::{ArchiveOptions, SourceLimits};
 use spaceport_runtime::{Mount, RuntimeError, VolumeSpec};
 
 use super::{Parts, WorkError};
+use crate::source::{may_read, readable};
 
 /// Label of a volume: what it is for.
 const KIND: &str = "spaceport.kind";
@@ -57,35 +57,11 @@ async fn source(parts: &Parts, space: &Space, volume: &Volume) -> Result<VolumeS
     let revision = volume.revision.as_deref().unwrap_or("main");
     let label = format!("{kind} {} at {revision}", volume.source);
     let missing = VolumeSource::Missing { label: label.clone() };
-    let Some(repo) = readable(parts, space, kind, &volume.source).await? else { return Ok(missing) };
+    let Some(repo) = readable(parts, space.owner, kind, &volume.source).await? else { return Ok(missing) };
     match parts.repositories.resolve(repo.id, revision).await? {
         Some(at) => Ok(VolumeSource::Files { repo: repo.id, label, sha: at.commit, path: volume.path.clone() }),
         None => Ok(missing),
     }
-}
-
-/// The repository, if the Space's owner may read it: who set the volume may be gone by now.
-async fn readable(
-    parts: &Parts,
-    space: &Space,
-    kind: spaceport_core::RepoKind,
-    name: &RepoName,
-) -> Result<Option<Repo>, WorkError> {
-    let repo = match parts.store.repo_by_name(kind, name).await? {
-        Some(repo) => Some(repo),
-        None => parts.store.repo_moved_from(kind, name).await?,
-    };
-    let Some(repo) = repo else { return Ok(None) };
-    Ok(may_read(parts, space, &repo).await?.then_some(repo))
-}
-
-async fn may_read(parts: &Parts, space: &Space, repo: &Repo) -> Result<bool, WorkError> {
-    let subject = Subject { repo: repo.id, owner: repo.owner, creator: repo.creator, visibility: repo.visibility };
-    if repo.owner == space.owner || Rights::of(subject, None).code {
-        return Ok(true);
-    }
-    let member = parts.store.roles_of(space.owner).await?.iter().any(|(org, _)| *org == repo.owner);
-    Ok(member && repo.visibility != Visibility::Public)
 }
 
 /// Makes every volume of a release and says where each is mounted.
@@ -130,7 +106,7 @@ async fn files(
     // The right is asked for at every start: a repository that became private is private.
     let repo = parts.store.repo_by_id(*id).await.map_err(|error| VolumeError::Work(error.into()))?;
     let Some(repo) = repo else { return Err(unavailable(parts, label)) };
-    if !may_read(parts, space, &repo).await.map_err(VolumeError::Work)? {
+    if !may_read(parts, space.owner, &repo).await.map_err(|error| VolumeError::Work(error.into()))? {
         return Err(unavailable(parts, label));
     }
     let name = files_name(source);

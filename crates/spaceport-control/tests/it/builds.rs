@@ -218,7 +218,7 @@ async fn an_engine_that_goes_away_under_a_build_costs_only_time() {
     world.clock.skip(A_WHILE);
     world
         .wait_for("time to pass", || async {
-            world.clock.skip(Duration::from_millis(500));
+            world.clock.pass(Duration::from_millis(500));
             world.stage(space).await == SpaceStage::Running
         })
         .await;
@@ -254,7 +254,7 @@ async fn a_failure_of_the_platform_passes_or_is_told() {
     std::fs::remove_file(&tmp).unwrap();
     world
         .wait_for("the build to be made", || async {
-            world.clock.skip(Duration::from_millis(500));
+            world.clock.pass(Duration::from_millis(500));
             world.stage(passes).await == SpaceStage::Running
         })
         .await;
@@ -263,7 +263,7 @@ async fn a_failure_of_the_platform_passes_or_is_told() {
     world.push(stays, &gradio("two")).await;
     world
         .wait_for("the build to be given up", || async {
-            world.clock.skip(Duration::from_millis(500));
+            world.clock.pass(Duration::from_millis(500));
             world.stage(stays).await == SpaceStage::BuildError
         })
         .await;
@@ -283,7 +283,7 @@ async fn a_panic_of_a_worker_is_a_failed_try() {
     world.push(space, &gradio("one")).await;
     world
         .wait_for("the build to be made", || async {
-            world.clock.skip(Duration::from_millis(500));
+            world.clock.pass(Duration::from_millis(500));
             world.stage(space).await == SpaceStage::Running
         })
         .await;

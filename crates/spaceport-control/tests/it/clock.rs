@@ -1,6 +1,6 @@
 //! Time that passes by itself and can be skipped.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use spaceport_control::Clock;
@@ -10,16 +10,22 @@ use tokio::sync::watch;
 /// Any day will do.
 const BEGIN: i64 = 1_800_000_000_000;
 
+/// Time passes so much faster than real time, at most, while a test waits, …
+const PACE: u32 = 20;
+/// … but for so much at the beginning.
+const AHEAD: Duration = Duration::from_secs(60);
+
 /// The clock of a world: real time plus what was skipped.
 #[derive(Debug, Clone)]
 pub struct TestClock {
     began: Instant,
     skipped: Arc<watch::Sender<Duration>>,
+    passed: Arc<Mutex<Duration>>,
 }
 
 impl TestClock {
     pub fn new() -> Self {
-        Self { began: Instant::now(), skipped: Arc::new(watch::Sender::new(Duration::ZERO)) }
+        Self { began: Instant::now(), skipped: Arc::new(watch::Sender::new(Duration::ZERO)), passed: Arc::default() }
     }
 
     pub fn now(&self) -> Timestamp {
@@ -29,6 +35,16 @@ impl TestClock {
     /// Lets so much time pass at once; whoever waits for less is woken.
     pub fn skip(&self, time: Duration) {
         self.skipped.send_modify(|skipped| *skipped += time);
+    }
+
+    /// Lets a little time pass while a test waits for what needs time: a pause after a crash, a retry.
+    /// Never much faster than the machine works, or a build on a busy one would run out of time.
+    pub fn pass(&self, time: Duration) {
+        let mut passed = self.passed.lock().unwrap();
+        if *passed < AHEAD + self.began.elapsed() * PACE {
+            *passed += time;
+            self.skip(time);
+        }
     }
 
     pub fn clock(&self) -> Clock {

@@ -109,7 +109,7 @@ async fn running_apps_are_in_the_route_table_before_anything_else_is_up() {
     world.fake.set_away(false);
     world
         .wait_for("the new app", || async {
-            world.clock.skip(Duration::from_millis(200));
+            world.clock.pass(Duration::from_millis(200));
             world.visit(space).await.as_deref() == Some("two")
         })
         .await;
@@ -124,7 +124,7 @@ async fn an_app_is_stopped_only_when_no_table_names_it_any_more() {
         world.push(space, &gradio(&round.to_string())).await;
         world
             .wait_for("the old app to go", || async {
-                world.clock.skip(Duration::from_millis(200));
+                world.clock.pass(Duration::from_millis(200));
                 // The proxy is quick to say so.
                 world.parts().control.drained(before.instance);
                 world.fake.containers().iter().all(|container| container.id != before.id)
@@ -158,7 +158,7 @@ async fn containers_that_ended_with_the_engine_start_again() {
     world.fake.set_away(false);
     world
         .wait_for("another attempt to answer", || async {
-            world.clock.skip(Duration::from_millis(200));
+            world.clock.pass(Duration::from_millis(200));
             world.instances(space).await.iter().any(|row| row.attempt == 2 && row.ready_at.is_some())
         })
         .await;

@@ -144,7 +144,7 @@ async fn a_name_is_free_as_soon_as_its_space_is_deleted() {
     world.fake.set_away(false);
     world
         .wait_for("the new one to be reached", || async {
-            world.clock.skip(std::time::Duration::from_millis(200));
+            world.clock.pass(std::time::Duration::from_millis(200));
             world.visit(new).await.as_deref() == Some("<h1>two</h1>")
         })
         .await;

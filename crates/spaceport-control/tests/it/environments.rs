@@ -41,7 +41,7 @@ async fn changed_requirements_start_from_the_environment_before() {
     let installs = installs(&world);
     let space = world.space("alice/demo").await;
     let first = push(&world, space, "one", &gradio("one")).await;
-    let platform = world.fake.parent(&first).unwrap();
+    let platform = world.fake.parent(&first);
     let second = push(&world, space, "two", &gradio_with("two", "scipy\n")).await;
     assert_eq!(world.fake.parent(&second), Some(first.clone()));
     let other = world.space("alice/other").await;
@@ -57,7 +57,38 @@ async fn changed_requirements_start_from_the_environment_before() {
     }
     let stranger = world.space("bob/demo").await;
     let theirs = push(&world, stranger, "five", &gradio_with("five", "scipy\n")).await;
-    assert_eq!(world.fake.parent(&theirs), Some(platform), "another owner's is never used");
+    let sdk = world.fake.parent(&theirs).unwrap();
+    assert_eq!(world.fake.parent(&sdk), platform, "another owner's is never used, only the SDK's own");
+    let another = world.space("carol/demo").await;
+    let anothers = push(&world, another, "six", &gradio_with("six", "numpy\n")).await;
+    assert_eq!(world.fake.parent(&anothers), Some(sdk));
+    assert_eq!(installs.lock().unwrap().len(), 4 + 2 + 1, "which is made once");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_of_an_owner_gets_into_the_environment_of_the_sdk() {
+    let world = World::new().await;
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let into = Arc::clone(&seen);
+    world.fake.on_step(move |step| {
+        if step.script.contains("uv pip install") {
+            let cache = step.cache.as_ref().map(|(volume, _)| volume.clone());
+            into.lock().unwrap().push((step.input.is_some(), cache.unwrap_or_default(), step.script.clone()));
+        }
+        apps::build_step(step)
+    });
+    for (name, title) in [("alice/demo", "one"), ("bob/demo", "two")] {
+        let space = world.space(name).await;
+        push(&world, space, title, &gradio(title)).await;
+    }
+    // Without requirements the SDK's environment is all there is to it.
+    let space = world.space("carol/demo").await;
+    push(&world, space, "three", &[apps::readme("gradio", "three", ""), ("app.py", "#".to_owned())]).await;
+    let seen = seen.lock().unwrap().clone();
+    let [_, (of_sdk, sdk_cache, sdk), (of_space, own_cache, own)] = seen.as_slice() else { panic!("{seen:#?}") };
+    assert!(!of_sdk && *of_space);
+    assert!(!sdk.contains("requirements.txt") && own.contains("requirements.txt"), "{seen:#?}");
+    assert_ne!(sdk_cache, own_cache);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -101,6 +132,8 @@ async fn environments_are_not_stacked_without_end() {
         let title = format!("round {round}");
         push(&world, space, &title, &gradio_with(&title, &format!("numpy>={round}\n"))).await;
     }
-    let scratch = installs.lock().unwrap().iter().filter(|script| script.contains("uv venv")).count();
-    assert_eq!(scratch, 2);
+    let installs = installs.lock().unwrap().clone();
+    assert_eq!(installs.len(), 12 + 1);
+    let scratch = installs.iter().filter(|script| script.contains("uv venv")).count();
+    assert_eq!(scratch, 2, "the first; and the SDK's, with which the tenth begins");
 }

@@ -238,7 +238,7 @@ async fn a_panic_of_a_worker_costs_only_time() {
     world.push(space, &gradio("one")).await;
     world
         .wait_for("the app to run", || async {
-            world.clock.skip(Duration::from_millis(500));
+            world.clock.pass(Duration::from_millis(500));
             world.stage(space).await == SpaceStage::Running
         })
         .await;

@@ -24,7 +24,7 @@ async fn failed(world: &World, space: SpaceId, reason: Reason) -> spaceport_core
 async fn wait_skipping(world: &World, space: SpaceId, stage: SpaceStage) {
     world
         .wait_for(stage.as_str(), || async {
-            world.clock.skip(Duration::from_secs(1));
+            world.clock.pass(Duration::from_secs(1));
             world.stage(space).await == stage
         })
         .await;

@@ -20,4 +20,6 @@ mod hardware;
 mod large_files;
 mod lifecycle;
 mod limits;
+mod moves;
+mod preloads;
 mod simulation;

@@ -144,7 +144,7 @@ impl Simulation {
         for space in &spaces {
             self.world
                 .wait_for("what is desired", || async {
-                    self.world.clock.skip(Duration::from_millis(300));
+                    self.world.clock.pass(Duration::from_millis(300));
                     self.as_desired(*space).await
                 })
                 .await;
@@ -196,7 +196,17 @@ impl Simulation {
             DesiredRun::Running => {}
             DesiredRun::Stopped | DesiredRun::Deleting => return false,
         }
-        let serves = matches!(world.target(space), Some(Target::Upstream { .. }));
+        let target = world.target(space);
+        let serves = matches!(target, Some(Target::Upstream { .. }));
+        if let Some(Target::Upstream { instance, .. }) = target {
+            // A crashed attempt is followed by another after a pause, though an older one may serve until then.
+            let rows = world.instances(space).await;
+            let serving = rows.iter().find(|row| row.id.to_string() == instance);
+            let newest = serving.and_then(|serving| rows.iter().find(|row| row.release == serving.release));
+            if newest.map(|row| row.id) != serving.map(|row| row.id) {
+                return false;
+            }
+        }
         if stage != head.comes_to || containers != usize::from(serves) {
             return false;
         }

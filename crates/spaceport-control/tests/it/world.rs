@@ -33,8 +33,8 @@ use crate::apps::{self, Apps, File};
 use crate::clock::TestClock;
 use crate::gate::Gate;
 
-/// Everything that happens by itself happens within this time.
-const DEADLINE: Duration = Duration::from_secs(20);
+/// Everything that happens by itself happens within this time, on a machine that has more to do as well.
+const DEADLINE: Duration = Duration::from_secs(60);
 /// What an admin configured as the time for requests in flight.
 pub const DRAIN: Duration = Duration::from_secs(30);
 

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use futures::StreamExt;
+use spaceport_docker::DockerConfig;
 use spaceport_runtime::ContainerState;
 use tokio::net::{TcpListener, TcpStream};
 
@@ -83,6 +84,30 @@ for line in open('/proc/self/status'):
         );
         let seen = world.runtime.inspect(&container.id).await.unwrap().unwrap();
         assert!(matches!(seen.state, ContainerState::Exited(_)), "{seen:?}");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_app_reaches_the_ports_of_the_node_that_are_open_to_it() {
+    let (open, closed) = (TcpListener::bind("0.0.0.0:0").await.unwrap(), TcpListener::bind("0.0.0.0:0").await.unwrap());
+    let port = |listener: &TcpListener| listener.local_addr().unwrap().port();
+    // A network of its own: its filter is no other test's.
+    let network = "spaceport-contract-ports".to_owned();
+    let config = DockerConfig { allowed_ports: vec![port(&open)], network, ..docker_config() };
+    let Some((runtime, world)) = docker(config).await else { return };
+    let info = spaceport_runtime::Runtime::prepare(&*runtime).await.unwrap();
+    if !info.warnings.is_empty() {
+        eprintln!("skipped: {}", info.warnings.join(" "));
+        return;
+    }
+    finish(runtime, world, async |world: &World| {
+        let peer = world.runtime.start(world.app(apps::SERVE)).await.unwrap();
+        let Some(SocketAddr::V4(v4)) = peer.address else { panic!("{peer:?}") };
+        let [a, b, ..] = v4.ip().octets();
+        let targets = [&open, &closed].map(|listener| format!("{a}.{b}.0.1:{}", port(listener)));
+        let report = attempt(world, &targets).await;
+        assert_eq!(report, [format!("reached {}", targets[0]), format!("blocked {}", targets[1]), "done".to_owned()]);
     })
     .await;
 }

@@ -165,20 +165,36 @@ async fn a_squashed_branch_has_its_files_and_no_history() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_duplicate_stands_on_its_own() {
     let hub = Hub::start().await;
-    committed(&hub, "secret history", vec![put("secret", "password")]).await;
-    let files = (0..200).map(|n| put(&format!("d/{n}"), &n.to_string())).chain([delete("secret")]).collect();
+    let first = committed(&hub, "first", vec![put("old", "text")]).await;
+    let files = (0..200).map(|n| put(&format!("d/{n}"), &n.to_string())).chain([delete("old")]).collect();
     committed(&hub, "files", files).await;
+    // Some of it packed, some not.
+    hub.repositories.maintain(hub.repo).await.unwrap();
+    hub.repositories.create_branch(hub.repo, "side/a", first.as_str()).await.unwrap();
+    hub.repositories.create_tag(hub.repo, "v1", first.as_str(), None).await.unwrap();
+    hub.repositories.create_pull_ref(hub.repo, 1, &first).await.unwrap();
+    let last = committed(&hub, "last", vec![put("new", "text")]).await;
     let to = repo_id(8);
-    let copy = async |to| hub.repositories.duplicate(hub.repo, to, "Duplicate", &author("bob"), at(4)).await;
-    let commit = copy(to).await.unwrap().unwrap();
+    let copy = async |to| hub.repositories.duplicate(hub.repo, to).await;
+    assert_eq!(copy(to).await.unwrap(), Some(last.clone()));
     assert!(matches!(copy(to).await, Err(GitError::AlreadyExists(_))));
-    let original = hub.repositories.files(hub.repo, &hub.main().await, 1000).await.unwrap();
-    hub.repositories.delete(hub.repo).await.unwrap();
-    assert_eq!(hub.repositories.head(to, "main").await.unwrap(), Some(commit.clone()));
-    assert_eq!(hub.repositories.files(to, &commit, 1000).await.unwrap(), original);
+    let original = hub.repositories.log(hub.repo, &last, 0, 100).await.unwrap();
     let folder = hub.repositories.path(to);
-    let objects = hub.ok(&folder, &["cat-file", "--batch-check", "--batch-all-objects"]).await;
-    assert_eq!(objects.lines().filter(|line| line.contains("commit")).count(), 1, "no history comes along");
+    let refs = async || hub.ok(&folder, &["for-each-ref", "--format=%(refname)"]).await;
+    assert_eq!(refs().await.lines().collect::<Vec<_>>(), ["refs/heads/main", "refs/heads/side/a", "refs/tags/v1"]);
+    // No byte was copied: both have the same files.
+    let packs = |folder: &std::path::Path| {
+        let entries = std::fs::read_dir(folder.join("objects/pack")).unwrap();
+        let of = |entry: std::fs::DirEntry| std::os::unix::fs::MetadataExt::ino(&entry.metadata().unwrap());
+        entries.map(|entry| of(entry.unwrap())).collect::<std::collections::BTreeSet<_>>()
+    };
+    assert!(!packs(&folder).is_empty() && packs(&folder) == packs(&hub.repositories.path(hub.repo)));
+    // What becomes of one does nothing to the other.
+    hub.repositories.squash(hub.repo, "main", "Squash", &author("bob"), at(3)).await.unwrap();
+    hub.ok(&hub.repositories.path(hub.repo), &["gc", "--quiet", "--prune=now"]).await;
+    hub.repositories.delete(hub.repo).await.unwrap();
+    assert_eq!(hub.repositories.log(to, &last, 0, 100).await.unwrap(), original);
+    hub.repositories.maintain(to).await.unwrap();
     assert_eq!(hub.ok(&folder, &["fsck", "--strict", "--full"]).await.trim(), "");
     assert!(!folder.join("objects/info/alternates").exists());
     assert!(matches!(copy(repo_id(9)).await, Err(GitError::NoRepository(_))));

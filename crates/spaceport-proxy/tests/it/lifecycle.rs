@@ -47,7 +47,7 @@ async fn a_swap_takes_effect_at_once_and_the_old_instance_finishes() {
         assert_eq!(proxy.get("/", "").await.body, "new");
     }
     while let Ok(event) = proxy.events.try_recv() {
-        assert!(matches!(event, ProxyEvent::Activity { .. }), "{event:?}");
+        assert!(!matches!(event, ProxyEvent::Drained { .. }), "{event:?}");
     }
     go.send(true).unwrap();
     assert!(soon(running).await.unwrap().ends_with("late"));
@@ -181,9 +181,44 @@ async fn what_is_in_flight_or_held_is_use_all_the_time() {
         match soon(proxy.events.recv()).await {
             Some(ProxyEvent::Activity { .. }) => reports += 1,
             Some(ProxyEvent::Drained { .. }) => reports = 0,
+            Some(ProxyEvent::Visited { .. }) => {}
             None => panic!("the proxy ended"),
         }
     }
+}
+
+#[tokio::test]
+async fn pages_that_are_opened_are_counted_and_nothing_else() {
+    const PAGE: &str = "Accept: text/html\r\nSec-Fetch-Mode: navigate\r\n";
+    let mut proxy = proxy(upstream("a", saying("x").await)).await;
+    for _ in 0..3 {
+        proxy.get("/", PAGE).await;
+        proxy.get("/config", "").await;
+        proxy.get("/file", "Accept: text/html\r\nSec-Fetch-Mode: cors\r\n").await;
+    }
+    let mut counted = 0;
+    soon(async {
+        while counted < 3 {
+            if let Some(ProxyEvent::Visited { pages, .. }) = proxy.events.recv().await {
+                counted += pages;
+            }
+        }
+    })
+    .await;
+    proxy.publish([(HOST, route(Target::Page(standing(SpaceStage::Paused))))]);
+    proxy.get("/", PAGE).await;
+    // A page that says that there is none is no visit: the next that is counted is the next of the app.
+    proxy.publish([(HOST, route(upstream("a", saying("x").await)))]);
+    proxy.get("/", PAGE).await;
+    let next = soon(async {
+        loop {
+            if let Some(ProxyEvent::Visited { pages, .. }) = proxy.events.recv().await {
+                return pages;
+            }
+        }
+    })
+    .await;
+    assert_eq!((counted, next), (3, 1));
 }
 
 #[tokio::test]

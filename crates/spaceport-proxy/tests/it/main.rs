@@ -4,6 +4,7 @@
 
 mod forwarding;
 mod lifecycle;
+mod moved;
 mod private;
 mod refusals;
 mod smuggling;

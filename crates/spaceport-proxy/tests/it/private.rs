@@ -95,6 +95,34 @@ async fn what_is_no_page_is_forwarded_without_its_ticket() {
 }
 
 #[tokio::test]
+async fn whoever_is_not_signed_in_is_shown_the_way_whether_or_not_there_is_a_space() {
+    let proxy = private_with(ProxyConfig { hub_url: Some("https://hub.example".to_owned()), ..config() }).await;
+    let name = HOST.strip_suffix(".localhost").unwrap();
+    let way = |name: &str| format!("href=\"https://hub.example/login?app={}", name.replace('-', "%2D"));
+    let private = proxy.get("/a/b?x='1&y=%20", PAGE).await;
+    assert_eq!(private.status, 404);
+    assert!(private.body.contains(&way(name)), "{}", private.body);
+    assert!(private.body.contains("path=%2Fa%2Fb%3Fx%3D%271%26y%3D%2520"), "{}", private.body);
+    let missing = proxy
+        .request(&format!("GET /a/b?x='1&y=%20 HTTP/1.1\r\nHost: no-such.localhost\r\n{PAGE}Connection: close\r\n\r\n"))
+        .await;
+    let same = missing.body.replace(&way("no-such"), &way(name));
+    assert_eq!((missing.status, same), (404, private.body), "nothing tells them apart");
+    // A ticket that is no good is not taken along, and a very long path is left out.
+    let old = proxy.get("/a?__sign=old&x=1", PAGE).await;
+    assert!(old.body.contains("path=%2Fa%3Fx%3D1\""), "{}", old.body);
+    let long = proxy.get(&format!("/{}", "a".repeat(2000)), PAGE).await;
+    assert!(long.body.contains(&way(name)) && !long.body.contains("path="), "{}", long.body);
+    // Programs get what they got.
+    let program = proxy.get("/a", "").await;
+    assert_eq!((program.status, program.body.as_str()), (404, "{\"error\":\"Space not found\"}"));
+    // No Space has such a host.
+    let elsewhere =
+        proxy.request(&format!("GET / HTTP/1.1\r\nHost: elsewhere.example\r\n{PAGE}Connection: close\r\n\r\n")).await;
+    assert!(!elsewhere.body.contains("href"), "{}", elsewhere.body);
+}
+
+#[tokio::test]
 async fn tickets_and_sessions_are_good_for_what_they_were_made_for() {
     let proxy = private().await;
     let space = route(upstream("a", "127.0.0.1:1".parse().unwrap())).space;

@@ -180,6 +180,17 @@ impl TestProxy {
         });
     }
 
+    /// Publishes that what is at [`HOST`] was at `label` before.
+    pub fn publish_former(&self, label: &str) {
+        let now = HOST.split_once('.').unwrap().0.to_owned();
+        self.table.send_modify(|table| {
+            let mut next = RouteTable::clone(table);
+            next.version += 1;
+            next.former_labels = Arc::new(HashMap::from([(label.to_owned(), now)]));
+            *table = Arc::new(next);
+        });
+    }
+
     /// Publishes routes at hosts of their own.
     pub fn publish_all(&self, routes: Vec<(String, Route)>) {
         self.publish_with(routes, HashMap::new());
@@ -194,7 +205,8 @@ impl TestProxy {
         self.table.send_modify(|table| {
             let version = table.version + 1;
             let (people, key) = (table.people.clone(), Some(KEY));
-            *table = Arc::new(RouteTable { version, hosts, tokens: Arc::new(tokens), people, key });
+            let former_labels = table.former_labels.clone();
+            *table = Arc::new(RouteTable { version, hosts, former_labels, tokens: Arc::new(tokens), people, key });
         });
     }
 

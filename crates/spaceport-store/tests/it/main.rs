@@ -5,6 +5,7 @@
 
 mod community;
 mod gpu;
+mod moves;
 mod webhooks;
 
 use std::collections::BTreeMap;
@@ -18,8 +19,8 @@ use spaceport_core::{
     RepoName, Sdk, SessionId, Sha256, SpaceId, SpaceStage, Timestamp, TokenId,
 };
 use spaceport_store::{
-    AuditEntry, BuildEnd, Identity, MemberChange, NewObject, NewRepo, NewSession, NewSpace, NewToken, OrgDeletion,
-    RepoFilter, RepoObject, RepoSort, SESSION_IDLE, Secret, Store, StoreError, Variable,
+    AdminChange, AuditEntry, BuildEnd, Identity, MemberChange, NewObject, NewRepo, NewSession, NewSpace, NewToken,
+    OrgDeletion, RepoFilter, RepoObject, RepoSort, SESSION_IDLE, Secret, Store, StoreError, Variable,
 };
 use spaceport_testkit::databases;
 
@@ -246,6 +247,7 @@ async fn signing_in() {
         assert!(store.identity_remove(alice.id, "https://id").await.unwrap());
         assert!(!store.identity_remove(alice.id, "https://id").await.unwrap());
 
+        admins(store, &alice, &bob).await;
         store.session_create(&NewSession { session: session(9, &bob, begin + day), secret: "s9" }).await.unwrap();
         store.sign_in_link_create(bob.id, "l9", begin, begin + day).await.unwrap();
         store.account_disable(bob.id, begin).await.unwrap();
@@ -254,6 +256,16 @@ async fn signing_in() {
         assert!(store.sign_in_link_take("l9", begin).await.unwrap().is_none());
         store.close().await;
     }
+}
+
+async fn admins(store: &Store, alice: &Account, bob: &Account) {
+    let is_admin = async |account: &Account| store.account_by_id(account.id).await.unwrap().unwrap().is_admin;
+    for account in [alice, bob] {
+        assert_eq!(store.account_set_admin(account.id, true).await.unwrap(), AdminChange::Done);
+    }
+    assert_eq!(store.account_set_admin(alice.id, false).await.unwrap(), AdminChange::Done);
+    assert_eq!(store.account_set_admin(bob.id, false).await.unwrap(), AdminChange::LastAdmin);
+    assert_eq!((is_admin(alice).await, is_admin(bob).await), (false, true));
 }
 
 #[tokio::test]
@@ -341,12 +353,15 @@ async fn repositories_of_other_kinds() {
         assert_eq!(store.repo_tags(tiny.id).await.unwrap(), ["x", "y"]);
         assert_eq!(store.repo_by_id(tiny.id).await.unwrap().unwrap().card, Some(card));
         assert_eq!(store.repos_unindexed().await.unwrap().len(), 1);
-        assert_eq!(store.tags_of_kind(RepoKind::Model).await.unwrap(), ["x", "y"]);
         let other = model(store, &alice, "other", 3, 12).await;
         let with = |tags| RepoFilter { tags, ..RepoFilter::of(RepoKind::Model) };
         assert_eq!(names(store, &with(tags(&["y", "x"]))).await, ["alice/tiny"]);
         assert!(names(store, &with(tags(&["x", "z"]))).await.is_empty());
         store.repo_downloaded(tiny.id, 3).await.unwrap();
+        store.repo_visited(demo.id.into(), 2).await.unwrap();
+        store.repo_visited(demo.id.into(), 3).await.unwrap();
+        let visits = store.repo_by_id(demo.id.into()).await.unwrap().unwrap().visits;
+        assert_eq!((visits, store.repo_by_id(tiny.id).await.unwrap().unwrap().visits), (5, 0));
         let sorted = RepoFilter { sort: RepoSort::Downloads, ..RepoFilter::of(RepoKind::Model) };
         assert_eq!(names(store, &sorted).await, ["alice/tiny", "alice/other"]);
         assert!(store.repo_set_head(tiny.id, &sha('c'), at(20)).await.unwrap());

@@ -37,6 +37,21 @@ pub enum UserCommand {
         #[arg(long)]
         admin: bool,
     },
+    /// Make a link with which a user signs in once, within a day, and print it.
+    SigninLink {
+        /// The account's name.
+        name: String,
+    },
+    /// Disable a user: sessions end, tokens are refused, Spaces run on.
+    Disable {
+        /// The account's name.
+        name: String,
+    },
+    /// Enable a disabled user again.
+    Enable {
+        /// The account's name.
+        name: String,
+    },
     /// Disable a user, delete its tokens and stop its Spaces.
     Delete {
         /// The account's name.
@@ -95,6 +110,19 @@ async fn user(command: UserCommand, client: &Client, out: &Output) -> Result<(),
             let body = json!({"name": name, "fullName": full_name, "email": email, "isAdmin": admin});
             let made = client.post("/api/admin/users", &body).await?;
             out.show(&made, |made| format!("Created {}.", field(made, "/name")));
+        }
+        UserCommand::SigninLink { name } => {
+            let made = client.post(&format!("/api/admin/users/{}/sign-in-link", encode(&name)), &json!({})).await?;
+            // The link alone, so that a script can take it as it is.
+            out.show(&made, |made| field(made, "/url"));
+        }
+        UserCommand::Disable { name } => {
+            let user = client.post(&format!("/api/admin/users/{}/disable", encode(&name)), &json!({})).await?;
+            out.show(&user, |_| format!("Disabled {name}; its Spaces run on."));
+        }
+        UserCommand::Enable { name } => {
+            let user = client.post(&format!("/api/admin/users/{}/enable", encode(&name)), &json!({})).await?;
+            out.show(&user, |_| format!("Enabled {name}."));
         }
         UserCommand::Delete { name } => {
             let gone = client.send(Method::DELETE, &format!("/api/admin/users/{}", encode(&name)), &json!({})).await?;

@@ -10,6 +10,7 @@ mod builds;
 mod client;
 mod error;
 mod logs;
+mod metrics;
 mod output;
 mod settings;
 mod site;
@@ -89,7 +90,10 @@ pub enum Command {
 pub async fn run(command: Command, mut root: clap::Command) -> ExitCode {
     let (server, result) = match command {
         Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut root, "spaceport", &mut std::io::stdout());
+            // In one piece: the library panics when whoever reads has had enough.
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut root, "spaceport", &mut script);
+            output::print(String::from_utf8_lossy(&script).trim_end());
             return ExitCode::SUCCESS;
         }
         Command::Space { server, action } => {

@@ -11,6 +11,7 @@ use super::builds;
 use super::client::Client;
 use super::error::{CliError, Kind};
 use super::logs::{self, Wanted};
+use super::metrics;
 use super::output::{Output, field, moment, table};
 use super::settings::{self, Setting, SettingCommand};
 use super::watch::{Patience, wait};
@@ -71,6 +72,14 @@ pub enum SpaceCommand {
         /// Only the last lines.
         #[arg(long, short = 'n')]
         tail: Option<u64>,
+    },
+    /// Print what the app uses: CPU, memory, network.
+    Metrics {
+        /// The Space, owner/name.
+        space: String,
+        /// Go on, once a second.
+        #[arg(long, short)]
+        follow: bool,
     },
     /// Wait until the newest commit runs; exit code 6 when it cannot, 7 out of time.
     Wait {
@@ -169,6 +178,7 @@ pub(super) async fn run(command: SpaceCommand, client: &Client, out: &Output) ->
         SpaceCommand::Logs { space, build, follow, tail } => {
             logs::show(client, out, &space, Wanted { build, follow, tail }).await
         }
+        SpaceCommand::Metrics { space, follow } => metrics::show(client, out, &space, follow).await,
         SpaceCommand::Wait { space, watch, timeout } => {
             wait(client, out, &space, Patience { timeout: Some(timeout), for_push: false, tell: watch }).await
         }

@@ -52,4 +52,22 @@ mistakes! {
     };
     build_command_fails: fails("`app_build_command` fails", |_| site("python3 build.py"), "build_step_failed", "Failed while running app_build_command: python3: can't open file '/home/user/app/build.py': [Errno 2] No such file or directory.", "Read the build log from the failing step on, correct it and push.");
     no_entry_file: fails("`app_build_command` makes no entry file", |_| site("mkdir dist"), "build_step_failed", "Failed while running app_build_command: The build command made no dist/index.html.", "Read the build log from the failing step on, correct it and push.");
+    nearly_full_disk: Mistake {
+        did: "None: the engine's disk is nearly full",
+        files: |base| docker(dockerfile(base, "CMD [\"true\"]")),
+        site: "[builder]\nfree_disk_gib = 1000000",
+        told: Told::Stage { stage: "BUILD_ERROR", reason: "disk_full", message: "The engine's disk has … left; a build begins when there are 1000000.0 GiB.", remedy: "The administrator must free space on the container engine's disk (…); then restart the Space." },
+    };
+    writes_too_much: Mistake {
+        did: "`app_build_command` writes more than this site's 1 GiB",
+        files: |_| site("head -c 1200M /dev/zero >large"),
+        site: "[builder]\ndisk_gib = 1",
+        told: Told::Stage { stage: "BUILD_ERROR", reason: "disk_full", message: "The build wrote more than its limit of 1 GiB while running app_build_command.", remedy: "Install less, or download large files when the app starts." },
+    };
+    never_ends: Mistake {
+        did: "A step that never ends",
+        files: |base| docker(dockerfile(base, "RUN echo waiting && sleep 100000")),
+        site: "[builder]\nminutes = 1",
+        told: Told::Stage { stage: "BUILD_ERROR", reason: "build_timeout", message: "The build did not end within its limit of 1 min.", remedy: "Look for the step that hangs or is slow at the end of the build log." },
+    };
 }

@@ -1,5 +1,6 @@
 """One step of `cargo xtask bench hub`, with the real client; prints one line of JSON."""
 
+import hashlib
 import json
 import os
 import random
@@ -52,6 +53,26 @@ def change(folder, share):
     say(changed=length * pieces)
 
 
+def alone(folder):
+    """What the client does with a large file before it knows what to send: chunks, their hashes, the SHA-256 of
+    the whole. No server can make an upload faster than that."""
+    import hf_xet
+
+    path = Path(folder) / "large.bin"
+
+    def sha256():
+        with open(path, "rb") as file:
+            hashlib.file_digest(file, "sha256")
+
+    def both():
+        other = threading.Thread(target=sha256)
+        other.start()
+        hf_xet.hash_files([str(path)])
+        other.join()
+
+    say(seconds=timed(both))
+
+
 def upload_large(folder, repo):
     from huggingface_hub import HfApi
 
@@ -94,6 +115,8 @@ def export(folder, repo):
         url = page.links.get("next", {}).get("url")
     for entry in entries:
         entry.pop("xetHash", None)
+    attributes = httpx.get(f"{constants.ENDPOINT}/{repo}/raw/main/.gitattributes", headers=headers).raise_for_status()
+    (folder / "attributes").write_bytes(attributes.content)
     (folder / "info.json").write_text(json.dumps(info))
     (folder / "tree.json").write_text(json.dumps(entries))
     say(sha=info["sha"], entries=len(entries))
@@ -156,6 +179,7 @@ def latency(count, requests, owner):
 {
     "make": make,
     "change": change,
+    "alone": alone,
     "upload-large": upload_large,
     "upload-small": upload_small,
     "download": download,

@@ -1,0 +1,63 @@
+//! What a Space uses.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::client::Client;
+use super::error::{CliError, Kind};
+use super::logs::Events;
+use super::output::{Output, field, print};
+
+/// A Space that runs is measured once a second.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// One line, or one a second until the Space runs no more.
+pub(super) async fn show(client: &Client, out: &Output, space: &str, follow: bool) -> Result<(), CliError> {
+    let path = client.space_path(space).await?;
+    let mut events = Events::open(client, &format!("{path}/metrics")).await?;
+    loop {
+        let Ok(event) = tokio::time::timeout(PATIENCE, events.next()).await else {
+            let stage = field(&client.get(&format!("{path}/runtime")).await?, "/stage");
+            return Err(CliError::new(Kind::Failed, format!("{space} is not measured: it is {stage}"))
+                .remedy(format!("'spaceport space info {space}' says why.")));
+        };
+        let Some(event) = event? else { return Ok(()) };
+        print(&if out.is_json() { event.to_string() } else { line(&event) });
+        if !follow {
+            return Ok(());
+        }
+    }
+}
+
+fn line(event: &Value) -> String {
+    let number = |path: &str| event.pointer(path).and_then(Value::as_u64).unwrap_or_default();
+    let millicores = number("/cpu_millicores");
+    format!(
+        "CPU {}.{:02} cores ({} %)  memory {} of {} MiB  received {} KiB/s  sent {} KiB/s",
+        millicores / 1000,
+        millicores % 1000 / 10,
+        number("/cpu_usage_pct"),
+        number("/memory_used_bytes") >> 20,
+        number("/memory_total_bytes") >> 20,
+        number("/rx_bps") >> 10,
+        number("/tx_bps") >> 10,
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_sample_is_one_line() {
+        let sample = json!({
+            "cpu_millicores": 1062, "cpu_usage_pct": 53, "memory_used_bytes": 105 << 20,
+            "memory_total_bytes": 16384_u64 << 20, "rx_bps": 2048, "tx_bps": 0
+        });
+        let expected = "CPU 1.06 cores (53 %)  memory 105 of 16384 MiB  received 2 KiB/s  sent 0 KiB/s";
+        assert_eq!(line(&sample), expected);
+    }
+}
