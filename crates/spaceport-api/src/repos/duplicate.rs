@@ -124,7 +124,7 @@ async fn app(state: &ApiState, user: &User, from: &Repo, owner: &Account, body: 
     let source = source.filter(|space| space.desired.run != DesiredRun::Deleting);
     let source = source.ok_or_else(|| ApiError::no_repo(false))?;
     let hardware = match &body.hardware {
-        Some(flavor) => known_flavor(&state.site, flavor)?,
+        Some(flavor) => known_flavor(state, flavor)?,
         None => spaceport_core::FlavorName::cpu_basic(),
     };
     let given = body.variables.clone().unwrap_or_default();
