@@ -7,9 +7,9 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::gpu::{
-    Budget, Claim, Device, DeviceHealth, DeviceId, Lease, Node, NodeName, Priority, Quota, QuotaNode, QuotaPath, QuotaTree, Shape,
+    Claim, Device, DeviceHealth, DeviceId, Node, NodeName, Priority, Quota, QuotaNode, QuotaPath, QuotaTree, Shape,
 };
-use crate::{ClaimId, FlavorName, LeaseId, ReservationId, SpaceId, Timestamp};
+use crate::{ClaimId, FlavorName, SpaceId, Timestamp};
 
 const SECOND: i64 = 1000;
 
@@ -302,9 +302,8 @@ fn lift(world: &World, waiting: &[Waiting], number: usize) -> World {
                 world.nodes.push(added);
             }
             Constraint::Behind { .. } => {
-                let before: BTreeSet<ClaimId> = waiting[..number].iter().map(|other| other.claim).collect();
-                world.waiting.retain(|other| !before.contains(&other.id));
-                world.holds.retain(|hold| !matches!(hold.owner, HoldFor::Claim(other) if before.contains(&other)));
+                world.waiting.retain(|other| other.id == claim.id);
+                world.holds.retain(|hold| !matches!(hold.owner, HoldFor::Claim(other) if other != claim.id));
             }
             Constraint::Held(kept) => world.holds.retain(|hold| match (kept, hold.owner) {
                 (Kept::Claim { claim, .. }, HoldFor::Claim(owner)) => *claim != owner,
@@ -325,7 +324,7 @@ fn lift(world: &World, waiting: &[Waiting], number: usize) -> World {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(300))]
+    #![proptest_config(ProptestConfig::with_cases(200))]
 
     /// Capacity, limits, the engine equal to scratch, nobody displaced by whom it displaced, and everybody who fits starts.
     #[test]
@@ -391,6 +390,7 @@ proptest! {
         shuffled.used.reverse();
         shuffled.holds.reverse();
         shuffled.promises.reverse();
+        shuffled.displaced.reverse();
         prop_assert_eq!(schedule(&world), schedule(&shuffled));
     }
 
@@ -460,7 +460,8 @@ proptest! {
         life.pass()?;
         life.finish()?;
         for claim in &claims {
-            prop_assert!(life.started.contains_key(&claim.id) || !fits_alone(&world, claim), "{:?} starves", claim.id);
+            let waits = schedule(&life.engine.world(life.now));
+            prop_assert!(life.started.contains_key(&claim.id) || !fits_alone(&world, claim), "{:?} starves: {:?}", claim.id, waits);
         }
     }
 }
