@@ -14,6 +14,9 @@ mod loss;
 mod workload;
 mod worth;
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::HashMap;
 
 pub use workload::Workload;
