@@ -3,6 +3,7 @@
 //! `--bench` is the folder with the evaluator (`gpu.py`, `evaluate.py`), `--trace` the recorded tasks; neither is
 //! part of this repository.
 
+mod saturate;
 mod simulate;
 mod work;
 
@@ -48,6 +49,8 @@ pub struct Schedule {
     /// Overrides of the policy, as JSON.
     #[arg(long)]
     policy: Option<String>,
+    #[command(flatten)]
+    saturate: saturate::Saturate,
 }
 
 impl Schedule {
@@ -59,6 +62,9 @@ impl Schedule {
         if let Some(json) = &self.policy {
             policy = serde_json::from_str(json)?;
         }
+        if let Some(bench) = &self.bench {
+            self.saturate.run(bench)?;
+        }
         for folder in &self.work {
             let work = Work::read(folder)?;
             let quotas = quotas(&work, self.guaranteed)?;
@@ -67,7 +73,13 @@ impl Schedule {
             fs::write(&log, &run.log)?;
             let mut passes = run.passes_us.clone();
             passes.sort_by(f64::total_cmp);
-            println!("passes {} p50 {:.0} us p99 {:.0} us, preempted {}", passes.len(), passes[passes.len() / 2], passes[passes.len() * 99 / 100], run.preempted);
+            println!(
+                "passes {} p50 {:.0} us p99 {:.0} us, preempted {}",
+                passes.len(),
+                passes[passes.len() / 2],
+                passes[passes.len() * 99 / 100],
+                run.preempted
+            );
             if let Some(bench) = &self.bench {
                 evaluate(bench, folder, &log)?;
             }
@@ -99,8 +111,14 @@ fn quotas(work: &Work, part: f64) -> anyhow::Result<QuotaTree> {
     let mut teams: Vec<QuotaPath> = work.jobs.iter().filter_map(|job| job.claim.account.parent()).collect();
     teams.sort();
     teams.dedup();
-    #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a part of a few devices")]
+    #[expect(
+        clippy::cast_precision_loss,
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a part of a few devices"
+    )]
     let guaranteed_milli = (devices as f64 * 1000.0 / teams.len() as f64 * part) as u64;
-    let places = teams.into_iter().map(|path| QuotaNode { path, quota: Quota { guaranteed_milli, ..Quota::default() } });
+    let places =
+        teams.into_iter().map(|path| QuotaNode { path, quota: Quota { guaranteed_milli, ..Quota::default() } });
     QuotaTree::new(places).map_err(|problems| anyhow::anyhow!("{problems:?}"))
 }
