@@ -53,7 +53,8 @@ impl RunLengths {
     #[must_use]
     pub fn residual_ms(&self, claim: &Claim, elapsed_ms: u64, certainty: f64) -> Option<u64> {
         let limit = claim.limit_ms.map(|limit| limit.saturating_sub(elapsed_ms));
-        let learned = self.kinds(&claim.account, claim.limit_ms).find_map(|counts| counts.residual(elapsed_ms, certainty));
+        let learned =
+            self.kinds(&claim.account, claim.limit_ms).find_map(|counts| counts.residual(elapsed_ms, certainty));
         match (learned, limit) {
             (Some(learned), Some(limit)) => Some(learned.min(limit)),
             (learned, limit) => learned.or(limit),
@@ -128,7 +129,12 @@ fn length(step: usize) -> u64 {
     base.saturating_add((base / STEPS_PER_OCTAVE as u64).saturating_mul(quarter))
 }
 
-#[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a span within one step")]
+#[expect(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a span within one step"
+)]
 fn between(from: u64, to: u64, part: f64) -> u64 {
     from + ((to - from) as f64 * part.clamp(0.0, 1.0)) as u64
 }

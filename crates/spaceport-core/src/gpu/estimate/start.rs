@@ -86,7 +86,11 @@ impl StartTimes {
     /// When a claim that stands so will start. `None` while too little is known.
     #[must_use]
     pub fn promise(&self, standing: &Standing, now: Timestamp) -> Option<StartInterval> {
-        let waits = standing.kinds().into_iter().filter_map(|kind| self.waits.get(&kind)).find(|waits| waits.len() >= ENOUGH)?;
+        let waits = standing
+            .kinds()
+            .into_iter()
+            .filter_map(|kind| self.waits.get(&kind))
+            .find(|waits| waits.len() >= ENOUGH)?;
         let mut sorted: Vec<f64> = waits.iter().copied().collect();
         sorted.sort_by(f64::total_cmp);
         let at = |level: f64| now + Duration::from_secs_f64((quantile(&sorted, level) / 1000.0).max(0.0));
@@ -152,7 +156,12 @@ fn steps(value: f64) -> u8 {
     if value < 1.0 { 0 } else { (value.ln() / 3.0_f64.ln() + 1.0).clamp(0.0, 100.0) as u8 }
 }
 
-#[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "an index of a short list")]
+#[expect(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "an index of a short list"
+)]
 fn quantile(sorted: &[f64], level: f64) -> f64 {
     let Some(last) = sorted.len().checked_sub(1) else { return 0.0 };
     let at = level.clamp(0.0, 1.0) * last as f64;

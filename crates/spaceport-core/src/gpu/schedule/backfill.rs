@@ -23,7 +23,8 @@ impl Engine {
                 HoldFor::Claim(claim) => claim == id,
                 HoldFor::Reservation(reservation) => self.reservations.get(&reservation).is_some_and(|one| {
                     let place = self.tree.find(&one.place);
-                    (one.from..one.until).contains(&now) && place.is_some_and(|place| self.tree.is_below(account, place))
+                    (one.from..one.until).contains(&now)
+                        && place.is_some_and(|place| self.tree.is_below(account, place))
                 }),
             };
             if !own && (state.guaranteed || gone > state.ready) {
@@ -32,7 +33,9 @@ impl Engine {
             self.give_back_hold(hold);
             let state = &self.holds[hold];
             let found = state.parts.iter().find_map(|part| {
-                self.fit_on(part.node, shape, |device| part.devices.contains(&device) || !self.is_held(part.node, device))
+                self.fit_on(part.node, shape, |device| {
+                    part.devices.contains(&device) || !self.is_held(part.node, device)
+                })
             });
             if let Some(placement) = found {
                 return Some((hold, placement));

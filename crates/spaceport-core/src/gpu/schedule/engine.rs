@@ -22,6 +22,7 @@ pub struct Engine {
     pub(super) nodes: Vec<Node>,
     pub(super) cluster: Cluster,
     pub(super) placer: Placer,
+    workload: Workload,
     pub(super) run_lengths: RunLengths,
     pub(super) start_times: StartTimes,
     pub(super) claims: Vec<Option<Entry>>,
@@ -125,7 +126,8 @@ impl Engine {
             tree: Tree::new(&world.quotas, &world.policy),
             nodes: Vec::new(),
             cluster: Cluster::new([]),
-            placer: Placer::new(Workload::default()),
+            placer: Placer::new(world.workload.clone()),
+            workload: world.workload.clone(),
             run_lengths: world.run_lengths.clone(),
             start_times: world.start_times.clone(),
             claims: Vec::new(),
@@ -221,6 +223,7 @@ impl Engine {
             holds: self.holds.iter().map(|hold| hold.as_value(&self.cluster)).collect(),
             run_lengths: self.run_lengths.clone(),
             start_times: self.start_times.clone(),
+            workload: self.workload.clone(),
             policy: self.policy.clone(),
             ..World::default()
         };
@@ -318,7 +321,9 @@ impl Engine {
     pub(super) fn running_in_order(&self) -> Vec<ClaimIx> {
         let mut running: Vec<(ClaimId, ClaimIx)> = (0..)
             .zip(&self.claims)
-            .filter_map(|(ix, entry)| entry.as_ref().filter(|entry| entry.lease.is_some()).map(|entry| (entry.claim.id, ix)))
+            .filter_map(|(ix, entry)| {
+                entry.as_ref().filter(|entry| entry.lease.is_some()).map(|entry| (entry.claim.id, ix))
+            })
             .collect();
         running.sort_unstable();
         running.into_iter().map(|(_, ix)| ix).collect()

@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use super::decision::{Constraint, Decision, Kept, Waiting};
 use super::engine::{ClaimIx, Engine, GroupIx, ShapeIx, number};
 use super::world::HoldFor;
-use crate::gpu::Shape;
+use crate::gpu::{QuotaPath, Shape};
 use crate::{ClaimId, Timestamp};
 
 impl Engine {
@@ -29,7 +29,9 @@ impl Engine {
                 _ => {
                     let mut room = room.get(&entry.shape).cloned().unwrap_or_default();
                     // What is kept for the claim itself does not stand in its way.
-                    room.retain(|one| !matches!(one, Constraint::Held(Kept::Claim { claim: other, .. }) if *other == claim));
+                    room.retain(
+                        |one| !matches!(one, Constraint::Held(Kept::Claim { claim: other, .. }) if *other == claim),
+                    );
                     because.append(&mut room);
                     if let Some((first, claims)) = before.get(&claim).copied() {
                         because.push(Constraint::Behind { first, claims });
@@ -72,18 +74,25 @@ impl Engine {
         order
     }
 
-    /// For each claim, who is looked at first and how many are looked at before it, of those whom the quotas allow to start.
+    /// For each claim, who of those that it would have to pass is looked at first, and how many are looked at before it:
+    /// whom the quotas allow to start, and whom the same place forbids it.
     fn come_before(&self, served: &[(ClaimId, GroupIx)]) -> HashMap<ClaimId, (ClaimId, u32)> {
         let mut before = HashMap::with_capacity(served.len());
-        let (mut first, mut claims) = (None, 0);
+        let mut allowed: Option<(ClaimId, u32)> = None;
+        let mut forbidden: HashMap<Option<QuotaPath>, (ClaimId, u32)> = HashMap::new();
         for (claim, group) in served {
-            if let Some(first) = first {
-                before.insert(*claim, (first, claims));
-            }
             let state = &self.groups[*group as usize];
-            if self.tree.allows(state.account, self.shapes[state.shape as usize].shape.total_milli()) {
-                first = first.or(Some(*claim));
-                claims += 1;
+            let forbids = self.tree.forbids(state.account, self.shapes[state.shape as usize].shape.total_milli());
+            let by_place = forbids.iter().filter_map(|one| forbidden.get(&one.place().cloned()));
+            if let Some(most) = by_place.chain(&allowed).max_by_key(|(_, claims)| *claims) {
+                before.insert(*claim, *most);
+            }
+            if forbids.is_empty() {
+                let (first, claims) = allowed.unwrap_or((*claim, 0));
+                allowed = Some((first, claims + 1));
+            }
+            for one in &forbids {
+                forbidden.entry(one.place().cloned()).or_insert((*claim, 0)).1 += 1;
             }
         }
         before
@@ -156,13 +165,16 @@ impl Engine {
         for (number, node) in (0..).zip(self.cluster.nodes()) {
             let suits = |device: &&crate::gpu::DeviceState| state.kinds[device.kind as usize];
             let all = count(self.cluster.devices(number).iter().filter(suits));
-            let open = count(self.cluster.devices(number).iter().filter(suits).filter(|device| node.open && device.open));
-            let roomy = covers(node.cpu_capacity_millicores, cpu_millicores) && covers(node.memory_capacity_bytes, memory_bytes);
+            let open =
+                count(self.cluster.devices(number).iter().filter(suits).filter(|device| node.open && device.open));
+            let roomy = covers(node.cpu_capacity_millicores, cpu_millicores)
+                && covers(node.memory_capacity_bytes, memory_bytes);
             most = most.max(if roomy { all } else { 0 });
             possible |= node.open && roomy && open >= devices;
             suitable += all;
             in_service += open;
-            let room = |device: &&crate::gpu::DeviceState| device.open && i64::from(device.free_milli) >= i64::from(milli);
+            let room =
+                |device: &&crate::gpu::DeviceState| device.open && i64::from(device.free_milli) >= i64::from(milli);
             let free = count(self.cluster.devices(number).iter().filter(suits).filter(room));
             if !node.open {
                 continue;
@@ -181,7 +193,8 @@ impl Engine {
                 let missing = i64::try_from(memory_bytes).unwrap_or(i64::MAX).saturating_sub(node.memory_bytes);
                 let free_bytes = u64::try_from(node.memory_bytes).unwrap_or(0);
                 if memory.as_ref().is_none_or(|(least, _)| missing < *least) {
-                    memory = Some((missing, Constraint::NodeMemory { node: name, free_bytes, wanted_bytes: memory_bytes }));
+                    memory =
+                        Some((missing, Constraint::NodeMemory { node: name, free_bytes, wanted_bytes: memory_bytes }));
                 }
             }
         }

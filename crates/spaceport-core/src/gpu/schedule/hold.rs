@@ -207,7 +207,10 @@ impl Engine {
         let mut devices: Vec<(i32, u32)> = (0..)
             .zip(self.cluster.devices(node))
             .filter(|(number, device)| {
-                device.open && state.kinds[device.kind as usize] && i64::from(device.free_milli) >= milli && allowed(*number)
+                device.open
+                    && state.kinds[device.kind as usize]
+                    && i64::from(device.free_milli) >= milli
+                    && allowed(*number)
             })
             .map(|(number, device)| (device.free_milli, number))
             .collect();

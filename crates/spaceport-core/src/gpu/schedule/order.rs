@@ -46,7 +46,11 @@ impl Sweep {
                 if state.class == filter.class
                     && let Some(oldest) = state.waiting.first()
                 {
-                    turns.push(Reverse(Turn { rank: engine.rank(*group, *oldest, now), oldest: *oldest, group: *group }));
+                    turns.push(Reverse(Turn {
+                        rank: engine.rank(*group, *oldest, now),
+                        oldest: *oldest,
+                        group: *group,
+                    }));
                 }
             }
         }

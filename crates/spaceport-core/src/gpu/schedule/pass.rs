@@ -338,7 +338,8 @@ impl Engine {
 
     /// Whether one more hold that is not guaranteed is not too much.
     fn may_hold(&self, ix: ClaimIx) -> bool {
-        let held: usize = self.holds.iter().filter(|hold| hold.claim().is_some() && !hold.guaranteed).map(HoldState::devices).sum();
+        let held: usize =
+            self.holds.iter().filter(|hold| hold.claim().is_some() && !hold.guaranteed).map(HoldState::devices).sum();
         let wanted = self.entry(ix).claim.shape.devices as usize;
         let all: usize = (0..number(self.cluster.nodes().len())).map(|node| self.cluster.devices(node).len()).sum();
         held == 0 || (held + wanted) * 1000 <= all * self.policy.held_at_most_milli as usize
@@ -370,8 +371,10 @@ impl Engine {
         {
             return None;
         }
-        let mut ends: Vec<(Timestamp, ClaimId, ClaimIx)> =
-            self.on_node[node as usize].iter().map(|(id, theirs)| (self.expected_end(*theirs, now, 0.5), *id, *theirs)).collect();
+        let mut ends: Vec<(Timestamp, ClaimId, ClaimIx)> = self.on_node[node as usize]
+            .iter()
+            .map(|(id, theirs)| (self.expected_end(*theirs, now, 0.5), *id, *theirs))
+            .collect();
         ends.sort_unstable();
         let mut devices: Vec<(Timestamp, i32, u32)> = Vec::new();
         for (device, there) in (0..).zip(self.cluster.devices(node)) {
@@ -427,8 +430,7 @@ impl Engine {
             if occupants.iter().filter(remaining).any(staying) {
                 continue;
             }
-            let leave: Vec<ClaimIx> =
-                occupants.iter().filter(|ix| !remaining(ix) && staying(ix)).copied().collect();
+            let leave: Vec<ClaimIx> = occupants.iter().filter(|ix| !remaining(ix) && staying(ix)).copied().collect();
             for ix in leave {
                 self.tell(ix, now, Notice::Held(claim), decision);
             }
@@ -464,7 +466,13 @@ impl Engine {
         let large = self.large.iter().map(|(submitted_at, _)| after(*submitted_at, self.policy.hold_after_ms));
         let reservations = self.reservations.values().filter(|one| !one.released).flat_map(|one| {
             let ms = std::time::Duration::from_millis;
-            [one.from - ms(self.policy.drain_ahead_ms), one.from - ms(self.policy.grace_ms), one.from, after(one.from, self.policy.no_show_ms), one.until]
+            [
+                one.from - ms(self.policy.drain_ahead_ms),
+                one.from - ms(self.policy.grace_ms),
+                one.from,
+                after(one.from, self.policy.no_show_ms),
+                one.until,
+            ]
         });
         decision.look_again = large.chain(reservations).filter(|at| *at > now).min();
         decision

@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use super::*;
-use crate::gpu::{Budget, Claim, Device, DeviceHealth, DeviceId, Node, NodeName, Priority, Quota, QuotaNode, QuotaPath, QuotaTree, Shape};
+use crate::gpu::{
+    Budget, Claim, Device, DeviceHealth, DeviceId, Node, NodeName, Priority, Quota, QuotaNode, QuotaPath, QuotaTree,
+    Shape,
+};
 use crate::{ClaimId, FlavorName, ReservationId, SpaceId, Timestamp};
 
 fn at(seconds: i64) -> Timestamp {

@@ -281,7 +281,8 @@ impl Tree {
     /// What a place that does not lend keeps for itself at the moment; nothing where one above keeps it already.
     fn keeps(&self, place: PlaceIx) -> u64 {
         let at = self.get(place);
-        if at.quota.lends || place == 0 || self.path(at.parent).any(|above| above != 0 && !self.get(above).quota.lends) {
+        if at.quota.lends || place == 0 || self.path(at.parent).any(|above| above != 0 && !self.get(above).quota.lends)
+        {
             return 0;
         }
         at.quota.guaranteed_milli.saturating_sub(at.in_use)
@@ -331,8 +332,7 @@ impl Tree {
         let at = self.get(place);
         let hard_milli_seconds = at.quota.budget.and_then(|budget| budget.hard_milli_seconds)?;
         let Spent { place, milli_seconds, renews_at } = at.spent.clone()?;
-        let edge =
-            Constraint::Budget { place, spent_milli_seconds: milli_seconds, hard_milli_seconds, renews_at };
+        let edge = Constraint::Budget { place, spent_milli_seconds: milli_seconds, hard_milli_seconds, renews_at };
         (milli_seconds >= hard_milli_seconds).then_some(edge)
     }
 

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::gpu::estimate::{RunLengths, Standing, StartInterval, StartTimes};
-use crate::gpu::{Claim, DeviceId, Lease, Node, QuotaPath, QuotaTree};
+use crate::gpu::{Claim, DeviceId, Lease, Node, QuotaPath, QuotaTree, Workload};
 use crate::{ClaimId, ReservationId, Timestamp};
 
 /// Everything a pass looks at. The order of the lists has no influence.
@@ -35,6 +35,8 @@ pub struct World {
     pub promises: Vec<Promise>,
     /// Who left for whom, while both are there: who was displaced does not displace in turn.
     pub displaced: Vec<(ClaimId, ClaimId)>,
+    /// What is usually asked for, so that claims are placed where the rest is worth most; empty: they are packed.
+    pub workload: Workload,
     /// The site's settings.
     pub policy: Policy,
 }
