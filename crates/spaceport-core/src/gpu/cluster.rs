@@ -21,7 +21,10 @@ pub struct Cluster {
     devices: Vec<DeviceState>,
     by_name: HashMap<NodeName, u32>,
     kinds: Vec<Kind>,
+    /// Of each node.
+    fingerprints: Vec<u64>,
     fingerprint: u64,
+    layout: u64,
 }
 
 /// A place for a claim: valid for the cluster it was found in and for clones of it.
@@ -59,8 +62,6 @@ pub struct NodeState {
     pub open: bool,
     /// A number that depends on nothing but the name, and on it in no readable way: settles ties.
     pub lot: u64,
-    /// Changes with the free amounts, and comes back with them.
-    pub fingerprint: u64,
     devices: Range<u32>,
 }
 
@@ -89,11 +90,14 @@ impl Cluster {
             devices: Vec::new(),
             by_name: HashMap::with_capacity(nodes.len()),
             kinds: kinds(&nodes),
+            fingerprints: Vec::with_capacity(nodes.len()),
             fingerprint: 0,
+            layout: 0,
         };
-        for node in nodes {
+        for node in &nodes {
             cluster.add(node);
         }
+        cluster.layout = cluster.whole_layout();
         cluster
     }
 
@@ -124,11 +128,17 @@ impl Cluster {
             memory_capacity_bytes: memory_bytes,
             open: !node.cordoned,
             lot: lot(&node.name.0),
-            fingerprint: 0,
             devices: first..number(self.devices.len()),
         });
         self.by_name.insert(node.name.clone(), index);
+        self.fingerprints.push(0);
         self.stamp(index);
+    }
+
+    /// Everything free gives the same fingerprints for the same nodes, but they do not tell kinds apart by name.
+    fn whole_layout(&self) -> u64 {
+        let kinds = self.kinds.iter().fold(0, |hash, kind| mix(mix(hash ^ lot(&kind.model)) ^ kind.memory_bytes));
+        self.fingerprints.iter().fold(kinds, |hash, node| mix(hash ^ node))
     }
 
     /// All nodes, by number.
@@ -140,7 +150,11 @@ impl Cluster {
     /// The devices of a node, by number on the node.
     #[must_use]
     pub fn devices(&self, node: u32) -> &[DeviceState] {
-        let Range { start, end } = self.nodes[node as usize].devices;
+        self.devices_of(node as usize)
+    }
+
+    pub(super) fn devices_of(&self, node: usize) -> &[DeviceState] {
+        let Range { start, end } = self.nodes[node].devices;
         &self.devices[start as usize..end as usize]
     }
 
@@ -154,6 +168,16 @@ impl Cluster {
     #[must_use]
     pub const fn fingerprint(&self) -> u64 {
         self.fingerprint
+    }
+
+    /// Of each node: changes with its free amounts, and comes back with them.
+    pub(super) fn fingerprints(&self) -> &[u64] {
+        &self.fingerprints
+    }
+
+    /// The same for clusters of the same nodes, whatever is free.
+    pub(super) const fn layout(&self) -> u64 {
+        self.layout
     }
 
     /// For each kind of device, whether it will do for a claim.
@@ -181,6 +205,17 @@ impl Cluster {
             |device: &&DeviceState| device.open && kinds[device.kind as usize] && i64::from(device.free_milli) >= milli;
         shape.devices == 0
             || self.devices(node).iter().filter(room).take(shape.devices as usize).count() == shape.devices as usize
+    }
+
+    /// Whether a claim would fit on a node if nothing were held on it.
+    pub(super) fn could_run_on(&self, node: usize, shape: &Shape, kinds: &[bool]) -> bool {
+        let state = &self.nodes[node];
+        let suits = |device: &&DeviceState| device.open && kinds[device.kind as usize];
+        state.open
+            && covers(state.cpu_capacity_millicores, shape.cpu_millicores)
+            && covers(state.memory_capacity_bytes, shape.memory_bytes)
+            && shape.milli <= WHOLE_MILLI
+            && (shape.devices == 0 || self.devices_of(node).iter().filter(suits).count() >= shape.devices as usize)
     }
 
     /// Whether a claim fits somewhere as it is now.
@@ -253,9 +288,8 @@ impl Cluster {
             let free = u64::from(device.free_milli.cast_unsigned());
             hash = mix(hash ^ (free << 32 | u64::from(device.kind) << 1 | u64::from(device.open)));
         }
-        let state = &mut self.nodes[node as usize];
-        self.fingerprint ^= state.fingerprint ^ hash;
-        state.fingerprint = hash;
+        let before = std::mem::replace(&mut self.fingerprints[node as usize], hash);
+        self.fingerprint ^= before ^ hash;
     }
 }
 

@@ -5,8 +5,8 @@ use std::collections::{BTreeSet, BinaryHeap, HashMap};
 use std::fmt::Write as _;
 use std::time::Instant;
 
-use spaceport_core::gpu::schedule::{Decision, Engine, Event, Policy, World};
 use spaceport_core::gpu::QuotaTree;
+use spaceport_core::gpu::schedule::{Decision, Engine, Event, Policy, World};
 use spaceport_core::{ClaimId, Timestamp};
 
 use super::work::{Job, Work};

@@ -23,20 +23,37 @@ pub struct Job {
 }
 
 impl Work {
-    /// `nodes.csv` and `claims.csv`, as `gpu.py export` writes them.
+    /// `nodes.csv` and `claims.csv`, as `gpu.py export` writes them; the jobs by arrival.
     pub fn read(folder: &Path) -> anyhow::Result<Self> {
+        let mut work = Self::read_in_order(folder)?;
+        work.jobs.sort_by_key(|job| (job.claim.submitted_at, job.claim.id));
+        Ok(work)
+    }
+
+    /// The same with the jobs in the file's order.
+    pub fn read_in_order(folder: &Path) -> anyhow::Result<Self> {
         let nodes = rows(&folder.join("nodes.csv"), ["sn", "cpu_milli", "memory_mib", "gpu", "model"])?
             .iter()
             .map(|[name, cpu, memory, gpus, model]| node(name, cpu.parse()?, mebibytes(memory)?, gpus.parse()?, model))
             .collect::<anyhow::Result<_>>()?;
         const COLUMNS: [&str; 11] = [
-            "claim", "account", "team", "arrival_s", "duration_s", "limit_s", "cpu_milli", "memory_mib", "num_gpu", "gpu_milli",
+            "claim",
+            "account",
+            "team",
+            "arrival_s",
+            "duration_s",
+            "limit_s",
+            "cpu_milli",
+            "memory_mib",
+            "num_gpu",
+            "gpu_milli",
             "gpu_spec",
         ];
         let mut jobs: Vec<Job> = Vec::new();
         for row in rows(&folder.join("claims.csv"), COLUMNS)? {
             let [name, account, team, arrival, duration, limit, cpu, memory, devices, milli, models] = row;
-            let mut models: Vec<String> = models.split('|').filter(|model| !model.is_empty()).map(str::to_owned).collect();
+            let mut models: Vec<String> =
+                models.split('|').filter(|model| !model.is_empty()).map(str::to_owned).collect();
             models.sort();
             let shape = Shape {
                 cpu_millicores: cpu.parse()?,
@@ -47,19 +64,32 @@ impl Work {
                 min_device_memory_bytes: 0,
             };
             let account = if team.is_empty() { format!("~{account}") } else { format!("{team}/{account}") };
-            jobs.push(job(jobs.len(), name, account, shape, milliseconds(&arrival)?, milliseconds(&duration)?, milliseconds(&limit)?));
+            jobs.push(job(
+                jobs.len(),
+                name,
+                account,
+                shape,
+                milliseconds(&arrival)?,
+                milliseconds(&duration)?,
+                milliseconds(&limit)?,
+            ));
         }
         if jobs.is_empty() {
             bail!("{} has no claims", folder.display());
         }
-        jobs.sort_by_key(|job| (job.claim.submitted_at, job.claim.id));
         Ok(Self { nodes, jobs })
     }
 }
 
 /// A job; `number` makes its identity.
 pub fn job(
-    number: usize, name: String, account: String, shape: Shape, arrival_ms: u64, duration_ms: u64, limit_ms: u64,
+    number: usize,
+    name: String,
+    account: String,
+    shape: Shape,
+    arrival_ms: u64,
+    duration_ms: u64,
+    limit_ms: u64,
 ) -> Job {
     let at = Timestamp::from_millis(i64::try_from(arrival_ms).unwrap_or(i64::MAX));
     let claim = Claim {

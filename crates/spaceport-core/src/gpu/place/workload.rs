@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 
 use crate::gpu::Shape;
 
-/// How often each shape was asked for.
+/// How often each shape was asked for. The order in which claims were seen does not matter.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Workload {
     counts: BTreeMap<Shape, u64>,
+    total: u64,
 }
 
 impl Workload {
@@ -18,6 +19,7 @@ impl Workload {
 
     /// So many claims of this shape were seen.
     pub fn see_many(&mut self, shape: &Shape, times: u64) {
+        self.total = self.total.saturating_add(times);
         if let Some(count) = self.counts.get_mut(shape) {
             *count = count.saturating_add(times);
         } else {
@@ -28,5 +30,11 @@ impl Workload {
     /// The shapes with how often each was seen.
     pub fn shapes(&self) -> impl Iterator<Item = (&Shape, u64)> {
         self.counts.iter().map(|(shape, count)| (shape, *count))
+    }
+
+    /// How many claims were seen.
+    #[must_use]
+    pub const fn total(&self) -> u64 {
+        self.total
     }
 }

@@ -7,17 +7,18 @@ use crate::gpu::estimate::StartInterval;
 use crate::gpu::{DeviceId, LeasedDevice, NodeName, QuotaPath};
 use crate::{ClaimId, ReservationId, Timestamp};
 
-/// The outcome of a pass. Lists are sorted by identity, except `starts` and `waiting`: those are in order.
+/// The outcome of a pass, to be carried out from `lost` on: who lost its device may start again in the same pass.
+/// Lists are sorted by identity, except `starts` and `waiting`: those are in order.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Decision {
+    /// Whose node or device is gone: the lease is over, the claim waits again.
+    pub lost: Vec<ClaimId>,
     /// Who starts, in the order in which it was decided.
     pub starts: Vec<Start>,
     /// Who has to leave.
     pub preemptions: Vec<Preemption>,
     /// Who was told to leave by an earlier pass and may stay.
     pub kept: Vec<ClaimId>,
-    /// Whose node or device is gone: the lease is over, the claim waits again.
-    pub lost: Vec<ClaimId>,
     /// What is kept for whom from now on, instead of all earlier holds.
     pub holds: Vec<Hold>,
     /// Reservations given up because nobody came.
@@ -166,6 +167,25 @@ pub enum Constraint {
         /// By when at the latest.
         by: Timestamp,
     },
+}
+
+impl Constraint {
+    /// The place whose quota it is; `None` for what is no single place's.
+    #[must_use]
+    pub const fn place(&self) -> Option<&QuotaPath> {
+        match self {
+            Self::Limit { place, .. } | Self::MayNotBorrow { place, .. } | Self::Budget { place, .. } => Some(place),
+            Self::NotLent { .. }
+            | Self::NoSuchNode { .. }
+            | Self::Drained { .. }
+            | Self::NoDeviceFree { .. }
+            | Self::NodeCpu { .. }
+            | Self::NodeMemory { .. }
+            | Self::Behind { .. }
+            | Self::Held(_)
+            | Self::Leaving { .. } => None,
+        }
+    }
 }
 
 /// For whom room is kept.

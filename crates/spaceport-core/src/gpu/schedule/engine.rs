@@ -22,6 +22,7 @@ pub struct Engine {
     pub(super) nodes: Vec<Node>,
     pub(super) cluster: Cluster,
     pub(super) placer: Placer,
+    workload: Workload,
     pub(super) run_lengths: RunLengths,
     pub(super) start_times: StartTimes,
     pub(super) claims: Vec<Option<Entry>>,
@@ -58,12 +59,13 @@ pub(super) struct Entry {
     pub lease: Option<Leased>,
     /// What it was told when it began to wait.
     pub promise: Option<Promise>,
+    /// For whom it had to leave.
+    pub displaced_by: BTreeSet<ClaimId>,
 }
 
 /// What a running claim has.
 #[derive(Debug, Clone)]
 pub(super) struct Leased {
-    pub id: Option<LeaseId>,
     pub placement: Placement,
     pub lease: Lease,
     pub notice: Option<Notice>,
@@ -124,7 +126,8 @@ impl Engine {
             tree: Tree::new(&world.quotas, &world.policy),
             nodes: Vec::new(),
             cluster: Cluster::new([]),
-            placer: Placer::new(Workload::default()),
+            placer: Placer::new(world.workload.clone()),
+            workload: world.workload.clone(),
             run_lengths: world.run_lengths.clone(),
             start_times: world.start_times.clone(),
             claims: Vec::new(),
@@ -165,6 +168,11 @@ impl Engine {
         for promise in &world.promises {
             if let Some(ix) = engine.find(promise.claim) {
                 engine.entry_mut(ix).promise = Some(promise.clone());
+            }
+        }
+        for (claim, by) in &world.displaced {
+            if let Some(ix) = engine.find(*claim) {
+                engine.entry_mut(ix).displaced_by.insert(*by);
             }
         }
         let mut holds: Vec<&Hold> = world.holds.iter().collect();
@@ -215,10 +223,13 @@ impl Engine {
             holds: self.holds.iter().map(|hold| hold.as_value(&self.cluster)).collect(),
             run_lengths: self.run_lengths.clone(),
             start_times: self.start_times.clone(),
+            workload: self.workload.clone(),
             policy: self.policy.clone(),
             ..World::default()
         };
         for entry in self.claims.iter().flatten() {
+            let there = entry.displaced_by.iter().filter(|by| self.ids.contains_key(by));
+            world.displaced.extend(there.map(|by| (entry.claim.id, *by)));
             match &entry.lease {
                 Some(leased) => {
                     let (lease, notice) = (leased.lease.clone(), leased.notice.clone());
@@ -343,7 +354,7 @@ impl Engine {
             number(self.groups.len() - 1)
         });
         let id = claim.id;
-        let entry = Entry { claim, account, shape, group, lease: None, promise: None };
+        let entry = Entry { claim, account, shape, group, lease: None, promise: None, displaced_by: BTreeSet::new() };
         let ix = if let Some(ix) = self.free.pop() {
             self.claims[ix as usize] = Some(entry);
             ix
@@ -422,8 +433,8 @@ impl Engine {
             self.tree.add_running(account, &one.claim.shape);
         }
         let placement = Placement { node: 0, devices: Vec::new() };
-        let (id, lease, notice) = (Some(one.lease.id), one.lease.clone(), one.notice.clone());
-        self.entry_mut(ix).lease = Some(Leased { id, placement, lease, notice });
+        let (lease, notice) = (one.lease.clone(), one.notice.clone());
+        self.entry_mut(ix).lease = Some(Leased { placement, lease, notice });
         self.index_lease(ix);
         self.settle(ix);
     }
@@ -505,7 +516,7 @@ impl Engine {
         self.on_node[placement.node as usize].insert(claim.id, ix);
         self.tree.begin(account, &claim.shape, now);
         self.tree.add_share(account, &claim.shape);
-        self.entry_mut(ix).lease = Some(Leased { id: None, placement, lease, notice: None });
+        self.entry_mut(ix).lease = Some(Leased { placement, lease, notice: None });
         self.index_lease(ix);
     }
 
@@ -515,6 +526,9 @@ impl Engine {
         let (id, account, milli) = (entry.claim.id, entry.account, entry.claim.shape.total_milli());
         let Some(leased) = &mut entry.lease else { return };
         let first = leased.lease.ends_by.is_none();
+        if let Notice::Guarantee(by) = &notice {
+            entry.displaced_by.insert(*by);
+        }
         leased.lease.ends_by = Some(ends_by);
         leased.notice = Some(notice);
         if first {
@@ -528,6 +542,9 @@ impl Engine {
         let entry = self.entry_mut(ix);
         let (id, account, milli) = (entry.claim.id, entry.account, entry.claim.shape.total_milli());
         if let Some(leased) = &mut entry.lease {
+            if let Some(Notice::Guarantee(by)) = &leased.notice {
+                entry.displaced_by.remove(by);
+            }
             leased.lease.ends_by = None;
             leased.notice = None;
         }

@@ -1,27 +1,26 @@
 //! Why whoever waits does, what comes before it, and when it will start.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::decision::{Constraint, Decision, Kept, Waiting};
-use super::engine::{ClaimIx, Engine, ShapeIx, number};
+use super::engine::{ClaimIx, Engine, GroupIx, ShapeIx, number};
 use super::world::HoldFor;
-use crate::gpu::Shape;
+use crate::gpu::{QuotaPath, Shape};
 use crate::{ClaimId, Timestamp};
 
 impl Engine {
     /// Adds a record for every claim that waits.
     pub(super) fn explain(&mut self, now: Timestamp, decision: &mut Decision) {
-        let order = self.queue(now);
+        let served = self.in_order(now);
+        let before = self.come_before(&served);
+        let order = self.queue(&served);
         let room = self.room_reasons(&order);
-        let mut before = 0;
-        let mut first: Option<ClaimId> = None;
         let mut ahead_ms = 0.0;
         for (position, ix) in (0..).zip(order) {
             let entry = self.entry(ix);
             let (claim, milli) = (entry.claim.id, entry.claim.shape.total_milli());
             let hold = self.hold_of(claim);
             let mut because = self.tree.forbids(entry.account, milli);
-            let forbidden = !because.is_empty();
             let leaving = hold.map(|hold| self.last_to_leave(hold, now));
             match (hold, leaving) {
                 (Some(hold), Some(Some((_, by, true)))) if self.holds[hold].guaranteed => {
@@ -34,14 +33,10 @@ impl Engine {
                         |one| !matches!(one, Constraint::Held(Kept::Claim { claim: other, .. }) if *other == claim),
                     );
                     because.append(&mut room);
-                    if let Some(first) = first {
-                        because.push(Constraint::Behind { first, claims: before });
+                    if let Some((first, claims)) = before.get(&claim).copied() {
+                        because.push(Constraint::Behind { first, claims });
                     }
                 }
-            }
-            if !forbidden {
-                before += 1;
-                first = first.or(Some(claim));
             }
             let freed_by = leaving.flatten().map(|(claim, _, _)| claim);
             let rank = self.rank_of(ix, now);
@@ -54,7 +49,7 @@ impl Engine {
     /// Who waits, in the order in which they are expected to start: those who have devices coming to them, by when these
     /// are free; then the rest in order, each charged with what it is expected to use when its turn has come; last those whom the
     /// quotas forbid it.
-    fn queue(&mut self, now: Timestamp) -> Vec<ClaimIx> {
+    fn queue(&self, served: &[(ClaimId, GroupIx)]) -> Vec<ClaimIx> {
         let mut held: Vec<(bool, Timestamp, ClaimId)> = Vec::new();
         for hold in &self.holds {
             if let Some(claim) = hold.claim() {
@@ -64,18 +59,43 @@ impl Engine {
         held.sort_unstable();
         let mut order: Vec<ClaimIx> = held.iter().filter_map(|(_, _, claim)| self.find(*claim)).collect();
         let mut last = Vec::new();
-        for (claim, _) in self.in_order(now) {
-            let Some(ix) = self.find(claim) else { continue };
+        for (claim, _) in served {
+            let Some(ix) = self.find(*claim) else { continue };
             let entry = self.entry(ix);
             if !self.tree.allows(entry.account, entry.claim.shape.total_milli()) {
                 last.push(ix);
-            } else if self.hold_of(claim).is_none() {
+            } else if self.hold_of(*claim).is_none() {
                 order.push(ix);
             }
         }
-        order.retain(|ix| !last.contains(ix));
+        let forbidden: HashSet<ClaimIx> = last.iter().copied().collect();
+        order.retain(|ix| !forbidden.contains(ix));
         order.append(&mut last);
         order
+    }
+
+    /// For each claim, who of those that it would have to pass is looked at first, and how many are looked at before it:
+    /// whom the quotas allow to start, and whom the same place forbids it.
+    fn come_before(&self, served: &[(ClaimId, GroupIx)]) -> HashMap<ClaimId, (ClaimId, u32)> {
+        let mut before = HashMap::with_capacity(served.len());
+        let mut allowed: Option<(ClaimId, u32)> = None;
+        let mut forbidden: HashMap<Option<QuotaPath>, (ClaimId, u32)> = HashMap::new();
+        for (claim, group) in served {
+            let state = &self.groups[*group as usize];
+            let forbids = self.tree.forbids(state.account, self.shapes[state.shape as usize].shape.total_milli());
+            let by_place = forbids.iter().filter_map(|one| forbidden.get(&one.place().cloned()));
+            if let Some(most) = by_place.chain(&allowed).max_by_key(|(_, claims)| *claims) {
+                before.insert(*claim, *most);
+            }
+            if forbids.is_empty() {
+                let (first, claims) = allowed.unwrap_or((*claim, 0));
+                allowed = Some((first, claims + 1));
+            }
+            for one in &forbids {
+                forbidden.entry(one.place().cloned()).or_insert((*claim, 0)).1 += 1;
+            }
+        }
+        before
     }
 
     /// Who leaves a hold's devices last, by when, and whether that is certain.

@@ -55,6 +55,11 @@ impl HoldState {
         !self.taken.is_empty()
     }
 
+    /// Whether it yields to what is guaranteed.
+    pub fn is_soft(&self) -> bool {
+        !self.guaranteed && self.claim().is_some()
+    }
+
     pub fn devices(&self) -> usize {
         self.parts.iter().map(|part| part.devices.len()).sum()
     }
@@ -185,6 +190,11 @@ impl Engine {
     /// Whether somebody holds a device.
     pub(super) fn is_held(&self, node: u32, device: u32) -> bool {
         self.holds.iter().any(|hold| hold.has(node, device))
+    }
+
+    /// Whether somebody holds a device who does not yield to what is guaranteed.
+    pub(super) fn is_held_fast(&self, node: u32, device: u32) -> bool {
+        self.holds.iter().any(|hold| !hold.is_soft() && hold.has(node, device))
     }
 
     /// The devices among `allowed` on which a claim fits, those with least left first; `None` when it does not fit.

@@ -147,6 +147,11 @@ impl Engine {
         }
         self.tree.weigh(now);
         debug_assert_eq!(number(order.len()), self.waiting);
+        // What is guaranteed goes first; sorting keeps the order otherwise.
+        order.sort_by_key(|(_, group)| {
+            let state = &self.groups[*group as usize];
+            !self.tree.is_guaranteed(state.account, self.shapes[state.shape as usize].shape.total_milli())
+        });
         order
     }
 }

@@ -39,7 +39,7 @@ impl Engine {
         for filter in FILTERS {
             self.serve(Sweep::new(self, filter, now), now, &mut blocked, &mut decision);
         }
-        self.hold_for_large(now, &mut decision);
+        self.hold_for_large(now);
         self.clear_held(now, &mut decision);
         self.keep_needless(&mut decision);
         self.explain(now, &mut decision);
@@ -149,23 +149,50 @@ impl Engine {
                 };
                 if let Some(placement) = self.find_place(ix, now) {
                     self.begin(ix, placement, now, decision);
-                    sweep.skip_claim(self);
-                    continue;
-                }
-                if !promised && let Some(room) = self.make_room(ix, now) {
-                    for victim in room.victims {
-                        self.tell(victim, now, Notice::Guarantee(claim), decision);
-                    }
-                    self.tree.promise(account, milli);
-                    if let Some(hold) = own_hold {
-                        self.drop_hold(hold);
-                    }
-                    let mut hold = HoldState::new(HoldFor::Claim(claim), vec![room.placement], now);
-                    hold.guaranteed = true;
-                    self.add_taken(hold, now);
+                } else if !promised {
+                    self.make_way(ix, now, decision);
                 }
                 sweep.skip_claim(self);
             }
+        }
+    }
+
+    /// Room for a guaranteed claim: first from what is held without a guarantee, then from borrowers.
+    fn make_way(&mut self, ix: ClaimIx, now: Timestamp, decision: &mut Decision) {
+        let (claim, account) = (self.entry(ix).claim.id, self.entry(ix).account);
+        let milli = self.entry(ix).claim.shape.total_milli();
+        for hold in 0..self.holds.len() {
+            if self.holds[hold].is_soft() {
+                self.give_back_hold(hold);
+            }
+        }
+        let shape = self.entry(ix).shape;
+        if let Some(placement) = self.find_open(shape) {
+            self.drop_soft_holds_on(&placement);
+            self.begin(ix, placement, now, decision);
+            return;
+        }
+        if let Some(room) = self.make_room(ix, now) {
+            for victim in room.victims {
+                self.tell(victim, now, Notice::Guarantee(claim), decision);
+            }
+            self.tree.promise(account, milli);
+            self.drop_soft_holds_on(&room.placement);
+            if let Some(own) = self.hold_of(claim) {
+                self.drop_hold(own);
+            }
+            let mut hold = HoldState::new(HoldFor::Claim(claim), vec![room.placement], now);
+            hold.guaranteed = true;
+            self.add_taken(hold, now);
+        }
+        for hold in 0..self.holds.len() {
+            self.take_hold(hold, now);
+        }
+    }
+
+    fn drop_soft_holds_on(&mut self, placement: &Placement) {
+        while let Some(hold) = self.holds.iter().position(|hold| hold.is_soft() && hold.touches(placement)) {
+            self.drop_hold(hold);
         }
     }
 
@@ -291,8 +318,7 @@ impl Engine {
     }
 
     /// Claims of several devices that have waited for long get a hold, oldest first, while not too much is held.
-    fn hold_for_large(&mut self, now: Timestamp, decision: &mut Decision) {
-        let _ = decision;
+    fn hold_for_large(&mut self, now: Timestamp) {
         let large: Vec<(Timestamp, ClaimId)> = self.large.iter().copied().collect();
         for (submitted_at, claim) in large {
             if after(submitted_at, self.policy.hold_after_ms) > now {

@@ -3,8 +3,8 @@
 //! A lease is *borrowed*, seen from a sibling place, when the older leases of its own place alone use up that place's
 //! guarantee. Only borrowed leases are told to leave. So whoever came in by a guarantee is, as the older of its place leave, only
 //! ever better protected, and can never be told to leave by a claim that it displaced: that one's place would have to be within its
-//! guarantee, and this one's beyond with this lease, which it was not when it began and cannot become through leases that
-//! began later.
+//! guarantee, and this one's beyond with this lease, which it was not when it began. While both are there that is also
+//! recorded, for what began between the notice and the start.
 
 use super::engine::{ClaimIx, Engine, number};
 use super::tree::PlaceIx;
@@ -61,7 +61,7 @@ impl Engine {
         let candidates = self.candidates(node, ix, now);
         let mut choices: Vec<(Cost, i32, u32, Vec<usize>)> = Vec::new();
         for (device, there) in (0..).zip(self.cluster.devices(node)) {
-            if !there.open || !kinds[there.kind as usize] || self.is_held(node, device) {
+            if !there.open || !kinds[there.kind as usize] || self.is_held_fast(node, device) {
                 continue;
             }
             let mut free = there.free_milli;
@@ -159,7 +159,7 @@ impl Engine {
     fn may_displace(&self, ix: ClaimIx, theirs: ClaimIx) -> bool {
         let (mine, other) = (self.entry(ix), self.entry(theirs));
         let milli = mine.claim.shape.total_milli();
-        if other.claim.shape.devices == 0 {
+        if other.claim.shape.devices == 0 || mine.displaced_by.contains(&other.claim.id) {
             return false;
         }
         let Some((my_place, their_place)) = self.tree.parting(mine.account, other.account) else { return false };

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::gpu::estimate::{RunLengths, Standing, StartInterval, StartTimes};
-use crate::gpu::{Claim, DeviceId, Lease, Node, QuotaPath, QuotaTree};
+use crate::gpu::{Claim, DeviceId, Lease, Node, QuotaPath, QuotaTree, Workload};
 use crate::{ClaimId, ReservationId, Timestamp};
 
 /// Everything a pass looks at. The order of the lists has no influence.
@@ -33,6 +33,10 @@ pub struct World {
     pub start_times: StartTimes,
     /// What those who wait were promised.
     pub promises: Vec<Promise>,
+    /// Who left for whom, while both are there: who was displaced does not displace in turn.
+    pub displaced: Vec<(ClaimId, ClaimId)>,
+    /// What is usually asked for, so that claims are placed where the rest is worth most; empty: they are packed.
+    pub workload: Workload,
     /// The site's settings.
     pub policy: Policy,
 }
@@ -167,8 +171,6 @@ pub struct Policy {
     pub drain_ahead_ms: u64,
     /// A reservation is given up when nobody came for so long.
     pub no_show_ms: u64,
-    /// Positions are planned for so many claims; beyond them they are the place in the order.
-    pub planned_claims: u32,
 }
 
 impl Default for Policy {
@@ -177,15 +179,14 @@ impl Default for Policy {
         Self {
             half_life_ms: 24 * 60 * MINUTE,
             present_weight_milli: 1000,
-            length_weight_milli: 1000,
-            age_weight_ms: 24 * 60 * MINUTE,
+            length_weight_milli: 100_000,
+            age_weight_ms: 10 * 24 * 60 * MINUTE,
             grace_ms: 2 * MINUTE,
-            hold_after_ms: 60 * MINUTE,
+            hold_after_ms: 10 * 60 * MINUTE,
             held_at_most_milli: 500,
-            backfill_certainty_milli: 750,
+            backfill_certainty_milli: 900,
             drain_ahead_ms: 24 * 60 * MINUTE,
             no_show_ms: 15 * MINUTE,
-            planned_claims: 64,
         }
     }
 }
