@@ -19,7 +19,7 @@ const ENOUGH: usize = 16;
 /// Arrivals kept to know what overtakes.
 const ARRIVALS: usize = 400;
 /// How fast levels follow what went wrong.
-const PACE: f64 = 0.004;
+const PACE: f64 = 0.01;
 
 /// How a claim stood when it was promised a start.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -39,7 +39,8 @@ pub struct Standing {
 pub struct StartTimes {
     waits: BTreeMap<Kind, VecDeque<f64>>,
     arrivals: VecDeque<Arrival>,
-    /// The levels asked for so that 5 % start before the interval and 5 % after it.
+    /// The levels asked for so that 5 % start before the interval and 5 % after it. Above 1, the longest wait is
+    /// stretched by as much.
     low: f64,
     high: f64,
 }
@@ -103,7 +104,8 @@ impl StartTimes {
         })
     }
 
-    /// A promised claim has started after so many milliseconds.
+    /// A promised claim has started after so many milliseconds. One that was [late](Self::is_late) is reported as
+    /// such when that shows, not when it starts: claims that wait for very long would be learned from too late.
     pub fn observe(&mut self, standing: &Standing, wait_ms: f64, kept: Kept) {
         for kind in standing.kinds() {
             let waits = self.waits.entry(kind).or_default();
@@ -112,10 +114,17 @@ impl StartTimes {
             }
             waits.push_back(wait_ms);
         }
+        if kept != Kept::Later {
+            self.high -= PACE * 0.05;
+        }
         let early = f64::from(u8::from(kept == Kept::Earlier));
-        let late = f64::from(u8::from(kept == Kept::Later));
         self.low = (self.low + PACE * (0.05 - early)).clamp(0.0, 0.4);
-        self.high = (self.high + PACE * (late - 0.05)).clamp(0.6, 1.0);
+        self.high = self.high.clamp(0.6, 2.0);
+    }
+
+    /// A promised claim still waits after the interval's end.
+    pub fn is_late(&mut self) {
+        self.high = (self.high + PACE * 0.95).clamp(0.6, 2.0);
     }
 }
 
@@ -164,8 +173,55 @@ fn steps(value: f64) -> u8 {
 )]
 fn quantile(sorted: &[f64], level: f64) -> f64 {
     let Some(last) = sorted.len().checked_sub(1) else { return 0.0 };
-    let at = level.clamp(0.0, 1.0) * last as f64;
+    if level > 1.0 {
+        return sorted[last] * (1.0 + 4.0 * (level - 1.0));
+    }
+    let at = level.max(0.0) * last as f64;
     let below = at.floor() as usize;
     let above = (below + 1).min(last);
     sorted[below] + (sorted[above] - sorted[below]) * (at - at.floor())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STANDING: Standing = Standing { ahead_ms: 60_000.0, overtaking: 0.1, run_ms: 600_000.0, several: false };
+
+    #[test]
+    fn nothing_is_promised_before_something_is_known() {
+        let mut times = StartTimes::default();
+        let now = Timestamp::from_millis(0);
+        assert_eq!(times.promise(&STANDING, now), None);
+        for wait in 0..100 {
+            times.observe(&STANDING, f64::from(wait) * 1000.0, Kept::Within);
+        }
+        let start = times.promise(&STANDING, now).unwrap();
+        assert!(start.from_90 <= start.from_50 && start.from_50 <= start.expected);
+        assert!(start.expected <= start.until_50 && start.until_50 <= start.until_90);
+        assert!((40_000..60_000).contains(&start.expected.as_millis()), "{start:?}");
+    }
+
+    #[test]
+    fn promises_get_wider_while_they_are_broken() {
+        let mut times = StartTimes::default();
+        let now = Timestamp::from_millis(0);
+        for wait in 0..100 {
+            times.observe(&STANDING, f64::from(wait) * 1000.0, Kept::Within);
+        }
+        let before = times.promise(&STANDING, now).unwrap().until_90;
+        for _ in 0..30 {
+            times.is_late();
+        }
+        assert!(times.promise(&STANDING, now).unwrap().until_90 > before);
+    }
+
+    #[test]
+    fn who_is_overtaken_by_more_stands_as_if_more_were_ahead() {
+        let mut times = StartTimes::default();
+        times.arrived(Timestamp::from_millis(0), 1.0, 500.0);
+        times.arrived(Timestamp::from_millis(1000), 3.0, 500.0);
+        assert!(times.overtaking(0.5) < times.overtaking(2.0));
+        assert!(times.overtaking(2.0) < times.overtaking(5.0));
+    }
 }

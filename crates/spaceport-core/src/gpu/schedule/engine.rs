@@ -496,7 +496,12 @@ impl Engine {
         if let Some(promise) = self.entry_mut(ix).promise.take() {
             let kept = match promise.start {
                 Some(start) if now < start.from_90 => Kept::Earlier,
-                Some(start) if now > start.until_90 => Kept::Later,
+                Some(start) if now > start.until_90 => {
+                    if !promise.late {
+                        self.start_times.is_late();
+                    }
+                    Kept::Later
+                }
                 _ => Kept::Within,
             };
             let waited = now.since(promise.at).as_secs_f64() * 1000.0;

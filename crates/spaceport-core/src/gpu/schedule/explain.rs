@@ -11,9 +11,10 @@ use crate::{ClaimId, Timestamp};
 impl Engine {
     /// Adds a record for every claim that waits.
     pub(super) fn explain(&mut self, now: Timestamp, decision: &mut Decision) {
-        let served = self.in_order(now);
+        let served = self.in_order(now, false);
         let before = self.come_before(&served);
-        let order = self.queue(&served);
+        let turns = self.in_order(now, true);
+        let order = self.queue(&turns);
         let room = self.room_reasons(&order);
         let mut ahead_ms = 0.0;
         for (position, ix) in (0..).zip(order) {
@@ -49,7 +50,7 @@ impl Engine {
     /// Who waits, in the order in which they are expected to start: those who have devices coming to them, by when these
     /// are free; then the rest in order, each charged with what it is expected to use when its turn has come; last those whom the
     /// quotas forbid it.
-    fn queue(&self, served: &[(ClaimId, GroupIx)]) -> Vec<ClaimIx> {
+    fn queue(&self, turns: &[(ClaimId, GroupIx)]) -> Vec<ClaimIx> {
         let mut held: Vec<(bool, Timestamp, ClaimId)> = Vec::new();
         for hold in &self.holds {
             if let Some(claim) = hold.claim() {
@@ -59,7 +60,7 @@ impl Engine {
         held.sort_unstable();
         let mut order: Vec<ClaimIx> = held.iter().filter_map(|(_, _, claim)| self.find(*claim)).collect();
         let mut last = Vec::new();
-        for (claim, _) in served {
+        for (claim, _) in turns {
             let Some(ix) = self.find(*claim) else { continue };
             let entry = self.entry(ix);
             if !self.tree.allows(entry.account, entry.claim.shape.total_milli()) {

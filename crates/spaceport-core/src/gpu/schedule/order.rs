@@ -129,19 +129,17 @@ impl Engine {
 }
 
 impl Engine {
-    /// All waiting claims in the order in which their turn comes, each charged with what it is expected to use when it has.
-    /// The first part of the result is the claim, the second its group.
-    pub(super) fn in_order(&mut self, now: Timestamp) -> Vec<(ClaimId, GroupIx)> {
+    /// All waiting claims with their groups, in the order in which this pass looked at them; or, `charged`, in the order in which
+    /// their turn comes: each is charged with what it is expected to use when it has, before the next is chosen.
+    pub(super) fn in_order(&mut self, now: Timestamp, charged: bool) -> Vec<(ClaimId, GroupIx)> {
         let mut order = Vec::with_capacity(self.waiting as usize);
         for filter in FILTERS {
             let mut sweep = Sweep::new(self, filter, now);
             while let Some((group, claim)) = sweep.next(self) {
                 order.push((claim, group));
-                let state = &self.groups[group as usize];
-                let (account, shape) = (state.account, state.shape);
-                let run_ms = self.run_lengths.fresh_ms(&self.tree.get(account).path, state.limit_ms);
-                let charge = self.tree.charge(&self.shapes[shape as usize].shape, run_ms.unwrap_or(0));
-                self.tree.add_past(account, charge);
+                if charged {
+                    self.charge(group);
+                }
                 sweep.skip_claim(self);
             }
         }
@@ -153,6 +151,17 @@ impl Engine {
             !self.tree.is_guaranteed(state.account, self.shapes[state.shape as usize].shape.total_milli())
         });
         order
+    }
+}
+
+impl Engine {
+    /// One more claim of a group is taken to have run.
+    fn charge(&mut self, group: GroupIx) {
+        let state = &self.groups[group as usize];
+        let (account, shape) = (state.account, state.shape);
+        let run_ms = self.run_lengths.fresh_ms(&self.tree.get(account).path, state.limit_ms);
+        let charge = self.tree.charge(&self.shapes[shape as usize].shape, run_ms.unwrap_or(0));
+        self.tree.add_past(account, charge);
     }
 }
 

@@ -316,7 +316,7 @@ fn lift(world: &World, waiting: &[Waiting], number: usize) -> World {
             | Constraint::NodeCpu { .. }
             | Constraint::NodeMemory { .. } => {
                 let mut added = node(1000, claim.shape.devices, 0);
-                added.cpu_millicores = claim.shape.cpu_millicores;
+                added.cpu_millicores = claim.shape.cpu_millicores * 100;
                 added.memory_bytes = claim.shape.memory_bytes;
                 world.nodes.push(added);
             }
@@ -414,8 +414,15 @@ proptest! {
     }
 
     /// Taking away what is named, and nothing else, starts the claim at once.
+    ///
+    /// A node that is added changes everybody's share of the site. So that it does not change their order, devices are what
+    /// is scarce here, and age does not count.
     #[test]
-    fn reasons_are_the_reasons((world, claims) in world()) {
+    fn reasons_are_the_reasons((mut world, claims) in world()) {
+        world.policy.age_weight_ms = u64::MAX;
+        for node in &mut world.nodes {
+            node.cpu_millicores *= 100;
+        }
         let mut life = Life::new(&world);
         for claim in &claims {
             life.submit(claim)?;

@@ -237,3 +237,38 @@ fn nobody_has_more_devices_than_any_node() {
     let decision = submit(&mut engine, &claim(1, "lab/ann", 3, 0, 100));
     assert_eq!(decision.waiting[0].because, [Constraint::NoSuchNode { devices: 3, most: 2 }]);
 }
+
+#[test]
+fn the_cpu_of_a_node_is_named_when_only_it_is_missing() {
+    let mut engine = site(2, []);
+    let mut hungry = claim(1, "lab/ann", 1, 0, 100);
+    hungry.shape.cpu_millicores = 60_000;
+    submit(&mut engine, &hungry);
+    let mut next = claim(2, "lab/bob", 1, 1, 100);
+    next.shape.cpu_millicores = 5000;
+    let decision = submit(&mut engine, &next);
+    let node = NodeName("n".to_owned());
+    let short = Constraint::NodeCpu { node, free_millicores: 4000, wanted_millicores: 5000 };
+    assert_eq!(decision.waiting[0].because, [short]);
+}
+
+#[test]
+fn positions_count_who_starts_before() {
+    let mut engine = site(1, []);
+    let all: Vec<Claim> = (1..8_u128)
+        .map(|number| claim(number, ["lab/ann", "lab/bob", "~eve"][number as usize % 3], 1, 0, 100))
+        .collect();
+    for claim in &all {
+        engine.apply(at(0), Event::Submitted(claim.clone()));
+    }
+    let mut decision = engine.pass(at(0));
+    let told: Vec<(ClaimId, u32)> = decision.waiting.iter().map(|one| (one.claim, one.position)).collect();
+    let mut running = decision.starts[0].claim;
+    for turn in 0..u32::try_from(told.len()).unwrap() {
+        let now = at(i64::from(turn + 1) * 100);
+        engine.apply(now, Event::Ended { claim: running, done: true, again: false });
+        decision = engine.pass(now);
+        running = decision.starts[0].claim;
+        assert!(told.contains(&(running, turn)), "{turn}: {running:?} of {told:?}");
+    }
+}

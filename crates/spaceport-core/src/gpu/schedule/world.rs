@@ -52,6 +52,8 @@ pub struct Promise {
     pub standing: Standing,
     /// What it was told; `None` while too little is known.
     pub start: Option<StartInterval>,
+    /// It waits although the interval is over, and that was learned from.
+    pub late: bool,
 }
 
 /// A claim with its lease.

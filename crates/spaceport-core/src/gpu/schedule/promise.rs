@@ -27,10 +27,14 @@ impl Engine {
                 several: claim.shape.devices > 1,
             };
             let start = self.start_times.promise(&standing, now);
-            self.entry_mut(ix).promise = Some(Promise { claim: self.entry(ix).claim.id, at: now, standing, start });
+            self.entry_mut(ix).promise =
+                Some(Promise { claim: self.entry(ix).claim.id, at: now, standing, start, late: false });
         }
-        let promise = self.entry(ix).promise.as_ref()?;
+        let promise = self.entry_mut(ix).promise.as_mut()?;
         let told = promise.start?;
+        if now > told.until_90 && !std::mem::replace(&mut promise.late, true) {
+            self.start_times.is_late();
+        }
         // Nobody starts in the past.
         let still = |at: Timestamp| at.max(after(now, 0));
         Some(StartInterval {
