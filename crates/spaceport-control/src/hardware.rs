@@ -10,7 +10,7 @@ mod idle;
 mod past;
 mod there;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -54,6 +54,8 @@ struct Memory {
     past: Option<Past>,
     forgot_at: Option<Timestamp>,
     told: Option<(Vec<Promise>, StartTimes)>,
+    /// Who had to leave for whom, while both are there.
+    displaced: BTreeSet<(ClaimId, ClaimId)>,
 }
 
 /// What is, read in this order: generations first, so that a decision on what has changed since is refused.

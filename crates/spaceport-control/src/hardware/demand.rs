@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use spaceport_core::Timestamp;
 use spaceport_core::gpu::ledger::{self, Period};
-use spaceport_core::gpu::schedule::{Running, Spent, World};
+use spaceport_core::gpu::schedule::{Notice, Running, Spent, World};
 use spaceport_core::gpu::{Lease, QuotaPath};
+use spaceport_core::{ClaimId, Timestamp};
 use spaceport_store::{LedgerFilter, StoreError};
 
 use super::past::{self, HALF_LIVES, Past};
@@ -16,10 +16,13 @@ impl Hardware {
     pub(super) async fn world(&self, seen: &Seen) -> Result<World, StoreError> {
         let Parts { config, .. } = &self.parts;
         self.remember(seen.now).await?;
-        let (used, run_lengths) = self.with_memory(|memory| match &mut memory.past {
-            Some(past) => (past.used(&seen.leases, seen.now), past.run_lengths.clone()),
+        let (used, run_lengths, mut workload) = self.with_memory(|memory| match &mut memory.past {
+            Some(past) => (past.used(&seen.leases, seen.now), past.run_lengths.clone(), past.workload.clone()),
             None => Default::default(),
         });
+        for claim in &seen.claims {
+            workload.see(&claim.claim.shape);
+        }
         let (promises, start_times) = self.with_memory(|memory| memory.told.clone()).unwrap_or_default();
         let leased = |claim| seen.leases.iter().any(|lease| lease.lease.claim == claim);
         let mut running = Vec::with_capacity(seen.leases.len());
@@ -33,6 +36,16 @@ impl Hardware {
                 notice: lease.notice().ok().flatten(),
             });
         }
+        let displaced = self.with_memory(|memory| {
+            for there in &running {
+                if let Some(Notice::Guarantee(by)) = &there.notice {
+                    memory.displaced.insert((there.claim.id, *by));
+                }
+            }
+            let is_there = |id: &ClaimId| seen.claims.iter().any(|claim| claim.claim.id == *id);
+            memory.displaced.retain(|(who, by)| is_there(who) && is_there(by));
+            memory.displaced.iter().copied().collect()
+        });
         let waiting = seen.claims.iter().filter(|claim| !leased(claim.claim.id)).map(|claim| claim.claim.clone());
         Ok(World {
             now: seen.now,
@@ -48,6 +61,8 @@ impl Hardware {
             policy: config.gpu.scheduler.clone(),
             start_times,
             promises,
+            displaced,
+            workload,
         })
     }
 

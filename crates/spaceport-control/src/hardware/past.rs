@@ -1,10 +1,11 @@
-//! What leases that ended tell the scheduler: decayed use of each account, and how long claims run.
+//! What leases that ended tell the scheduler: decayed use of each account, how long claims run, and what is asked for.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use spaceport_core::Timestamp;
 use spaceport_core::gpu::estimate::RunLengths;
+use spaceport_core::gpu::place::Workload;
 use spaceport_core::gpu::schedule::Used;
 use spaceport_core::gpu::{Claim, LeaseEnd, QuotaPath};
 use spaceport_store::StoredLease;
@@ -20,6 +21,8 @@ pub(super) struct Past {
     /// The time the amounts are of.
     at: Timestamp,
     pub run_lengths: RunLengths,
+    /// The shapes of the leases that ended.
+    pub workload: Workload,
 }
 
 /// Decayed milli-device-, millicore- and byte-milliseconds.
@@ -33,7 +36,8 @@ struct Amounts {
 impl Past {
     /// From leases that ended, oldest first.
     pub fn new(leases: &[StoredLease], half_life: Duration, now: Timestamp) -> Self {
-        let mut past = Self { half_life, used: BTreeMap::new(), at: now, run_lengths: RunLengths::default() };
+        let (run_lengths, workload) = Default::default();
+        let mut past = Self { half_life, used: BTreeMap::new(), at: now, run_lengths, workload };
         for lease in leases {
             past.ended(lease, now);
         }
@@ -44,6 +48,7 @@ impl Past {
     pub fn ended(&mut self, lease: &StoredLease, now: Timestamp) {
         let (Some(ended_at), Some(why)) = (lease.ended_at, lease.why) else { return };
         self.advance(now);
+        self.workload.see(&claim(lease).shape);
         let added = self.amounts(lease, ended_at);
         let sum = self.used.entry(lease.account.clone()).or_default();
         sum.devices += added.devices;
