@@ -101,7 +101,7 @@ async fn hardware_with_accelerators_is_nothing_without_a_lease() {
     let space = world.running("alice/demo", &gradio("one")).await;
     let serving = world.target(space);
     world.change(space, |desired| desired.hardware = FlavorName("t4-small".to_owned())).await;
-    world.wait_reason(space, SpaceStage::RunningAppStarting, Reason::DeviceUnavailable).await;
+    world.wait_reason(space, SpaceStage::RuntimeError, Reason::DeviceUnavailable).await;
     // What ran before goes on, and no container was started for the new hardware.
     assert_eq!(world.target(space), serving);
     assert_eq!(world.fake.containers().len(), 1);

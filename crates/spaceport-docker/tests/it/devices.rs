@@ -154,6 +154,17 @@ async fn import_shell(socket: &str, folder: &Path, runtime: &DockerRuntime) -> I
     let libraries = String::from_utf8(libraries.stdout).unwrap();
     let mut tar = tar::Builder::new(Vec::new());
     for file in libraries.split_whitespace().filter(|word| word.starts_with('/')).chain(["/bin/sh"]) {
+        // Folders of their own accord are for root alone.
+        for parent in Path::new(file).ancestors().skip(1).filter_map(|parent| parent.strip_prefix("/").ok()) {
+            if parent.as_os_str().is_empty() {
+                continue;
+            }
+            let mut header = tar::Header::new_gnu();
+            header.set_entry_type(tar::EntryType::Directory);
+            header.set_size(0);
+            header.set_mode(0o755);
+            tar.append_data(&mut header, parent, std::io::empty()).unwrap();
+        }
         let mut content = std::fs::File::open(file).unwrap();
         tar.append_file(file.trim_start_matches('/'), &mut content).unwrap();
     }
