@@ -23,7 +23,7 @@ pub enum Bench {
     /// Files through the hub, beside git with git-lfs and nginx.
     Hub(hub::Hub),
     /// The GPU scheduler, beside other policies, on replayed and on made-up demand.
-    Schedule(schedule::Schedule),
+    Schedule(Box<schedule::Schedule>),
 }
 
 impl Bench {

@@ -1,12 +1,15 @@
 //! The state between passes, with the indexes that make a pass cheap.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use super::hold::HoldState;
 use super::tree::{PlaceIx, Tree};
 use super::world::{Hold, Notice, Policy, Promise, Reservation, Running, Spent, Used, World};
 use crate::gpu::estimate::{Kept, RunLengths, StartTimes};
-use crate::gpu::{Claim, Cluster, DeviceHealth, Lease, Node, Placement, Placer, Priority, QuotaTree, Shape, Workload};
+use crate::gpu::{
+    Claim, Cluster, Device, DeviceHealth, DeviceId, Lease, Node, Placement, Placer, Priority, QuotaTree, Shape,
+    Workload,
+};
 use crate::{ClaimId, LeaseId, ReservationId, Timestamp};
 
 pub(super) type ClaimIx = u32;
@@ -20,6 +23,8 @@ pub struct Engine {
     pub(super) quotas: QuotaTree,
     pub(super) tree: Tree,
     pub(super) nodes: Vec<Node>,
+    /// Devices that are listed and do not work.
+    lost: HashSet<DeviceId>,
     pub(super) cluster: Cluster,
     pub(super) placer: Placer,
     workload: Workload,
@@ -108,6 +113,8 @@ pub enum Event {
     Nodes(Vec<Node>),
     /// What a place has spent of its budget.
     Spent(Spent),
+    /// What is usually asked for, learned anew from the claims of the past.
+    Workload(Workload),
     /// The quotas changed.
     Quotas(QuotaTree),
     /// A reservation was made or changed.
@@ -125,6 +132,7 @@ impl Engine {
             quotas: world.quotas.clone(),
             tree: Tree::new(&world.quotas, &world.policy),
             nodes: Vec::new(),
+            lost: HashSet::new(),
             cluster: Cluster::new([]),
             placer: Placer::new(world.workload.clone()),
             workload: world.workload.clone(),
@@ -198,6 +206,10 @@ impl Engine {
             Event::Ended { claim, done, again } => self.ended(now, claim, done, again),
             Event::Nodes(nodes) => self.replace_nodes(nodes),
             Event::Spent(spent) => self.set_spent(spent),
+            Event::Workload(workload) => {
+                self.placer.learn(workload.clone());
+                self.workload = workload;
+            }
             Event::Quotas(quotas) => {
                 let mut world = self.world(now);
                 world.quotas = quotas;
@@ -293,8 +305,10 @@ impl Engine {
     fn set_nodes(&mut self, nodes: Vec<Node>) {
         self.cluster = Cluster::new(&nodes);
         self.on_node = vec![BTreeMap::new(); self.cluster.nodes().len()];
-        let alive = nodes.iter().flat_map(|node| &node.devices);
-        let devices = alive.filter(|device| !matches!(device.health, DeviceHealth::Lost { .. })).count() as u64;
+        let listed = || nodes.iter().flat_map(|node| &node.devices);
+        let is_lost = |device: &&Device| matches!(device.health, DeviceHealth::Lost { .. });
+        self.lost = listed().filter(is_lost).map(|device| device.id.clone()).collect();
+        let devices = listed().filter(|device| !is_lost(device)).count() as u64;
         let cpu = nodes.iter().map(|node| node.cpu_millicores).fold(0, u64::saturating_add);
         let memory = nodes.iter().map(|node| node.memory_bytes).fold(0, u64::saturating_add);
         self.tree.set_capacity(devices * 1000, cpu, memory);
@@ -445,13 +459,8 @@ impl Engine {
         let (id, shape) = (entry.claim.id, entry.claim.shape.clone());
         let Some(leased) = &entry.lease else { return };
         let lost = |placement: &Placement| {
-            let gone = |device: &&u32| {
-                let id = &self.cluster.devices(placement.node)[**device as usize].id;
-                let node = self.nodes.iter().find(|node| node.name == leased.lease.node);
-                node.and_then(|node| node.devices.iter().find(|device| device.id == *id))
-                    .is_none_or(|device| matches!(device.health, DeviceHealth::Lost { .. }))
-            };
-            placement.devices.len() < leased.lease.devices.len() || placement.devices.iter().any(|device| gone(&device))
+            placement.devices.len() < leased.lease.devices.len()
+                || leased.lease.devices.iter().any(|leased| self.lost.contains(&leased.device))
         };
         match self.cluster.locate(&leased.lease) {
             Some(placement) => {

@@ -88,7 +88,8 @@ impl Engine {
             if let Some(most) = by_place.chain(&allowed).max_by_key(|(_, claims)| *claims) {
                 before.insert(*claim, *most);
             }
-            if forbids.is_empty() {
+            // What is not lent becomes less when there are more devices: then these come, too.
+            if forbids.iter().all(|one| matches!(one, Constraint::NotLent { .. })) {
                 let (first, claims) = allowed.unwrap_or((*claim, 0));
                 allowed = Some((first, claims + 1));
             }

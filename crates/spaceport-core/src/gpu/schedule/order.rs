@@ -1,7 +1,7 @@
 //! Who is next: the account with the smallest share, and of its claims the oldest.
 
 use std::cmp::{Ordering, Reverse};
-use std::collections::BinaryHeap;
+use std::collections::{BinaryHeap, HashSet};
 
 use super::engine::{ClaimIx, Engine, GroupIx, number};
 use crate::gpu::Priority;
@@ -130,9 +130,11 @@ impl Engine {
 
 impl Engine {
     /// All waiting claims with their groups, in the order in which this pass looked at them; or, `charged`, in the order in which
-    /// their turn comes: each is charged with what it is expected to use when it has, before the next is chosen.
+    /// their turn comes: each is charged with what it is expected to use when it has, before the next is chosen, and what
+    /// runs now will have ended by then.
     pub(super) fn in_order(&mut self, now: Timestamp, charged: bool) -> Vec<(ClaimId, GroupIx)> {
         let mut order = Vec::with_capacity(self.waiting as usize);
+        self.tree.count_present(!charged);
         for filter in FILTERS {
             let mut sweep = Sweep::new(self, filter, now);
             while let Some((group, claim)) = sweep.next(self) {
@@ -143,12 +145,16 @@ impl Engine {
                 sweep.skip_claim(self);
             }
         }
+        self.tree.count_present(true);
         self.tree.weigh(now);
         debug_assert_eq!(number(order.len()), self.waiting);
         // What is guaranteed goes first; sorting keeps the order otherwise.
-        order.sort_by_key(|(_, group)| {
+        let fast: HashSet<ClaimId> =
+            self.holds.iter().filter(|hold| hold.guaranteed).filter_map(super::hold::HoldState::claim).collect();
+        order.sort_by_key(|(claim, group)| {
             let state = &self.groups[*group as usize];
-            !self.tree.is_guaranteed(state.account, self.shapes[state.shape as usize].shape.total_milli())
+            let milli = self.shapes[state.shape as usize].shape.total_milli();
+            !fast.contains(claim) && !self.tree.is_guaranteed(state.account, milli)
         });
         order
     }

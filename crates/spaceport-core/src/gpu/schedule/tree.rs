@@ -87,6 +87,8 @@ pub(super) struct Tree {
     /// Decay per millisecond.
     decay: f64,
     present_weight: f64,
+    /// Whether what is held now counts, beside the past.
+    counts_present: bool,
     capacity: Amounts,
     /// What places that do not lend keep, in all.
     kept: u64,
@@ -104,6 +106,7 @@ impl Tree {
             by_path: HashMap::from([(site, 0)]),
             decay: std::f64::consts::LN_2 / float(policy.half_life_ms.max(1)),
             present_weight: f64::from(policy.present_weight_milli) / 1000.0,
+            counts_present: true,
             capacity: Amounts::default(),
             kept: 0,
             in_service: 0,
@@ -487,6 +490,11 @@ impl Tree {
         self.dominant(Rate::of(shape).amounts())
     }
 
+    /// Whether what is held now counts in shares.
+    pub const fn count_present(&mut self, counts: bool) {
+        self.counts_present = counts;
+    }
+
     /// Counts something as used, until the next [`Self::weigh`].
     pub fn add_past(&mut self, account: PlaceIx, charge: f64) {
         let mut next = Some(account);
@@ -504,7 +512,8 @@ impl Tree {
 
     fn effective(&self, place: PlaceIx) -> (f64, f64) {
         let at = self.get(place);
-        let own = at.past + self.present_weight * self.dominant(at.now.amounts());
+        let present = if self.counts_present { self.present_weight * self.dominant(at.now.amounts()) } else { 0.0 };
+        let own = at.past + present;
         if place == 0 {
             return (own, 1.0);
         }
