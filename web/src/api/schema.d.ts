@@ -269,6 +269,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/datasets-tags-by-type": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The tags of data sets, by sort */
+        get: operations["list_dataset_tags"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/health": {
         parameters: {
             query?: never;
@@ -384,6 +401,23 @@ export interface paths {
          * @description In pages: the header `Link` with `rel="next"` leads to the next one.
          */
         get: operations["list_models"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/models-tags-by-type": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The tags of models, by sort */
+        get: operations["list_model_tags"];
         put?: never;
         post?: never;
         delete?: never;
@@ -598,6 +632,27 @@ export interface paths {
          * @description Code and settings go for good; the app of a Space stops, and its logs go.
          */
         delete: operations["delete_repo"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/repos/move": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Rename a repository, or give it to another owner
+         * @description What asks for the old name is redirected. The app of a Space gets the host of the new name, answers at the old one
+         *     as well, and runs on.
+         */
+        post: operations["move_repo"];
+        delete?: never;
         options?: never;
         head?: never;
         patch?: never;
@@ -904,6 +959,44 @@ export interface paths {
         };
         /** The hardware of this site */
         get: operations["list_hardware"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/spaces/semantic-search": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Search Spaces by what they say of themselves
+         * @description Every word of the question is looked for in title, name, tags and description; those that have more of them come
+         *     first. Only Spaces that answer are found unless `includeNonRunning` is set.
+         */
+        get: operations["search_spaces"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/spaces/templates": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What a new Space can begin with */
+        get: operations["list_templates"];
         put?: never;
         post?: never;
         delete?: never;
@@ -1813,6 +1906,27 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/{kind}/{owner}/{name}/duplicate": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Duplicate a repository
+         * @description With every branch and tag, the whole history and all large files; of a Space with its variables, without its
+         *     secrets and its volumes. Discussions and likes stay where they are.
+         */
+        post: operations["duplicate_repo"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/{kind}/{owner}/{name}/lfs-files": {
         parameters: {
             query?: never;
@@ -2465,6 +2579,39 @@ export interface components {
             /** @description `model`, `dataset` or `space`; `model` when absent. */
             type?: string | null;
         };
+        /** @description The copy that shall be made. Unknown fields are ignored. */
+        Duplicate: {
+            /** @description Of a Space: one of `GET /api/spaces/hardware`; the site's smallest when absent. */
+            hardware?: string | null;
+            /** @description Of older clients: true is `private`, false `public`. */
+            private?: boolean | null;
+            /** @description `owner/name` of the copy, or `name` below the caller. */
+            repository: string;
+            /** @description Of a Space: its secrets. None come along. */
+            secrets?: components["schemas"]["NewSetting"][] | null;
+            /**
+             * Format: int64
+             * @description Of a Space: seconds until it may sleep; -1 is never.
+             */
+            sleepTimeSeconds?: number | null;
+            /** @description Of a Space: variables besides those that come along, or with other values. */
+            variables?: components["schemas"]["NewSetting"][] | null;
+            /** @description `public`, `protected` (Spaces only) or `private`; `private` when absent. */
+            visibility?: string | null;
+            /** @description Of a Space: its volumes. None come along. */
+            volumes?: components["schemas"]["Volume"][] | null;
+        };
+        /** @description What was made. */
+        DuplicatedRepo: {
+            /** @description Always false: large files are there at once. */
+            filesCopyPending: boolean;
+            /** @description Never changes. */
+            id: string;
+            /** @description `owner/name`. */
+            name: string;
+            /** @description Its page on this hub. */
+            url: string;
+        };
         /** @description What a comment shall say. */
         EditedComment: {
             /** @description Markdown. */
@@ -2768,6 +2915,15 @@ export interface components {
             /** @description Markdown. */
             comment?: string | null;
         };
+        /** @description A repository that shall have another name. */
+        Move: {
+            /** @description `owner/name` as it is. */
+            fromRepo: string;
+            /** @description `owner/name` as it shall be. */
+            toRepo: string;
+            /** @description `model`, `dataset` or `space`; `model` when absent. */
+            type?: string | null;
+        };
         /** @description Where a branch begins. */
         NewBranch: {
             /** @description A branch, a tag or a commit; `main` when absent. */
@@ -2849,6 +3005,8 @@ export interface components {
              * @description Seconds until it may sleep; -1 is never.
              */
             sleepTimeSeconds?: number | null;
+            /** @description Of a Space: one of `GET /api/spaces/templates`, whose files it begins with. */
+            template?: string | null;
             /** @description `model`, `dataset` or `space`; `model` when absent. */
             type?: string | null;
             /** @description First variables. */
@@ -3119,6 +3277,11 @@ export interface components {
             usedStorage?: number | null;
             /** @description `public`, `protected` or `private`. */
             visibility?: string;
+            /**
+             * Format: int64
+             * @description Of a Space: how often its app was opened in a browser.
+             */
+            visits?: number | null;
         };
         /** @description A repository, by name. */
         RepoNameView: {
@@ -3129,6 +3292,8 @@ export interface components {
         };
         /** @description Changed settings. */
         RepoSettings: {
+            /** @description False, or absent: access is never asked for here. */
+            gated?: boolean | null;
             /** @description Of older clients: true is `private`, false `public`. */
             private?: boolean | null;
             /** @description `public`, `protected` or `private`. */
@@ -3307,6 +3472,44 @@ export interface components {
             /** @description `READY`. */
             stage: string;
         };
+        /** @description A Space that was found. */
+        SpaceFound: {
+            /** @description Always null: nobody sorts Spaces here. */
+            ai_category?: string | null;
+            /** @description What its owner says it does. */
+            ai_short_description?: string | null;
+            /** @description The owner. */
+            author: string;
+            /** @description One emoji. */
+            emoji?: string | null;
+            /** @description `owner/name`. */
+            id: string;
+            /**
+             * Format: int64
+             * @description How many accounts like it.
+             */
+            likes: number;
+            /** @description Whether it is hidden from others. */
+            private: boolean;
+            /** @description How it runs. */
+            runtime: components["schemas"]["SpaceRuntime"];
+            /** @description The SDK. */
+            sdk: string;
+            /**
+             * Format: double
+             * @description From 0 to 1: how well its card fits.
+             */
+            semanticRelevancyScore: number;
+            /** @description What lists filter by. */
+            tags: string[];
+            /** @description Its title. */
+            title: string;
+            /**
+             * Format: int64
+             * @description Likes of the last days.
+             */
+            trendingScore: number;
+        };
         /** @description Current and requested hardware; both null for static Spaces. */
         SpaceHardware: {
             /** @description Of the release that serves. */
@@ -3406,6 +3609,15 @@ export interface components {
             /** @description `public`, `protected` or `private`. */
             visibility: string;
         };
+        /** @description A tag. */
+        TagView: {
+            /** @description What lists are filtered by: `license:mit`. */
+            id: string;
+            /** @description For people: `mit`. */
+            label: string;
+            /** @description The sort, again. */
+            type: string;
+        };
         /** @description How a reconciler is doing. */
         TaskView: {
             /** @description When it last ended. */
@@ -3419,6 +3631,26 @@ export interface components {
             message: string;
             /** @description Its last activation went through. */
             ok: boolean;
+        };
+        /** @description A template. */
+        TemplateView: {
+            /** @description A short name. */
+            name: string;
+            /** @description Whether it should be private: never, for none of them shows anything of its owner. */
+            preferredPrivate: boolean;
+            /** @description What `template` of a new Space says. */
+            repoId: string;
+            /** @description The SDK a Space made from it has. */
+            sdk: string;
+            /** @description What its app does. */
+            shortDescription?: string | null;
+            /** @description Title of its app. */
+            title?: string | null;
+        };
+        /** @description The templates of this site. */
+        Templates: {
+            /** @description All of them. */
+            templates: components["schemas"]["TemplateView"][];
         };
         /** @description What the discussion shows of a new title. */
         TitleAnswer: {
@@ -4202,6 +4434,27 @@ export interface operations {
             };
         };
     };
+    list_dataset_tags: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        [key: string]: components["schemas"]["TagView"][];
+                    };
+                };
+            };
+        };
+    };
     get_health: {
         parameters: {
             query?: never;
@@ -4472,6 +4725,27 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    list_model_tags: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        [key: string]: components["schemas"]["TagView"][];
+                    };
                 };
             };
         };
@@ -4987,6 +5261,61 @@ export interface operations {
                 };
             };
             404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    move_repo: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Move"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CreatedRepo"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            409: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -5714,6 +6043,61 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["FlavorView"][];
+                };
+            };
+        };
+    };
+    search_spaces: {
+        parameters: {
+            query: {
+                /** @description Some words */
+                q: string;
+                /** @description Tags; all must be there */
+                filter?: string[];
+                /** @description One of these SDKs */
+                sdk?: string[];
+                /** @description Also those that do not answer */
+                includeNonRunning?: boolean;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SpaceFound"][];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    list_templates: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Templates"];
                 };
             };
         };
@@ -7786,6 +8170,68 @@ export interface operations {
                 };
             };
             403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    duplicate_repo: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description `models`, `datasets` or `spaces`. */
+                kind: string;
+                /** @description The account it belongs to. */
+                owner: string;
+                /** @description Its name. */
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Duplicate"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DuplicatedRepo"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            409: {
                 headers: {
                     [name: string]: unknown;
                 };
