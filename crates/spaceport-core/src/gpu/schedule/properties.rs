@@ -155,6 +155,8 @@ struct Life {
     ends: BTreeMap<ClaimId, (Timestamp, Option<Timestamp>)>,
     started: BTreeMap<ClaimId, Timestamp>,
     displaced: BTreeSet<(ClaimId, ClaimId)>,
+    /// The last decisions, for messages.
+    last: Vec<String>,
 }
 
 impl Life {
@@ -166,6 +168,7 @@ impl Life {
             ends: BTreeMap::new(),
             started: BTreeMap::new(),
             displaced: BTreeSet::new(),
+            last: Vec::new(),
         }
     }
 
@@ -178,6 +181,10 @@ impl Life {
         let decision = self.engine.pass(self.now);
         let scratch = schedule(&before);
         prop_assert_eq!(&decision, &scratch, "the engine decides as a decision from scratch does");
+        let Decision { starts, preemptions, kept, holds, .. } = &decision;
+        self.last
+            .push(format!("{}: starts {starts:?} tells {preemptions:?} keeps {kept:?} holds {holds:?}\n", self.now));
+        self.last.drain(..self.last.len().saturating_sub(8));
         for lost in &decision.lost {
             self.ends.remove(lost);
         }
@@ -286,7 +293,7 @@ impl Life {
                 self.pass()?;
             }
         }
-        Err(TestCaseError::fail("it does not come to an end"))
+        Err(TestCaseError::fail(format!("it does not come to an end: {:?}", self.last)))
     }
 }
 
@@ -342,7 +349,6 @@ fn lift(world: &World, waiting: &[Waiting], number: usize) -> World {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(200))]
 
     /// Capacity, limits, the engine equal to scratch, nobody displaced by whom it displaced, and everybody who fits starts.
     #[test]
