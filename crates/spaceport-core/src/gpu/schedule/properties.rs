@@ -436,6 +436,10 @@ proptest! {
         let world = life.engine.world(life.now);
         for (number, one) in decision.waiting.iter().enumerate() {
             prop_assert!(!one.because.is_empty(), "{:?} waits without a reason", one.claim);
+            // Left out: with a hold gone, others are held elsewhere, and who was next may not be any more.
+            if one.because.iter().any(|constraint| matches!(constraint, Constraint::Held(_))) {
+                continue;
+            }
             let lifted = lift(&world, &decision.waiting, number);
             let starts = schedule(&lifted).starts;
             prop_assert!(starts.iter().any(|start| start.claim == one.claim), "{:?} {:?}", one, starts);
