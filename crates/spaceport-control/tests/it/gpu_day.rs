@@ -9,7 +9,7 @@ use spaceport_core::space::DesiredRun;
 use spaceport_core::{Reason, SpaceId, SpaceStage};
 use spaceport_store::{Mark, QuotaChange};
 
-use crate::apps::gradio;
+use crate::apps::{gradio, readme};
 use crate::hardware::{check_ledger, set_flavor};
 use crate::simulation::Rng;
 use crate::world::{World, t4};
@@ -98,7 +98,7 @@ impl Day {
                     self.world.store.claim_end(claim.claim.id, LeaseEnd::Revoked, now).await.unwrap();
                 }
             }
-            18 => self.world.clock.skip(Duration::from_secs(4000)),
+            18 => self.world.clock.skip(Duration::from_secs(2000)),
             _ => {
                 if let Some(server) = &self.world.server {
                     server.parts.control.used(space, self.world.clock.now());
@@ -109,7 +109,11 @@ impl Day {
 
     async fn push(&mut self, space: SpaceId) {
         self.titles += 1;
-        self.world.push(space, &gradio(&format!("v{}", self.titles))).await;
+        let title = format!("v{}", self.titles);
+        let mut files = gradio(&title);
+        // Nor does an app take too long to start.
+        files[0] = readme("gradio", &title, "startup_duration_timeout: 24h\n");
+        self.world.push(space, &files).await;
     }
 
     async fn guarantee(&mut self) {

@@ -530,7 +530,8 @@ mod hardware {
         }
         let mut world = gpu(leased(None));
         for n in 1..=3 {
-            let mut seen = needs(ended(instance(n, 1, ContainerSeen::Missing), n as u64, Reason::ModuleMissing));
+            let mut seen =
+                needs(ended(instance(n, 1, ContainerSeen::Missing), u64::try_from(n).unwrap(), Reason::ModuleMissing));
             seen.row.attempt = i64::try_from(n).unwrap();
             world = world.with(seen);
         }
