@@ -90,6 +90,8 @@ pub(super) struct Group {
     pub class: Priority,
     pub shape: ShapeIx,
     pub limit_ms: Option<u64>,
+    /// How long its claims are expected to run, as of the last [`Engine::expect_runs`].
+    pub run_ms: Option<u64>,
     pub waiting: BTreeSet<(Timestamp, ClaimId)>,
 }
 
@@ -364,7 +366,14 @@ impl Engine {
         let class = claim.priority.min(self.tree.get(account).quota.max_priority);
         let key = (account, class, shape, claim.limit_ms);
         let group = *self.group_numbers.entry(key).or_insert_with(|| {
-            self.groups.push(Group { account, class, shape, limit_ms: claim.limit_ms, waiting: BTreeSet::new() });
+            self.groups.push(Group {
+                account,
+                class,
+                shape,
+                limit_ms: claim.limit_ms,
+                run_ms: None,
+                waiting: BTreeSet::new(),
+            });
             number(self.groups.len() - 1)
         });
         let id = claim.id;
@@ -386,9 +395,23 @@ impl Engine {
         self.submit(claim);
         if let Some(ix) = self.find(id) {
             self.tree.weigh(at);
+            self.expect_run(self.entry(ix).group);
             let (rank, work_ms) = (self.rank_of(ix, at), self.work_ms(ix));
             self.start_times.arrived(at, rank, work_ms);
         }
+    }
+
+    /// Looks up once per pass how long the claims of each group are expected to run.
+    pub(super) fn expect_runs(&mut self) {
+        let groups: Vec<GroupIx> = self.queues.values().flatten().copied().collect();
+        for group in groups {
+            self.expect_run(group);
+        }
+    }
+
+    fn expect_run(&mut self, group: GroupIx) {
+        let state = &mut self.groups[group as usize];
+        state.run_ms = self.run_lengths.fresh_ms(&self.tree.get(state.account).path, state.limit_ms);
     }
 
     fn submit(&mut self, claim: Claim) {

@@ -11,9 +11,11 @@ use crate::{ClaimId, Timestamp};
 impl Engine {
     /// Adds a record for every claim that waits.
     pub(super) fn explain(&mut self, now: Timestamp, decision: &mut Decision) {
-        let served = self.in_order(now, false);
-        let before = self.come_before(&served);
+        let plain = self.in_order(now, false);
+        let before_when_free = self.come_before(&plain);
+        let before = self.come_before(&self.guaranteed_first(plain));
         let turns = self.in_order(now, true);
+        let turns = self.guaranteed_first(turns);
         let order = self.queue(&turns);
         let room = self.room_reasons(&order);
         let mut ahead_ms = 0.0;
@@ -33,8 +35,11 @@ impl Engine {
                     room.retain(
                         |one| !matches!(one, Constraint::Held(Kept::Claim { claim: other, .. }) if *other == claim),
                     );
+                    // Without the claim that holds room, its guarantee is others' of its place.
+                    let kept = room.iter().any(|one| matches!(one, Constraint::Held(Kept::Claim { .. })));
+                    let by_order = before_when_free.get(&claim).filter(|_| kept);
                     because.append(&mut room);
-                    if let Some((first, claims)) = before.get(&claim).copied() {
+                    if let Some((first, claims)) = before.get(&claim).or(by_order).copied() {
                         because.push(Constraint::Behind { first, claims });
                     }
                 }

@@ -121,7 +121,7 @@ impl Engine {
 
     fn rank(&self, group: GroupIx, oldest: Age, now: Timestamp) -> f64 {
         let state = &self.groups[group as usize];
-        let run_ms = self.run_lengths.fresh_ms(&self.tree.get(state.account).path, state.limit_ms);
+        let run_ms = state.run_ms;
         let charge = self.tree.charge(&self.shapes[state.shape as usize].shape, run_ms.unwrap_or(0));
         let waited = now.since(oldest.0).as_secs_f64() * 1000.0 / self.policy.age_weight_ms.max(1) as f64;
         self.tree.share_with(state.account, charge * f64::from(self.policy.length_weight_milli) / 1000.0) - waited
@@ -148,7 +148,11 @@ impl Engine {
         self.tree.count_present(true);
         self.tree.weigh(now);
         debug_assert_eq!(number(order.len()), self.waiting);
-        // What is guaranteed goes first; sorting keeps the order otherwise.
+        order
+    }
+
+    /// The same order with what is guaranteed first, as it is served.
+    pub(super) fn guaranteed_first(&self, mut order: Vec<(ClaimId, GroupIx)>) -> Vec<(ClaimId, GroupIx)> {
         let fast: HashSet<ClaimId> =
             self.holds.iter().filter(|hold| hold.guaranteed).filter_map(super::hold::HoldState::claim).collect();
         order.sort_by_key(|(claim, group)| {
@@ -165,7 +169,7 @@ impl Engine {
     fn charge(&mut self, group: GroupIx) {
         let state = &self.groups[group as usize];
         let (account, shape) = (state.account, state.shape);
-        let run_ms = self.run_lengths.fresh_ms(&self.tree.get(account).path, state.limit_ms);
+        let run_ms = state.run_ms;
         let charge = self.tree.charge(&self.shapes[shape as usize].shape, run_ms.unwrap_or(0));
         self.tree.add_past(account, charge);
     }

@@ -12,8 +12,6 @@ use crate::{ClaimId, Timestamp};
 pub(super) struct Blocked {
     /// Shapes that fit on no node as things are.
     shapes: Vec<bool>,
-    /// The hold that the first claim of the queue had in the last pass.
-    heads: Vec<HoldState>,
     /// Kinds of devices for which somebody is first already.
     first_for: Vec<bool>,
 }
@@ -25,17 +23,15 @@ impl Engine {
         let mut decision = Decision::default();
         self.give_back_holds();
         self.requeue_lost(now, &mut decision);
+        self.expect_runs();
         self.tree.forget_promises();
         self.tree.weigh(now);
         self.settle_reservations(now, &mut decision);
         self.end_over_budget(now, &mut decision);
-        let heads = self.settle_holds(now, &mut decision);
+        self.settle_holds(now, &mut decision);
         self.serve_guaranteed(now, &mut decision);
-        let mut blocked = Blocked {
-            shapes: vec![false; self.shapes.len()],
-            heads,
-            first_for: vec![false; self.cluster.kinds().len()],
-        };
+        let mut blocked =
+            Blocked { shapes: vec![false; self.shapes.len()], first_for: vec![false; self.cluster.kinds().len()] };
         for filter in FILTERS {
             self.serve(Sweep::new(self, filter, now), now, &mut blocked, &mut decision);
         }
@@ -77,9 +73,8 @@ impl Engine {
     }
 
     /// Holds of earlier passes: whose devices are free starts, who may not start any more loses its hold.
-    fn settle_holds(&mut self, now: Timestamp, decision: &mut Decision) -> Vec<HoldState> {
+    fn settle_holds(&mut self, now: Timestamp, decision: &mut Decision) {
         self.holds.sort_by_key(|hold| (hold.since, hold.owner));
-        let mut heads = Vec::new();
         let mut hold = 0;
         while hold < self.holds.len() {
             let Some(claim) = self.holds[hold].claim() else {
@@ -90,10 +85,8 @@ impl Engine {
                 Settled::Waits => hold += 1,
                 Settled::Started => {}
                 Settled::Over => self.drop_hold(hold),
-                Settled::Small => heads.push(self.holds.remove(hold)),
             }
         }
-        heads
     }
 
     fn settle_hold(&mut self, hold: usize, claim: ClaimId, now: Timestamp, decision: &mut Decision) -> Settled {
@@ -119,7 +112,8 @@ impl Engine {
         }
         let guaranteed = self.tree.is_guaranteed(account, milli);
         if !guaranteed && !several {
-            return Settled::Small;
+            // It was made for the first of the queue, and is made anew if that is still so.
+            return Settled::Over;
         }
         if guaranteed {
             self.tree.promise(account, milli);
@@ -300,20 +294,12 @@ impl Engine {
         if self.hold_of(claim).is_some() {
             return;
         }
-        let old = blocked.heads.iter().position(|hold| hold.owner == HoldFor::Claim(claim));
-        let old = old.map(|at| blocked.heads.remove(at));
         let several = self.entry(ix).claim.shape.devices > 1;
         if several && !self.may_hold(ix) {
             return;
         }
         if let Some((_, placement)) = self.soonest(ix, now) {
-            let mut hold = HoldState::new(HoldFor::Claim(claim), vec![placement], now);
-            if let Some(old) = old
-                && old.parts == hold.parts
-            {
-                hold.since = old.since;
-            }
-            self.add_taken(hold, now);
+            self.add_taken(HoldState::new(HoldFor::Claim(claim), vec![placement], now), now);
         }
     }
 
@@ -485,6 +471,4 @@ enum Settled {
     /// Its claim has its devices.
     Started,
     Over,
-    /// It was made for the first of the queue, and is made again if that is still so.
-    Small,
 }

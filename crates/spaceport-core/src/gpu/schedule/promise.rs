@@ -10,7 +10,7 @@ impl Engine {
     /// The part of all devices that a claim is expected to use, times how long.
     pub(super) fn work_ms(&self, ix: ClaimIx) -> f64 {
         let claim = &self.entry(ix).claim;
-        let run_ms = self.run_lengths.fresh_ms(&claim.account, claim.limit_ms).unwrap_or(0);
+        let run_ms = self.groups[self.entry(ix).group as usize].run_ms.unwrap_or(0);
         self.tree.part(&claim.shape) * std::time::Duration::from_millis(run_ms).as_secs_f64() * 1000.0
     }
 
@@ -19,7 +19,7 @@ impl Engine {
     pub(super) fn told(&mut self, ix: ClaimIx, ahead_ms: f64, rank: f64, now: Timestamp) -> Option<StartInterval> {
         if self.entry(ix).promise.is_none() {
             let claim = &self.entry(ix).claim;
-            let run_ms = self.run_lengths.fresh_ms(&claim.account, claim.limit_ms).unwrap_or(0);
+            let run_ms = self.groups[self.entry(ix).group as usize].run_ms.unwrap_or(0);
             let standing = Standing {
                 ahead_ms,
                 overtaking: self.start_times.overtaking(rank),

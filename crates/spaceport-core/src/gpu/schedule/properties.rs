@@ -156,6 +156,8 @@ struct Life {
     ends: BTreeMap<ClaimId, (Timestamp, Option<Timestamp>)>,
     started: BTreeMap<ClaimId, Timestamp>,
     displaced: BTreeSet<(ClaimId, ClaimId)>,
+    /// The last decisions, for messages.
+    last: Vec<String>,
 }
 
 impl Life {
@@ -167,6 +169,7 @@ impl Life {
             ends: BTreeMap::new(),
             started: BTreeMap::new(),
             displaced: BTreeSet::new(),
+            last: Vec::new(),
         }
     }
 
@@ -179,6 +182,10 @@ impl Life {
         let decision = self.engine.pass(self.now);
         let scratch = schedule(&before);
         prop_assert_eq!(&decision, &scratch, "the engine decides as a decision from scratch does");
+        let Decision { starts, preemptions, kept, holds, .. } = &decision;
+        self.last
+            .push(format!("{}: starts {starts:?} tells {preemptions:?} keeps {kept:?} holds {holds:?}\n", self.now));
+        self.last.drain(..self.last.len().saturating_sub(8));
         for lost in &decision.lost {
             self.ends.remove(lost);
         }
@@ -287,7 +294,7 @@ impl Life {
                 self.pass()?;
             }
         }
-        Err(TestCaseError::fail("it does not come to an end"))
+        Err(TestCaseError::fail(format!("it does not come to an end: {:?}", self.last)))
     }
 }
 
@@ -343,7 +350,6 @@ fn lift(world: &World, waiting: &[Waiting], number: usize) -> World {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(200))]
 
     /// Capacity, limits, the engine equal to scratch, nobody displaced by whom it displaced, and everybody who fits starts.
     #[test]
@@ -431,6 +437,10 @@ proptest! {
         let world = life.engine.world(life.now);
         for (number, one) in decision.waiting.iter().enumerate() {
             prop_assert!(!one.because.is_empty(), "{:?} waits without a reason", one.claim);
+            // Left out: with a hold gone, others are held elsewhere, and who was next may not be any more.
+            if one.because.iter().any(|constraint| matches!(constraint, Constraint::Held(_))) {
+                continue;
+            }
             let lifted = lift(&world, &decision.waiting, number);
             let starts = schedule(&lifted).starts;
             prop_assert!(starts.iter().any(|start| start.claim == one.claim), "{:?} {:?}", one, starts);

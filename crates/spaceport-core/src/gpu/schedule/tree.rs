@@ -306,6 +306,14 @@ impl Tree {
         milli > 0 && self.path(account).any(|place| place != 0 && self.within_guarantee(place, milli))
     }
 
+    /// Whether a claim is within a guarantee, whatever else was promised: others do not keep from it what is its own.
+    fn is_own(&self, account: PlaceIx, milli: u64) -> bool {
+        self.path(account).any(|place| {
+            let at = self.get(place);
+            place != 0 && at.in_use - at.ending.min(at.in_use) + milli <= at.quota.guaranteed_milli
+        })
+    }
+
     /// Whether a place would still be within its guarantee.
     pub fn within_guarantee(&self, place: PlaceIx, milli: u64) -> bool {
         let at = self.get(place);
@@ -356,7 +364,7 @@ impl Tree {
             }
             place = at.parent;
         }
-        milli == 0 || self.kept == 0 || self.left_beside_kept(account).0 >= milli
+        milli == 0 || self.kept == 0 || self.is_own(account, milli) || self.left_beside_kept(account).0 >= milli
     }
 
     /// So many more, or fewer, of an account's claims wait.
@@ -392,7 +400,7 @@ impl Tree {
             }
             because.extend(self.hard_edge(place));
         }
-        if self.kept > 0 && wanted_milli > 0 {
+        if self.kept > 0 && wanted_milli > 0 && !self.is_own(account, wanted_milli) {
             let (left_milli, kept_milli) = self.left_beside_kept(account);
             if left_milli < wanted_milli && kept_milli > 0 {
                 because.push(Constraint::NotLent { kept_milli, left_milli, wanted_milli });
