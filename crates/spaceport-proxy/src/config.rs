@@ -18,8 +18,9 @@ pub struct ProxyConfig {
     /// The hub's address, `https://hub.example`, for links to it; `None` is `http://localhost` with the
     /// listener's port.
     pub hub_url: Option<String>,
-    /// The domain below which Spaces live, `spaces.example`; a port is ignored.
-    pub spaces_domain: String,
+    /// The domain below which Spaces live, `spaces.example`, with the port at which they are reached if it is not
+    /// the scheme's own; `None` is the host and port of the hub's address.
+    pub spaces_domain: Option<String>,
     /// Whether users reach this proxy by https, for `X-Forwarded-Proto`.
     pub https: bool,
     /// Peers whose `X-Forwarded-*` and `X-Request-Id` are believed.
@@ -36,6 +37,20 @@ pub struct ProxyConfig {
     pub clock: fn() -> Timestamp,
 }
 
+impl ProxyConfig {
+    /// Fills in what follows from the port that is listened on.
+    pub(crate) fn know_port(&mut self, port: u16) {
+        let hub = self.hub_url.get_or_insert_with(|| format!("http://localhost:{port}"));
+        let host = hub.split_once("://").map_or(hub.as_str(), |(_, host)| host);
+        self.spaces_domain.get_or_insert_with(|| host.to_ascii_lowercase());
+    }
+
+    /// The domain below which Spaces live, with its port.
+    pub(crate) fn spaces_domain(&self) -> &str {
+        self.spaces_domain.as_deref().unwrap_or("localhost")
+    }
+}
+
 impl Default for ProxyConfig {
     fn default() -> Self {
         Self {
@@ -43,7 +58,7 @@ impl Default for ProxyConfig {
             threads: std::thread::available_parallelism().map_or(1, usize::from),
             hub_host: "localhost".to_owned(),
             hub_url: None,
-            spaces_domain: "localhost".to_owned(),
+            spaces_domain: None,
             https: false,
             trusted_forwarders: Vec::new(),
             max_head_bytes: 64 * 1024,

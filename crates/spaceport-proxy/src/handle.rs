@@ -76,7 +76,7 @@ async fn by_host(
     }
     // A Space that moved answers at its former host as well, so that pages that are open and programs that know
     // it by that go on.
-    let moved = if site.is_none() { worker.table().moved_to(host, &worker.config.spaces_domain) } else { None };
+    let moved = if site.is_none() { worker.table().moved_to(host, worker.config.spaces_domain()) } else { None };
     let at = moved.as_deref().unwrap_or(host);
     if moved.is_some() {
         site = worker.site(at);
@@ -142,7 +142,7 @@ async fn by_host(
 /// Sends a page on to the host that its Space has now.
 fn move_on(worker: &Worker, client: &Client, host: &str, ticket: Option<String>, parts: &Parts) -> Response<ProxyBody> {
     let scheme = if client.origin.is_https(&parts.headers) { "https" } else { "http" };
-    let domain = &worker.config.spaces_domain;
+    let domain = worker.config.spaces_domain();
     let port = &domain[without_port(domain).len()..];
     let target = parts.uri.path_and_query().map_or("/", PathAndQuery::as_str);
     let and = if target.contains('?') { '&' } else { '?' };
@@ -184,7 +184,7 @@ fn is_hub(worker: &Worker, host: &str) -> bool {
 /// The page of the hub on which somebody signs in and comes back from to a private app; the same for a
 /// host that serves nothing. `None` for a host that no Space can have.
 fn sign_in_address(worker: &Worker, host: &str, parts: &Parts) -> Option<String> {
-    let name = label_below(host, &worker.config.spaces_domain)?;
+    let name = label_below(host, worker.config.spaces_domain())?;
     let hub = worker.config.hub_url.as_deref().unwrap_or_default();
     let mut address = format!("{hub}/login?app={}", utf8_percent_encode(name, NON_ALPHANUMERIC));
     let path = parts.uri.path_and_query().map_or("/", PathAndQuery::as_str);

@@ -96,7 +96,7 @@ impl Proxy {
             address = bound;
             listeners.push(listener);
         }
-        config.hub_url.get_or_insert_with(|| format!("http://localhost:{}", address.port()));
+        config.know_port(address.port());
         Ok(Self { config: Arc::new(config), listeners, address, routes, hub, events })
     }
 

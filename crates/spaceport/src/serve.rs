@@ -305,7 +305,7 @@ fn proxy_config(config: &Config) -> anyhow::Result<ProxyConfig> {
         threads: if config.proxy.threads == 0 { defaults.threads } else { config.proxy.threads },
         hub_host: host.to_ascii_lowercase(),
         hub_url: config.hub_url.clone(),
-        spaces_domain: config.spaces_domain.clone().unwrap_or_else(|| host.to_ascii_lowercase()),
+        spaces_domain: config.spaces_domain.clone(),
         https: scheme == "https",
         trusted_forwarders: trusted.collect::<anyhow::Result<_>>()?,
         timeouts: Timeouts {

@@ -16,10 +16,19 @@ fn now() -> Timestamp {
 }
 
 async fn moved() -> TestProxy {
-    let config = ProxyConfig { clock: now, spaces_domain: "localhost:8080".to_owned(), ..config() };
+    let config = ProxyConfig { clock: now, spaces_domain: Some("localhost:8080".to_owned()), ..config() };
     let proxy = proxy_with(config, upstream("a", mirror().await)).await;
     proxy.publish_former("alice-old");
     proxy
+}
+
+#[tokio::test]
+async fn the_way_to_the_new_host_has_the_port_that_is_listened_on_where_no_domain_is_set() {
+    let proxy = proxy_with(config(), upstream("a", mirror().await)).await;
+    proxy.publish_former("alice-old");
+    let page = ask(&proxy, "GET", "/a?b=c", PAGE).await;
+    let expected = format!("http://alice-demo.localhost:{}/a?b=c", proxy.address.port());
+    assert_eq!((page.status, page.header("location")), (307, Some(expected.as_str())), "{}", page.body);
 }
 
 async fn ask(proxy: &TestProxy, method: &str, path: &str, headers: &str) -> Answer {
