@@ -4,6 +4,7 @@
 mod deploy;
 mod hub;
 mod proxy;
+mod schedule;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -21,6 +22,8 @@ pub enum Bench {
     Deploy(deploy::Deploy),
     /// Files through the hub, beside git with git-lfs and nginx.
     Hub(hub::Hub),
+    /// The GPU scheduler, beside other policies, on replayed and on made-up demand.
+    Schedule(Box<schedule::Schedule>),
 }
 
 impl Bench {
@@ -30,6 +33,7 @@ impl Bench {
             Self::Proxy(proxy) => proxy.run(),
             Self::Deploy(deploy) => deploy.run(),
             Self::Hub(hub) => hub.run(),
+            Self::Schedule(schedule) => schedule.run(),
         }
     }
 }

@@ -1,6 +1,5 @@
 //! What handlers share, in parts: each asks for the part it needs.
 
-use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::Arc;
 
@@ -11,8 +10,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use spaceport_control::ControlHandle;
+use spaceport_core::Catalog;
 use spaceport_core::ticket::TicketKey;
-use spaceport_core::{FlavorName, HardwareFlavor};
 use spaceport_git::Repositories;
 use spaceport_store::Store;
 use spaceport_store::vault::Vault;
@@ -66,7 +65,7 @@ pub struct Site {
     /// Whether Spaces are reached over https.
     pub https: bool,
     /// What a Space may ask for.
-    pub hardware: BTreeMap<FlavorName, HardwareFlavor>,
+    pub hardware: Catalog,
 }
 
 impl Site {

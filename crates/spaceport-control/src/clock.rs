@@ -9,7 +9,10 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 
-use spaceport_core::{BuildId, DeliveryId, InstanceId, ReleaseId, SessionId, SpaceId, Timestamp, TokenId, WebhookId};
+use spaceport_core::{
+    BuildId, ClaimId, DeliveryId, InstanceId, LeaseId, NoticeId, ReleaseId, ReservationId, SessionId, SpaceId,
+    Timestamp, TokenId, WebhookId,
+};
 
 /// Tells the time and makes identifiers.
 #[derive(Clone)]
@@ -83,6 +86,30 @@ impl Clock {
     #[must_use]
     pub fn instance_id(&self) -> InstanceId {
         InstanceId::new(self.now(), random())
+    }
+
+    /// A new identifier.
+    #[must_use]
+    pub fn claim_id(&self) -> ClaimId {
+        ClaimId::new(self.now(), random())
+    }
+
+    /// A new identifier.
+    #[must_use]
+    pub fn lease_id(&self) -> LeaseId {
+        LeaseId::new(self.now(), random())
+    }
+
+    /// A new identifier.
+    #[must_use]
+    pub fn notice_id(&self) -> NoticeId {
+        NoticeId::new(self.now(), random())
+    }
+
+    /// A new identifier.
+    #[must_use]
+    pub fn reservation_id(&self) -> ReservationId {
+        ReservationId::new(self.now(), random())
     }
 
     /// A new identifier.

@@ -1,11 +1,16 @@
 //! What the control plane is told about its site. Parsed once, in the binary.
 
+mod gpu;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use spaceport_core::hardware::{FlavorName, HardwareFlavor};
+use spaceport_core::gpu::NodeName;
+use spaceport_core::hardware::Catalog;
 use spaceport_runtime::BuildLimits;
+
+pub use gpu::{GpuPolicy, IdlePolicy, IdleRule};
 
 /// The site.
 #[derive(Debug, Clone)]
@@ -17,7 +22,13 @@ pub struct ControlConfig {
     /// Holds `static/`, `tmp/` and `routes.json`.
     pub data_dir: PathBuf,
     /// Flavors a Space may ask for.
-    pub hardware: BTreeMap<FlavorName, HardwareFlavor>,
+    pub hardware: Catalog,
+    /// What this machine is called; `None`: as its engine says.
+    pub node: Option<NodeName>,
+    /// How much of it is given out.
+    pub capacity: Capacity,
+    /// How what is given out by lease is given out and taken back.
+    pub gpu: GpuPolicy,
     /// Requests in flight on a retired instance may take so long.
     pub drain: Duration,
     /// `HF_ENDPOINT` of apps; `None` leaves them to the public hub.
@@ -26,6 +37,23 @@ pub struct ControlConfig {
     pub allow_unfiltered: bool,
     /// How builds are done.
     pub builder: BuilderConfig,
+}
+
+/// How much of a machine is given out, in thousandths of what it has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Capacity {
+    /// Of its cores. Apps mostly wait, so several times what there is serves well.
+    pub cpu_factor_milli: u32,
+    /// Of its memory. Memory that is not there kills, so no more than there is.
+    pub memory_factor_milli: u32,
+    /// Whether Spaces without devices count as well, and wait when the machine is full.
+    pub cpu_flavors: bool,
+}
+
+impl Default for Capacity {
+    fn default() -> Self {
+        Self { cpu_factor_milli: 4000, memory_factor_milli: 1000, cpu_flavors: false }
+    }
 }
 
 /// How builds are done.
@@ -122,5 +150,27 @@ pub fn build_limits(cpus: u32, memory_gib: u64, disk_gib: u64, time: Duration) -
         pids: 4096,
         disk_bytes: disk_gib << 30,
         time,
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// A site for tests, without anything special.
+    pub(crate) fn config() -> ControlConfig {
+        ControlConfig {
+            hub_url: "http://localhost:8080".to_owned(),
+            spaces_domain: "localhost:8080".to_owned(),
+            data_dir: PathBuf::new(),
+            hardware: Catalog::default(),
+            node: None,
+            capacity: Capacity::default(),
+            gpu: GpuPolicy::default(),
+            drain: Duration::from_secs(30),
+            app_hf_endpoint: None,
+            allow_unfiltered: false,
+            builder: BuilderConfig::default(),
+        }
     }
 }

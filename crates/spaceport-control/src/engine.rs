@@ -50,6 +50,11 @@ impl Engine {
         self.state.borrow().clone()
     }
 
+    /// What the engine is, as it changes; `None` while it is away.
+    pub(crate) fn subscribe(&self) -> watch::Receiver<Option<EngineInfo>> {
+        self.state.subscribe()
+    }
+
     /// Waits until the engine is prepared.
     pub async fn ready(&self) {
         // The sender lives as long as `self`.

@@ -2,11 +2,17 @@
 
 use std::collections::BTreeMap;
 
+use spaceport_core::gpu::Attach;
+use spaceport_core::gpu::device::WHOLE_MILLI;
 use spaceport_core::space::{Release, Space};
 use spaceport_core::{HardwareFlavor, Sdk};
+use spaceport_runtime::Grant;
 use spaceport_store::vault::{CannotOpen, Vault};
 
 use crate::config::ControlConfig;
+
+/// Device memory that goes with a share of a device, in bytes.
+const SHARE_OF_MEMORY: &str = "SPACEPORT_GPU_MEMORY_BYTES";
 
 /// Every variable of an app. Hub: "Built-in environment variables" of the Spaces overview.
 ///
@@ -17,6 +23,7 @@ pub(crate) fn of_app(
     space: &Space,
     release: &Release,
     hardware: &HardwareFlavor,
+    grant: Option<&Grant>,
     vault: &Vault,
 ) -> Result<BTreeMap<String, String>, CannotOpen> {
     let mut env = BTreeMap::new();
@@ -28,12 +35,22 @@ pub(crate) fn of_app(
     set("SPACE_REPO_NAME", space.name.name().to_owned());
     set("SPACE_TITLE", release.config.title.clone().unwrap_or_else(|| space.name.name().to_owned()));
     set("SPACE_CREATOR_USER_ID", space.creator.to_string());
-    set("ACCELERATOR", "none".to_owned());
+    set("ACCELERATOR", hardware.gpu.as_ref().map_or_else(|| "none".to_owned(), |_| release.hardware.to_string()));
     set("CPU_CORES", hardware.cpu_millicores.div_ceil(1000).to_string());
     set("MEMORY", format!("{}Gi", hardware.memory_bytes >> 30));
     if release.config.sdk != Sdk::Docker {
         set("PORT", release.config.app_port.to_string());
         set("PYTHONUNBUFFERED", "1".to_owned());
+    }
+    for device in grant.map(Grant::devices).unwrap_or_default() {
+        if device.milli < WHOLE_MILLI {
+            // Nothing divides the device: an app that keeps to it gets along with the others on it.
+            set(SHARE_OF_MEMORY, device.memory_bytes.to_string());
+        }
+        if device.attach == Attach::Nvidia && release.config.sdk != Sdk::Docker {
+            // Images of CUDA choose for themselves; without a choice only computing works, and no video.
+            set("NVIDIA_DRIVER_CAPABILITIES", "all".to_owned());
+        }
     }
     // Gradio listens on loopback otherwise, also in a Docker Space.
     set("GRADIO_SERVER_NAME", "0.0.0.0".to_owned());

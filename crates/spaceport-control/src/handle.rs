@@ -12,6 +12,7 @@ use spaceport_core::{InstanceId, SpaceId, Timestamp};
 use spaceport_runtime::Usage;
 
 use crate::clock::Clock;
+use crate::inventory::Inventory;
 use crate::logs::LogStore;
 
 /// Changes a slow subscriber may fall behind before it has to read everything again.
@@ -39,11 +40,18 @@ struct Inner {
     wake_builds: Notify,
     wake_routes: Notify,
     wake_webhooks: Notify,
+    wake_hardware: Notify,
+    /// When each Space was last used, as the proxy saw it.
+    used: Mutex<HashMap<SpaceId, Timestamp>>,
+    /// Spaces that wake for a visitor.
+    sleepers: Mutex<HashSet<SpaceId>>,
+    began_at: Timestamp,
     people: watch::Sender<()>,
     visits: Mutex<HashMap<SpaceId, i64>>,
     usage: Mutex<HashMap<SpaceId, UsageSample>>,
     usage_wanted: Mutex<HashMap<SpaceId, Timestamp>>,
     statuses: Mutex<HashMap<&'static str, TaskStatus>>,
+    inventory: Inventory,
 }
 
 /// Use of one Space at one moment.
@@ -78,6 +86,7 @@ impl ControlHandle {
     /// A handle nobody listens to yet; the reconcilers are started with it.
     #[must_use]
     pub fn new(clock: Clock, logs: LogStore) -> Self {
+        let began_at = clock.now();
         Self {
             inner: Arc::new(Inner {
                 clock,
@@ -92,11 +101,16 @@ impl ControlHandle {
                 wake_builds: Notify::new(),
                 wake_routes: Notify::new(),
                 wake_webhooks: Notify::new(),
+                wake_hardware: Notify::new(),
+                used: Mutex::default(),
+                sleepers: Mutex::default(),
+                began_at,
                 people: watch::Sender::new(()),
                 visits: Mutex::default(),
                 usage: Mutex::default(),
                 usage_wanted: Mutex::default(),
                 statuses: Mutex::default(),
+                inventory: Inventory::default(),
             }),
         }
     }
@@ -111,6 +125,12 @@ impl ControlHandle {
     #[must_use]
     pub fn logs(&self) -> &LogStore {
         &self.inner.logs
+    }
+
+    /// The devices.
+    #[must_use]
+    pub fn inventory(&self) -> &Inventory {
+        &self.inner.inventory
     }
 
     /// Says that the desired state of a Space changed. Losing the call costs time, not
@@ -141,6 +161,49 @@ impl ControlHandle {
     /// Says that something happened that webhooks may be told of.
     pub fn activate_webhooks(&self) {
         self.inner.wake_webhooks.notify_one();
+    }
+
+    /// Says that quotas, claims, reservations or what admins say of devices changed.
+    pub fn activate_hardware(&self) {
+        self.inner.wake_hardware.notify_one();
+    }
+
+    /// Records that a Space was used, and wakes it if it sleeps.
+    pub fn used(&self, space: SpaceId, at: Timestamp) {
+        let mut used = lock(&self.inner.used);
+        let last = used.entry(space).or_insert(at);
+        *last = (*last).max(at);
+        drop(used);
+        if lock(&self.inner.sleepers).contains(&space) {
+            self.activate_quietly(space);
+        }
+    }
+
+    /// When a Space was last used, as far as this process saw it.
+    #[must_use]
+    pub fn last_used(&self, space: SpaceId) -> Option<Timestamp> {
+        lock(&self.inner.used).get(&space).copied()
+    }
+
+    /// When this process began to look.
+    pub(crate) fn began_at(&self) -> Timestamp {
+        self.inner.began_at
+    }
+
+    /// Says whether a Space wakes for a visitor.
+    pub(crate) fn set_sleeper(&self, space: SpaceId, sleeps: bool) {
+        let mut sleepers = lock(&self.inner.sleepers);
+        if sleeps {
+            sleepers.insert(space);
+        } else {
+            sleepers.remove(&space);
+        }
+    }
+
+    /// Forgets what was kept of a Space that is gone.
+    pub(crate) fn forget_use(&self, space: SpaceId) {
+        lock(&self.inner.used).remove(&space);
+        lock(&self.inner.sleepers).remove(&space);
     }
 
     /// Spaces as they change. A receiver that lags must read everything again.
@@ -262,6 +325,10 @@ impl ControlHandle {
 
     pub(crate) async fn webhooks_woken(&self) {
         self.inner.wake_webhooks.notified().await;
+    }
+
+    pub(crate) async fn hardware_woken(&self) {
+        self.inner.wake_hardware.notified().await;
     }
 
     pub(crate) async fn routes_woken(&self) {

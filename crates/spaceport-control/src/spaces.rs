@@ -3,6 +3,7 @@
 
 mod execute;
 mod follow;
+mod hardware;
 mod observe;
 pub(crate) mod volumes;
 
@@ -12,7 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures::FutureExt;
-use spaceport_core::plan::{Action, Limits, Plan, Serving, plan};
+use spaceport_core::plan::{Action, HardwareSeen, Limits, Plan, Serving, plan};
 use spaceport_core::route::{Route, Target};
 use spaceport_core::space::{Artifact, Space};
 use spaceport_core::{SpaceId, SpaceStage, Timestamp};
@@ -180,8 +181,11 @@ impl Spaces {
         while !stop.is_cancelled() {
             let Some(seen) = observe::observe(&self.parts, &self.followers, id).await? else {
                 self.parts.routes.retain(|space| space != id);
+                self.parts.control.forget_use(id);
                 return Ok(());
             };
+            // Before the plan looks at who used it: whoever comes from now on wakes it.
+            self.parts.control.set_sleeper(id, seen.observed.asleep.is_some());
             let now = self.parts.control.clock().now();
             let limits = Limits { build_time: self.parts.config.builder.limits.time, drain: self.parts.config.drain };
             let plan = plan(&seen.space.desired, &seen.observed, &limits, now);
@@ -296,7 +300,7 @@ impl Spaces {
                 }
                 (release, target)
             }
-            None if matches!(plan.stage, SpaceStage::AppStarting) => (None, Target::Hold(standing())),
+            None if is_soon(seen, plan) => (None, Target::Hold(standing())),
             None => (None, Target::Page(standing())),
         };
         let access = routes::access(space);
@@ -351,6 +355,18 @@ fn lasting(plan: &Plan, space: &Space) -> Option<spaceport_core::Diagnosis> {
 fn reads_a_first_commit(space: &Space, plan: &Plan) -> bool {
     let inspects = plan.actions.iter().any(|action| matches!(action, Action::Inspect { .. }));
     inspects && space.stage == SpaceStage::NoAppFile && plan.serving.is_none()
+}
+
+/// Whether who asks may wait for an answer: an app starts, or sleeps and wakes for a visitor. For hardware one may
+/// wait for hours.
+fn is_soon(seen: &Seen, plan: &Plan) -> bool {
+    let waits = matches!(&seen.observed.hardware, HardwareSeen::Waiting(wait) if wait.reason.is_some())
+        || matches!(&seen.observed.hardware, HardwareSeen::Impossible { .. });
+    match plan.stage {
+        SpaceStage::AppStarting => !waits,
+        SpaceStage::Sleeping => seen.observed.asleep.is_some(),
+        _ => false,
+    }
 }
 
 /// What stopped a worker; it tries again.

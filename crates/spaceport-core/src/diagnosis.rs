@@ -98,8 +98,14 @@ pub enum Reason {
     Sleeping,
     /// Being deleted.
     Deleting,
+    /// Waits for hardware.
+    HardwareWaiting,
+    /// Its hardware is taken away soon.
+    HardwareEnding,
     /// The container engine cannot be reached or failed.
     EngineUnavailable,
+    /// The accelerators of the app's hardware cannot be given to it.
+    DeviceUnavailable,
     /// Our fault.
     Internal,
 }
@@ -121,6 +127,7 @@ impl Reason {
                 | Self::CrashLoop
                 | Self::CommandNotFound
                 | Self::EngineUnavailable
+                | Self::DeviceUnavailable
                 | Self::Internal
         )
     }

@@ -1,8 +1,15 @@
 //! Hardware flavors: what a Space may ask for.
 
+mod catalog;
+mod presets;
+
+pub use catalog::Catalog;
+
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+
+use crate::gpu::{GpuNeed, Node, Shape, Unfulfillable};
 
 /// The name of a flavor, `cpu-basic` for one.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -39,30 +46,50 @@ pub struct HardwareFlavor {
     /// Size of `/dev/shm` in bytes.
     #[serde(default = "default_shm")]
     pub shm_bytes: u64,
+    /// Accelerators; `None` for CPU and memory alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gpu: Option<GpuNeed>,
 }
 
-fn default_pids() -> u32 {
+pub(crate) fn default_pids() -> u32 {
     1024
 }
 
-fn default_shm() -> u64 {
+pub(crate) fn default_shm() -> u64 {
     1 << 30
 }
 
 impl HardwareFlavor {
-    /// The presets of an installation that configures none, with the Hub's sizes.
+    /// What is impossible whatever devices there are; one sentence each.
     #[must_use]
-    pub fn presets() -> Vec<(FlavorName, Self)> {
-        let flavor = |pretty: &str, cores: u32, gib: u64| Self {
-            pretty_name: pretty.to_owned(),
-            cpu_millicores: cores * 1000,
-            memory_bytes: gib << 30,
-            pids: default_pids(),
-            shm_bytes: default_shm(),
-        };
-        vec![
-            (FlavorName::cpu_basic(), flavor("CPU basic", 2, 16)),
-            (FlavorName("cpu-upgrade".to_owned()), flavor("CPU upgrade", 8, 32)),
-        ]
+    pub fn problems(&self) -> Vec<String> {
+        let mut problems = self.gpu.as_ref().map(GpuNeed::problems).unwrap_or_default();
+        if self.cpu_millicores == 0 || self.memory_bytes < 32 << 20 || self.pids < 16 {
+            problems.push("it needs at least 1 millicore, 32 MiB of memory and 16 pids".to_owned());
+        }
+        if self.pretty_name.trim().is_empty() {
+            problems.push("pretty_name is empty; people choose by it".to_owned());
+        }
+        problems
+    }
+
+    /// The claim for one replica. One of CPU and memory alone fits every machine in principle: whether these
+    /// are limited is for the site to say.
+    ///
+    /// # Errors
+    /// When it asks for devices and no machine can ever fulfil it.
+    pub fn shape(&self, nodes: &[Node]) -> Result<Shape, Unfulfillable> {
+        let (cpu_millicores, memory_bytes) = (u64::from(self.cpu_millicores), self.memory_bytes);
+        match &self.gpu {
+            Some(gpu) => gpu.shape(cpu_millicores, memory_bytes, nodes),
+            None => Ok(Shape {
+                cpu_millicores,
+                memory_bytes,
+                devices: 0,
+                milli: 0,
+                models: Vec::new(),
+                min_device_memory_bytes: 0,
+            }),
+        }
     }
 }

@@ -121,6 +121,25 @@ ulid_id!(
     LeaseId
 );
 ulid_id!(
+    /// A row of the ledger.
+    EntryId
+);
+
+impl From<LeaseId> for EntryId {
+    /// For the row of a lease that goes on, which has none yet.
+    fn from(lease: LeaseId) -> Self {
+        Self(lease.0)
+    }
+}
+ulid_id!(
+    /// Devices that an admin promised somebody for a time.
+    ReservationId
+);
+ulid_id!(
+    /// Something an owner was told.
+    NoticeId
+);
+ulid_id!(
     /// One build of one revision.
     BuildId
 );

@@ -34,10 +34,11 @@ pub mod webhook;
 
 pub use diagnosis::{Diagnosis, Reason};
 pub use discussion::{Discussion, DiscussionStatus};
-pub use hardware::{FlavorName, HardwareFlavor};
+pub use hardware::{Catalog, FlavorName, HardwareFlavor};
 pub use id::{
-    AccountId, BuildId, ClaimId, CommitSha, DeliveryId, DiscussionEventId, DiscussionId, Generation, HookEventId,
-    ImageDigest, InstanceId, LeaseId, ReleaseId, RepoId, SessionId, SpaceId, TokenId, WebhookId,
+    AccountId, BuildId, ClaimId, CommitSha, DeliveryId, DiscussionEventId, DiscussionId, EntryId, Generation,
+    HookEventId, ImageDigest, InstanceId, LeaseId, NoticeId, ReleaseId, RepoId, ReservationId, SessionId, SpaceId,
+    TokenId, WebhookId,
 };
 pub use name::{RepoName, Subdomain};
 pub use repo::{Repo, RepoKind};

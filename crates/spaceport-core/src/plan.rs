@@ -7,20 +7,28 @@
 //! server and of the engine.
 
 mod backoff;
+mod hardware;
 #[cfg(test)]
 mod properties;
 mod run;
+mod sleep;
 #[cfg(test)]
 mod tests;
 
 use std::time::Duration;
 
+use crate::FlavorName;
 use crate::config::ConfigError;
 use crate::diagnose::sentence;
 use crate::front_matter;
+use crate::gpu::LeaseEnd;
 use crate::space::{BuildState, Desired, DesiredRun, Inspection, Instance};
 use crate::{BuildId, CommitSha, Diagnosis, InstanceId, Reason, ReleaseId, SpaceStage, Timestamp};
 
+pub use hardware::{HardwareSeen, HardwareWait};
+pub use sleep::{Asleep, IdleSeen};
+
+use hardware::Hold;
 use run::{Progress, keep_running};
 
 /// What a plan is made from, besides the desired state.
@@ -48,6 +56,12 @@ pub struct Observed {
     pub engine_up: bool,
     /// Apps are not started, since what keeps them from the node and from each other is not in place.
     pub starts_refused: bool,
+    /// What it has of the hardware that is given out by lease.
+    pub hardware: HardwareSeen,
+    /// It was put to sleep.
+    pub asleep: Option<Asleep>,
+    /// When it was used, and when it may sleep.
+    pub idle: IdleSeen,
 }
 
 /// A build, as far as the plan needs it.
@@ -74,6 +88,8 @@ pub struct ReleaseSeen {
     pub files: bool,
     /// Not answering by then is a runtime error.
     pub startup_timeout: Duration,
+    /// Runs only with a lease of this flavor.
+    pub needs: Option<FlavorName>,
 }
 
 /// An instance and its container.
@@ -85,6 +101,8 @@ pub struct InstanceSeen {
     pub container: ContainerSeen,
     /// The proxy has nothing in flight for it any more.
     pub drained: bool,
+    /// Its release runs only with a lease of this flavor.
+    pub needs: Option<FlavorName>,
 }
 
 /// What the engine says of a container.
@@ -165,6 +183,25 @@ pub enum Action {
         /// Which.
         build: BuildId,
     },
+    /// Ask for the hardware of a release.
+    Claim {
+        /// Which.
+        release: ReleaseId,
+    },
+    /// The hardware is not wanted any more.
+    EndClaim {
+        /// Why.
+        why: LeaseEnd,
+    },
+    /// Put the Space to sleep.
+    Sleep {
+        /// The release that sleeps.
+        release: ReleaseId,
+        /// Why.
+        why: LeaseEnd,
+    },
+    /// Take the Space out of its sleep.
+    Wake,
     /// Begin a new attempt.
     AddInstance {
         /// Of this release.
@@ -243,6 +280,10 @@ impl Draft {
 
 /// Nothing shall run: end everything.
 fn plan_resting(observed: &Observed, stage: SpaceStage, why: Diagnosis, mut draft: Draft) -> Plan {
+    if observed.asleep.is_some() {
+        draft.actions.push(Action::Wake);
+    }
+    hardware::end_claim(observed, LeaseEnd::Stopped, &mut draft);
     let unfinished = observed.build.iter().filter(|build| is_unfinished(build.state)).map(|build| build.id);
     for build in unfinished.chain(observed.stale_builds.iter().copied()) {
         draft.actions.push(Action::CancelBuild { build, why: withdrawn(&why.message, draft.now) });
@@ -268,9 +309,13 @@ fn plan_running(desired: &Desired, observed: &Observed, limits: &Limits, mut dra
     }
     let code = plan_code(desired, observed, limits, &mut draft);
 
+    if let Some(asleep) = sleep::asleep(desired, observed, &mut draft) {
+        return sleep::plan(asleep, code, observed, limits, draft);
+    }
     // Whatever became of the newest commit, the last good build is released and kept running.
+    let hold = Hold::of(observed, limits, now);
     let progress = match (&observed.wanted, observed.good) {
-        (Some(release), _) => Some(keep_running(release, Some(desired.restart), observed, now)),
+        (Some(release), _) => Some(keep_running(release, Some(desired.restart), &hold, observed, now)),
         (None, Some(build)) => {
             draft.actions.push(Action::AddRelease { build });
             None
@@ -282,7 +327,8 @@ fn plan_running(desired: &Desired, observed: &Observed, limits: &Limits, mut dra
         .fallback
         .as_ref()
         .filter(|_| failed)
-        .map(|release| (release, keep_running(release, None, observed, now)));
+        .map(|release| (release, keep_running(release, None, &hold, observed, now)));
+    let hold = hardware::claim(&hold, progress.as_ref(), fallback.as_ref(), observed, &mut draft);
     for step in progress.iter().chain(fallback.iter().map(|(_, step)| step)) {
         draft.actions.extend(step.action());
         if let Some(at) = step.look_again() {
@@ -290,10 +336,11 @@ fn plan_running(desired: &Desired, observed: &Observed, limits: &Limits, mut dra
         }
     }
 
-    let serving = choose_serving(desired, observed, progress.as_ref());
+    let serving = choose_serving(desired, observed, &hold, progress.as_ref());
     let current: Vec<InstanceId> =
         progress.iter().chain(fallback.iter().map(|(_, step)| step)).filter_map(Progress::instance).collect();
-    plan_retirement(observed, serving, &current, limits, &mut draft);
+    plan_retirement(observed, serving, &current, &hold, limits, &mut draft);
+    sleep::fall_asleep(&code, progress.as_ref(), &hold, observed, &mut draft);
 
     let (stage, diagnosis) = match code {
         Code::Verdict(stage, diagnosis) => (stage, Some(diagnosis)),
@@ -301,7 +348,7 @@ fn plan_running(desired: &Desired, observed: &Observed, limits: &Limits, mut dra
             let stage = if serving.is_some() { SpaceStage::RunningBuilding } else { SpaceStage::Building };
             (stage, Some(diagnosis))
         }
-        Code::Built => run::stage(progress.as_ref(), serving, observed, now),
+        Code::Built => run::stage(progress.as_ref(), serving, &hold, observed, now),
     };
     let diagnosis = diagnosis.map(|mut diagnosis| {
         if serving.is_some() && !stage.is_serving() {
@@ -390,13 +437,19 @@ fn plan_code(desired: &Desired, observed: &Observed, limits: &Limits, draft: &mu
 
 /// The wanted release if it answers, else whatever answered last: a failing push never takes
 /// down what serves.
-fn choose_serving(desired: &Desired, observed: &Observed, progress: Option<&Progress>) -> Option<Serving> {
+fn choose_serving(
+    desired: &Desired,
+    observed: &Observed,
+    hold: &Hold<'_>,
+    progress: Option<&Progress>,
+) -> Option<Serving> {
     if let Some(Progress::Files(release)) = progress {
         return Some(Serving::Files(*release));
     }
     let ready = |seen: &&InstanceSeen| {
         seen.row.ended_at.is_none()
             && seen.row.ready_at.is_some()
+            && hold.keeps(seen.needs.as_ref())
             && matches!(seen.container, ContainerSeen::Running | ContainerSeen::Unknown)
     };
     let is_wanted = |seen: &InstanceSeen| {
@@ -418,6 +471,7 @@ fn plan_retirement(
     observed: &Observed,
     serving: Option<Serving>,
     current: &[InstanceId],
+    hold: &Hold<'_>,
     limits: &Limits,
     draft: &mut Draft,
 ) {
@@ -436,8 +490,14 @@ fn plan_retirement(
                 draft.actions.push(Action::Stop(id));
             }
             None => draft.actions.push(Action::Retire(id)),
-            Some(at) if seen.drained || draft.now >= at + limits.drain => draft.actions.push(Action::Stop(id)),
-            Some(at) => draft.look_again(at + limits.drain),
+            Some(at) => {
+                let until = hold.until(seen.needs.as_ref(), at + limits.drain);
+                if seen.drained || draft.now >= until {
+                    draft.actions.push(Action::Stop(id));
+                } else {
+                    draft.look_again(until);
+                }
+            }
         }
     }
 }

@@ -181,8 +181,8 @@ pub fn host(subdomain: &str, spaces_domain: &str) -> String {
 /// What the proxy tells control: observations, never requests to do something.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ProxyEvent {
-    /// A Space was used. Sent about once per second and Space, and dropped when control is slow:
-    /// the next one follows.
+    /// A Space was used, or is: what is in flight or held counts. Sent about once per second and Space, and dropped
+    /// when control is slow: the next one follows.
     Activity {
         /// The Space.
         space: SpaceId,

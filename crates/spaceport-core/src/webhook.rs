@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::access::Subject;
 use crate::account::names;
 use crate::discussion::DiscussionStatus;
+use crate::gpu::NoticeKind;
 use crate::space::{BuildState, Visibility};
 use crate::{
     AccountId, BuildId, CommitSha, DeliveryId, Diagnosis, DiscussionEventId, DiscussionId, HookEventId, RepoId,
@@ -195,6 +196,15 @@ pub enum Change {
         /// Why.
         diagnosis: Option<Diagnosis>,
     },
+    /// The owner of a Space was told something about its hardware.
+    Notice {
+        /// What it is about.
+        kind: NoticeKind,
+        /// What.
+        message: String,
+        /// When it happens.
+        due_at: Option<Timestamp>,
+    },
 }
 
 impl Change {
@@ -212,7 +222,7 @@ impl Change {
             | Self::CommentMade(..)
             | Self::CommentChanged(..) => Domain::Discussion,
             Self::Build(_) => Domain::Build,
-            Self::Stage { .. } => Domain::Runtime,
+            Self::Stage { .. } | Self::Notice { .. } => Domain::Runtime,
         }
     }
 }

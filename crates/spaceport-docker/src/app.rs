@@ -18,10 +18,11 @@ use bollard::query_parameters::{
     CreateContainerOptions, InspectContainerOptions, ListContainersOptions, StartContainerOptions, StopContainerOptions,
 };
 use futures::{StreamExt, TryStreamExt};
-use spaceport_runtime::{Container, ContainerId, ContainerSpec, ContainerState, Exit, RuntimeError};
+use spaceport_runtime::{Container, ContainerId, ContainerSpec, ContainerState, Exit, HeldLease, RuntimeError};
 
 use crate::client::{CALL_TIMEOUT, START_TIMEOUT, absent, engine_error, status_of, within};
 use crate::clock::timestamp;
+use crate::devices::Attached;
 use crate::{DockerRuntime, images, labels, scratch, volume};
 
 /// Containers inspected at the same time when all are listed.
@@ -70,41 +71,38 @@ async fn create(
     if let Some(trust) = &shared.trust {
         env.extend(trust.environment(|name| spec.env.contains_key(name)));
     }
+    let attached = Attached::of(spec.grant.as_ref());
+    env.extend(attached.env.clone());
+    let mut settings = HostConfig {
+        // Forwards signals and reaps children; without it a Python as PID 1 ignores SIGTERM.
+        init: Some(true),
+        cap_drop: Some(vec!["ALL".to_owned()]),
+        security_opt: Some(vec!["no-new-privileges".to_owned()]),
+        pids_limit: Some(i64::from(spec.hardware.pids)),
+        memory: Some(bytes(spec.hardware.memory_bytes)),
+        memory_swap: Some(bytes(spec.hardware.memory_bytes)),
+        shm_size: Some(bytes(spec.hardware.shm_bytes)),
+        ulimits: Some(ulimits()),
+        network_mode: Some(shared.config.network.clone()),
+        dns: shared.config.dns_servers(),
+        mounts: Some(spec.mounts.iter().map(volume::mount).collect()),
+        log_config: Some(HostConfigLogConfig {
+            typ: Some("json-file".to_owned()),
+            config: Some(HashMap::from([
+                ("max-size".to_owned(), LOG_FILE_SIZE.to_owned()),
+                ("max-file".to_owned(), LOG_FILES.to_owned()),
+            ])),
+        }),
+        ..Default::default()
+    };
+    attached.into_settings(&mut settings);
     let body = ContainerCreateBody {
         image: Some(spec.image.to_string()),
         cmd: spec.command.clone(),
         env: Some(env.into_iter().map(|(name, value)| format!("{name}={value}")).collect()),
         user: spec.user.clone(),
-        labels: Some(HashMap::from([
-            (labels::INSTALLATION.to_owned(), shared.config.installation.clone()),
-            (labels::ROLE.to_owned(), labels::ROLE_APP.to_owned()),
-            (labels::SPACE.to_owned(), spec.space.to_string()),
-            (labels::RELEASE.to_owned(), spec.release.to_string()),
-            (labels::INSTANCE.to_owned(), spec.instance.to_string()),
-            (labels::PORT.to_owned(), spec.port.to_string()),
-        ])),
-        host_config: Some(HostConfig {
-            // Forwards signals and reaps children; without it a Python as PID 1 ignores SIGTERM.
-            init: Some(true),
-            cap_drop: Some(vec!["ALL".to_owned()]),
-            security_opt: Some(vec!["no-new-privileges".to_owned()]),
-            pids_limit: Some(i64::from(spec.hardware.pids)),
-            memory: Some(bytes(spec.hardware.memory_bytes)),
-            memory_swap: Some(bytes(spec.hardware.memory_bytes)),
-            shm_size: Some(bytes(spec.hardware.shm_bytes)),
-            ulimits: Some(ulimits()),
-            network_mode: Some(shared.config.network.clone()),
-            dns: shared.config.dns_servers(),
-            mounts: Some(spec.mounts.iter().map(volume::mount).collect()),
-            log_config: Some(HostConfigLogConfig {
-                typ: Some("json-file".to_owned()),
-                config: Some(HashMap::from([
-                    ("max-size".to_owned(), LOG_FILE_SIZE.to_owned()),
-                    ("max-file".to_owned(), LOG_FILES.to_owned()),
-                ])),
-            }),
-            ..Default::default()
-        }),
+        labels: Some(labels_of(spec, &shared.config.installation)),
+        host_config: Some(settings),
         ..Default::default()
     };
     let options = CreateContainerOptions { name: Some(name_of(&spec.instance.to_string())), ..Default::default() };
@@ -117,6 +115,22 @@ async fn create(
         }
         Err(error) => Err(error),
     }
+}
+
+fn labels_of(spec: &ContainerSpec, installation: &str) -> HashMap<String, String> {
+    let mut labels = HashMap::from([
+        (labels::INSTALLATION.to_owned(), installation.to_owned()),
+        (labels::ROLE.to_owned(), labels::ROLE_APP.to_owned()),
+        (labels::SPACE.to_owned(), spec.space.to_string()),
+        (labels::RELEASE.to_owned(), spec.release.to_string()),
+        (labels::INSTANCE.to_owned(), spec.instance.to_string()),
+        (labels::PORT.to_owned(), spec.port.to_string()),
+    ]);
+    if let Some(grant) = &spec.grant {
+        labels.insert(labels::LEASE.to_owned(), grant.lease().to_string());
+        labels.insert(labels::DEVICES.to_owned(), grant.held().devices_label());
+    }
+    labels
 }
 
 /// The container that another call is creating: its name is taken a moment before it is listed.
@@ -208,6 +222,10 @@ fn read(response: &ContainerInspectResponse, config: &crate::DockerConfig) -> Op
         instance: labels.get(labels::INSTANCE)?.parse().ok()?,
         state,
         address,
+        held: labels
+            .get(labels::LEASE)
+            .zip(labels.get(labels::DEVICES))
+            .and_then(|(lease, devices)| HeldLease::from_labels(lease, devices)),
     })
 }
 

@@ -12,6 +12,8 @@ use bollard::{API_DEFAULT_VERSION, Docker};
 use spaceport_runtime::RuntimeError;
 use tokio::sync::Mutex;
 
+use crate::devices;
+
 /// The engine answers a ping or a version in well under a millisecond; after this it is away.
 pub(crate) const PING_TIMEOUT: Duration = Duration::from_secs(5);
 /// Inspect, list, create, update: milliseconds, seconds on a loaded engine.
@@ -131,6 +133,11 @@ pub(crate) fn status_of(error: &RuntimeError) -> Option<u16> {
 
 /// What an error of `bollard` means to a caller.
 pub(crate) fn classify(operation: &str, error: Error) -> RuntimeError {
+    if let Error::DockerResponseServerError { message, .. } = &error
+        && let Some((message, remedy)) = devices::failure(message)
+    {
+        return RuntimeError::Devices { message, remedy, source: error.into() };
+    }
     match &error {
         Error::DockerResponseServerError { message, .. } if is_disk_full(message) => {
             RuntimeError::DiskFull(error.into())
@@ -213,6 +220,7 @@ mod tests {
             RuntimeError::ImageMissing { .. } => "image",
             RuntimeError::NoContainer(_) => "container",
             RuntimeError::CommandNotFound(_) => "command",
+            RuntimeError::Devices { .. } => "devices",
             RuntimeError::DiskFull(_) => "disk",
             RuntimeError::Canceled => "canceled",
             RuntimeError::Engine { .. } => "engine",
@@ -225,6 +233,9 @@ mod tests {
             kind(server(400, "OCI runtime create failed: exec: \"nope\": executable file not found in $PATH: unknown")),
             "command"
         );
+        let no_node =
+            "error gathering device information while adding custom device \"/dev/x\": no such file or directory";
+        assert_eq!(kind(server(500, no_node)), "devices");
         assert_eq!(kind(Error::RequestTimeoutError), "unreachable");
     }
 }

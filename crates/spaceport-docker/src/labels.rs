@@ -12,6 +12,10 @@ pub(crate) const RELEASE: &str = "spaceport.release";
 pub(crate) const INSTANCE: &str = "spaceport.instance";
 /// The port an app is expected on: with the container's address, where the node reaches it.
 pub(crate) const PORT: &str = "spaceport.port";
+/// The lease an app container was started with.
+pub(crate) const LEASE: &str = "spaceport.lease";
+/// The devices of that lease, with how much of each.
+pub(crate) const DEVICES: &str = "spaceport.devices";
 /// What a container is for: [`ROLE_APP`] or [`ROLE_BUILD`].
 pub(crate) const ROLE: &str = "spaceport.role";
 /// Which process made a build container; one of another process is a leftover.

@@ -8,7 +8,7 @@
 //! Decisions, each explained where it is made: `network` (one shared bridge without
 //! inter-container traffic, no published ports), `firewall` (what apps cannot reach), `step`
 //! (commands come in through standard input, so that neither script nor environment is in the
-//! image), `commit` (a code layer is create, upload, commit), `dockerfile` (BuildKit inside the
+//! image), `devices` (the three ways to an accelerator), `commit` (a code layer is create, upload, commit), `dockerfile` (BuildKit inside the
 //! engine).
 
 mod app;
@@ -19,6 +19,7 @@ mod client;
 mod clock;
 mod commit;
 mod config;
+mod devices;
 mod dockerfile;
 mod events;
 mod firewall;

@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use bollard::Docker;
 use bollard::models::{Ipam, IpamConfig, NetworkCreateRequest, NetworkInspect};
 use bollard::query_parameters::InspectNetworkOptions;
-use spaceport_runtime::{EngineInfo, RuntimeError};
+use spaceport_runtime::{EngineHost, EngineInfo, RuntimeError};
 
 use crate::client::{CALL_TIMEOUT, PING_TIMEOUT, START_TIMEOUT, status_of, within};
 use crate::{DockerRuntime, firewall, labels, scratch};
@@ -24,6 +24,7 @@ pub(crate) async fn prepare(runtime: &DockerRuntime) -> Result<EngineInfo, Runti
     let config = &runtime.shared.config;
     let docker = runtime.shared.client.reconnect().await?;
     let version = within(PING_TIMEOUT, "ask for the engine's version", docker.version()).await?;
+    let info = within(CALL_TIMEOUT, "ask the engine about itself", docker.info()).await?;
     scratch::remove_leftovers(runtime, &docker).await?;
     let mut warnings = Vec::new();
     let network = ensure(runtime, &docker).await?;
@@ -47,6 +48,11 @@ pub(crate) async fn prepare(runtime: &DockerRuntime) -> Result<EngineInfo, Runti
     Ok(EngineInfo {
         version: version.version.unwrap_or_default(),
         api_version: format!("{}.{}", client.major_version, client.minor_version),
+        host: EngineHost {
+            name: info.name.unwrap_or_default(),
+            cpus: info.ncpu.and_then(|cpus| u32::try_from(cpus).ok()).unwrap_or_default(),
+            memory_bytes: info.mem_total.and_then(|bytes| u64::try_from(bytes).ok()).unwrap_or_default(),
+        },
         warnings,
     })
 }

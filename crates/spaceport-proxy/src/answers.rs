@@ -7,7 +7,7 @@ use http::header::{
 use http::request::Parts;
 use http::{HeaderName, HeaderValue, Method, Response, StatusCode};
 use spaceport_core::route::{Route, Standing};
-use spaceport_core::{SpaceStage, Timestamp};
+use spaceport_core::{Reason, SpaceStage, Timestamp};
 
 use crate::body::ProxyBody;
 use crate::pages::{self, Mood, Page, elapsed};
@@ -18,6 +18,8 @@ const X_ERROR_MESSAGE: HeaderName = HeaderName::from_static("x-error-message");
 const SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
 /// Seconds between two looks at something that is on its way.
 const SOON_S: u32 = 3;
+/// Between two looks at something that waits for its turn.
+const LATER_S: u32 = 10;
 const PRODUCT: &str = "Spaceport";
 
 /// Whether a request wants a page, because a person looks at the answer.
@@ -152,9 +154,14 @@ pub(crate) fn standing(
     page: bool,
 ) -> Response<ProxyBody> {
     let Standing { stage, since, diagnosis } = standing;
-    let going = waking || stage.is_transitional();
-    let (mood, heading, text) = words(*stage, waking);
-    let retry = going.then_some(SOON_S);
+    // Why it waits for hardware, where in the queue and for how long is for everybody who waits with it.
+    let queue = diagnosis.as_ref().filter(|diagnosis| diagnosis.reason == Reason::HardwareWaiting);
+    let going = waking || stage.is_transitional() || queue.is_some();
+    let (mood, heading, text) = match queue {
+        Some(queue) => (Mood::Going, "Waiting for hardware", queue.message.as_str()),
+        None => words(*stage, waking),
+    };
+    let retry = going.then_some(if queue.is_some() { LATER_S } else { SOON_S });
     let mut facts = vec![("Stage", stage.to_string())];
     if let Some(diagnosis) = diagnosis.as_ref().filter(|diagnosis| going && !diagnosis.phase.is_empty()) {
         facts.push(("Phase", diagnosis.phase.clone()));

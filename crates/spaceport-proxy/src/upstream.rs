@@ -115,6 +115,11 @@ impl Instance {
         self.retired.get()
     }
 
+    /// Whether a request, its answer or an upgraded connection is in flight.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.in_flight.get() > 0
+    }
+
     /// Whether nothing of it is left to look after.
     pub(crate) fn is_gone(&self) -> bool {
         self.retired.get() && self.in_flight.get() == 0 && self.open.get() == 0

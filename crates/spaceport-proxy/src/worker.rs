@@ -174,7 +174,19 @@ impl Worker {
         for instance in instances.values() {
             instance.check(&self.config.timeouts);
         }
+        self.still_used(&instances);
         instances.retain(|_, instance| !instance.is_gone());
+    }
+
+    /// What is in flight is use, however long ago it began: a websocket, a stream, a request that is held.
+    fn still_used(&self, instances: &HashMap<String, Rc<Instance>>) {
+        let busy = instances.values().filter(|instance| instance.is_busy()).map(|instance| instance.space);
+        let spaces: HashSet<SpaceId> = busy.chain(self.held.borrow().keys().copied()).collect();
+        for space in spaces {
+            let event = ProxyEvent::Activity { space, at: (self.config.clock)() };
+            // A full channel means that control is behind; the next second tells it the same.
+            let _ = self.events.try_send(event);
+        }
     }
 
     /// Takes every table as it comes, for those who wait for one.

@@ -13,9 +13,12 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use spaceport_core::gpu::DeviceId;
 use spaceport_core::{ImageDigest, InstanceId, Timestamp};
 
-use crate::{BuildStep, Container, ContainerId, ContainerSpec, DockerfileBuild, ListeningSocket, Room, Usage};
+use crate::{
+    BuildStep, Container, ContainerId, ContainerSpec, DockerfileBuild, EngineHost, ListeningSocket, Room, Usage,
+};
 use model::State;
 
 /// What a build step does.
@@ -154,6 +157,28 @@ impl FakeRuntime {
     /// Says which isolation cannot be put in place.
     pub fn set_warnings(&self, warnings: &[&str]) {
         self.lock().warnings = warnings.iter().map(|&warning| warning.to_owned()).collect();
+    }
+
+    /// Says what machine the engine runs on.
+    pub fn set_host(&self, host: EngineHost) {
+        self.lock().host = host;
+    }
+
+    /// Gives the engine a device.
+    pub fn add_device(&self, device: &DeviceId) {
+        self.lock().devices.insert(device.clone());
+    }
+
+    /// Takes a device away; containers that have it keep it.
+    pub fn remove_device(&self, device: &DeviceId) {
+        self.lock().devices.remove(device);
+    }
+
+    /// Devices of which running containers of different leases ever had more than there is; any is a bug of
+    /// the caller.
+    #[must_use]
+    pub fn held_twice(&self) -> Vec<DeviceId> {
+        self.lock().held_twice.iter().cloned().collect()
     }
 
     /// Says how large a volume is.

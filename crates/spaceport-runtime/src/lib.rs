@@ -6,8 +6,12 @@
 
 #[cfg(feature = "fake")]
 pub mod fake;
+pub mod grant;
+pub mod source;
 pub mod types;
 
+pub use grant::{Attachable, Grant, GrantError, GrantedDevice, HeldLease};
+pub use source::DeviceSource;
 pub use types::*;
 
 use std::collections::BTreeMap;
@@ -42,6 +46,17 @@ pub enum RuntimeError {
     /// The command of a container cannot be executed.
     #[error("the container's command cannot be run: {0}")]
     CommandNotFound(String),
+    /// The engine cannot give a container the devices of its lease.
+    #[error("{message}")]
+    Devices {
+        /// In words, what is wrong.
+        message: String,
+        /// What the administrator can do about it.
+        remedy: String,
+        /// The engine's own words.
+        #[source]
+        source: BoxError,
+    },
     /// The engine's disk is full.
     #[error("the engine's disk is full")]
     DiskFull(#[source] BoxError),

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use spaceport_core::{HardwareFlavor, ImageDigest, InstanceId, ReleaseId, SpaceId, Timestamp};
 
+use crate::grant::{Grant, HeldLease};
+
 /// What an engine is and can do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EngineInfo {
@@ -14,9 +16,22 @@ pub struct EngineInfo {
     pub version: String,
     /// The negotiated API version, `1.41`.
     pub api_version: String,
+    /// The machine it runs on.
+    pub host: EngineHost,
     /// Isolation that could not be put in place, one sentence each with the remedy. While there are some,
     /// what runs can reach what it should not.
     pub warnings: Vec<String>,
+}
+
+/// The machine an engine runs on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EngineHost {
+    /// Its own name.
+    pub name: String,
+    /// Its cores.
+    pub cpus: u32,
+    /// Its memory in bytes.
+    pub memory_bytes: u64,
 }
 
 /// What is left on the engine's host, as far as that can be known.
@@ -55,6 +70,8 @@ pub struct ContainerSpec {
     pub port: u16,
     /// Limits. The CPU cap is applied by `limit_cpu` once the app is ready.
     pub hardware: HardwareFlavor,
+    /// The lease it runs on; `None` where nothing is leased for it.
+    pub grant: Option<Grant>,
 }
 
 /// A container of ours, as the engine sees it.
@@ -72,6 +89,8 @@ pub struct Container {
     pub state: ContainerState,
     /// Where the node reaches the app; `None` unless it runs.
     pub address: Option<SocketAddr>,
+    /// The lease it was started with, from its labels.
+    pub held: Option<HeldLease>,
 }
 
 /// The engine's state of a container.

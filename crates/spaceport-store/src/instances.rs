@@ -4,7 +4,7 @@ use futures::TryFutureExt;
 use sqlx::FromRow;
 
 use spaceport_core::space::Instance;
-use spaceport_core::{Diagnosis, InstanceId, SpaceId, Timestamp};
+use spaceport_core::{Diagnosis, FlavorName, InstanceId, SpaceId, Timestamp};
 
 use crate::rows::{json_opt, text, to_json};
 use crate::{Store, StoreError, run};
@@ -50,6 +50,8 @@ const INSTANCES_OF: &str = "SELECT * FROM instances WHERE space_id = $1 ORDER BY
 const INSTANCES_LIVE: &str = "SELECT * FROM instances WHERE ended_at IS NULL ORDER BY created_at, id";
 const INSTANCES_LIVE_OF: &str =
     "SELECT * FROM instances WHERE space_id = $1 AND ended_at IS NULL ORDER BY created_at DESC, id DESC";
+const FLAVORS_LIVE: &str = "SELECT DISTINCT i.space_id, r.hardware FROM instances i \
+     JOIN releases r ON r.id = i.release_id WHERE i.ended_at IS NULL";
 const INSTANCE_STARTED: &str = "UPDATE instances SET started_at = $1 WHERE id = $2 AND started_at IS NULL";
 const INSTANCE_READY: &str =
     "UPDATE instances SET ready_at = $1, diagnosis = NULL WHERE id = $2 AND ready_at IS NULL AND ended_at IS NULL";
@@ -94,6 +96,17 @@ impl Store {
         run!(self, "instances_live", db => sqlx::query_as::<_, InstanceRow>(INSTANCES_LIVE).fetch_all(db))?
             .into_iter()
             .map(InstanceRow::into_instance)
+            .collect()
+    }
+
+    /// Which hardware attempts that are not over have, by Space.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn flavors_live(&self) -> Result<Vec<(SpaceId, FlavorName)>, StoreError> {
+        run!(self, "flavors_live", db => sqlx::query_as::<_, (String, String)>(FLAVORS_LIVE).fetch_all(db))?
+            .into_iter()
+            .map(|(space, flavor)| Ok((text("instances.space_id", &space)?, FlavorName(flavor))))
             .collect()
     }
 

@@ -19,7 +19,7 @@ use spaceport_control::{ControlHandle, LogStore};
 use spaceport_core::account::{Account, AccountKind, Scopes, Session, TokenRole, session_cookie};
 use spaceport_core::space::Space;
 use spaceport_core::ticket::TicketKey;
-use spaceport_core::{HardwareFlavor, RepoName};
+use spaceport_core::{Catalog, RepoName};
 use spaceport_git::{Limits, Repositories};
 use spaceport_objects::{ObjectStore, ObjectsConfig};
 use spaceport_store::vault::Vault;
@@ -140,7 +140,7 @@ impl TestApp {
                 hub_url: url.clone(),
                 spaces_domain: "localhost:8080".to_owned(),
                 https: false,
-                hardware: HardwareFlavor::presets().into_iter().collect(),
+                hardware: Catalog::default(),
             }),
             health: HealthProbe::new(move || {
                 let ok = probe.load(std::sync::atomic::Ordering::SeqCst);

@@ -1,9 +1,11 @@
 //! Configuration: `spaceport.toml` and `SPACEPORT_*`, read once. The defaults are right for one
 //! machine with Docker and a registry.
 
+mod gpu;
+mod hardware;
 mod oidc;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -11,7 +13,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use serde::Deserialize;
-use spaceport_core::{FlavorName, HardwareFlavor};
+use spaceport_core::{Catalog, FlavorName, HardwareFlavor};
 use spaceport_objects::ObjectsConfig;
 use url::Url;
 
@@ -43,8 +45,17 @@ pub struct Config {
     pub app_hf_endpoint: Option<String>,
     /// Requests in flight on a replaced container may take so many seconds.
     pub drain_s: u64,
-    /// Flavors; none means the presets `cpu-basic` and `cpu-upgrade`.
-    pub hardware: BTreeMap<FlavorName, HardwareFlavor>,
+    /// Flavors beside and over the Hub's, as written.
+    pub hardware: toml::Table,
+    /// Flavors that are not offered.
+    pub hidden_hardware: BTreeSet<FlavorName>,
+    /// Accelerators, as written.
+    pub gpu: toml::Table,
+    /// How much of the machine is given out.
+    pub capacity: Capacity,
+    /// What the tables above say, once they are checked.
+    #[serde(skip)]
+    pub machine: Machine,
     /// Builds.
     pub builder: Builder,
     /// The engine.
@@ -75,7 +86,11 @@ impl Default for Config {
             ca_bundle: None,
             app_hf_endpoint: None,
             drain_s: 30,
-            hardware: BTreeMap::new(),
+            hardware: toml::Table::new(),
+            hidden_hardware: BTreeSet::new(),
+            gpu: toml::Table::new(),
+            capacity: Capacity::default(),
+            machine: Machine::default(),
             builder: Builder::default(),
             docker: Docker::default(),
             proxy: Proxy::default(),
@@ -84,6 +99,64 @@ impl Default for Config {
             oidc: OidcSettings::default(),
             objects: Objects::default(),
             log: Log::default(),
+        }
+    }
+}
+
+/// The tables that are checked as a whole, read.
+#[derive(Debug, Clone, Default)]
+pub struct Machine {
+    /// `[hardware.NAME]`.
+    pub flavors: BTreeMap<FlavorName, HardwareFlavor>,
+    /// `[gpu]`.
+    pub gpu: gpu::Gpu,
+}
+
+/// `[capacity]`: how much of the machine is given out.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Capacity {
+    /// So many times its cores.
+    pub cpu_factor: f64,
+    /// So many times its memory.
+    pub memory_factor: f64,
+    /// Spaces without accelerators count as well, and wait when the machine is full.
+    pub cpu_flavors: bool,
+}
+
+impl Default for Capacity {
+    fn default() -> Self {
+        let control = spaceport_control::Capacity::default();
+        Self {
+            cpu_factor: f64::from(control.cpu_factor_milli) / 1000.0,
+            memory_factor: f64::from(control.memory_factor_milli) / 1000.0,
+            cpu_flavors: control.cpu_flavors,
+        }
+    }
+}
+
+impl Capacity {
+    fn problems(&self) -> Vec<String> {
+        let mut problems = Vec::new();
+        for (name, factor, most) in
+            [("cpu_factor", self.cpu_factor, 100.0), ("memory_factor", self.memory_factor, 10.0)]
+        {
+            // Not a number is in no range.
+            if !(0.1..=most).contains(&factor) {
+                problems.push(format!("capacity.{name} is {factor}; it must be between 0.1 and {most}"));
+            }
+        }
+        problems
+    }
+
+    /// In the units of the control plane.
+    fn control(&self) -> spaceport_control::Capacity {
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked to be 0.1 to 100")]
+        let milli = |factor: f64| (factor * 1000.0).round() as u32;
+        spaceport_control::Capacity {
+            cpu_factor_milli: milli(self.cpu_factor),
+            memory_factor_milli: milli(self.memory_factor),
+            cpu_flavors: self.cpu_flavors,
         }
     }
 }
@@ -394,14 +467,13 @@ impl Config {
         {
             problems.push("the admin token has fewer than 16 characters and could be guessed".to_owned());
         }
-        if !self.hardware.is_empty() && !self.hardware.contains_key(&FlavorName::cpu_basic()) {
-            problems.push("[hardware] must define cpu-basic, the flavor every Space starts with".to_owned());
-        }
-        for (name, flavor) in &self.hardware {
-            if flavor.memory_bytes < 32 << 20 || flavor.cpu_millicores == 0 || flavor.pids < 16 {
-                problems.push(format!("hardware.{name} needs at least 1 millicore, 32 MiB of memory and 16 pids"));
-            }
-        }
+        let (flavors, wrong) = hardware::read(&self.hardware);
+        problems.extend(wrong);
+        problems.extend(hardware::check_hidden(&self.hidden_hardware, &flavors));
+        let (gpu, wrong) = gpu::read(&self.gpu);
+        problems.extend(wrong);
+        problems.extend(self.capacity.problems());
+        self.machine = Machine { flavors, gpu };
         problems.extend(self.oidc.check());
         if self.builder.concurrency == 0 || self.builder.minutes == 0 || self.builder.memory_gib == 0 {
             problems.push("builder.concurrency, builder.minutes and builder.memory_gib must not be 0".to_owned());
@@ -439,9 +511,14 @@ impl Config {
         hub.filter(|hub| endpoint.as_ref() == Some(hub)).map(|(_, port)| port).into_iter().collect()
     }
 
-    /// The flavors, presets included.
-    pub fn flavors(&self) -> BTreeMap<FlavorName, HardwareFlavor> {
-        if self.hardware.is_empty() { HardwareFlavor::presets().into_iter().collect() } else { self.hardware.clone() }
+    /// The flavors, the Hub's included.
+    pub fn flavors(&self) -> Catalog {
+        Catalog::new(self.machine.flavors.clone(), self.hidden_hardware.clone())
+    }
+
+    /// Whether the engine runs on this machine, so that its devices and files are ours to look at.
+    pub fn engine_is_here(&self) -> bool {
+        self.docker.socket.as_deref().is_none_or(|socket| socket.starts_with('/') || socket.starts_with("unix:"))
     }
 
     /// The hub's address, known once the listener is.
@@ -464,6 +541,9 @@ impl Config {
             spaces_domain: spaces_domain.to_owned(),
             data_dir: self.data_dir.clone(),
             hardware: self.flavors(),
+            node: self.machine.gpu.node.clone(),
+            capacity: self.capacity.control(),
+            gpu: self.machine.gpu.policy.clone(),
             drain: Duration::from_secs(self.drain_s),
             app_hf_endpoint: self.app_hf_endpoint.clone(),
             allow_unfiltered: self.docker.allow_unfiltered,
@@ -545,6 +625,16 @@ mod tests {
         assert!(toml::from_str::<Config>("lisen = \"127.0.0.1:1\"").is_err());
         let config: Config = toml::from_str("admin_token = \"hf_0123456789abcdef\"").unwrap();
         assert!(!format!("{config:?}").contains("0123456789"));
+    }
+
+    #[test]
+    fn factors_that_make_no_sense_are_refused() {
+        let mut config: Config = toml::from_str("[capacity]\ncpu_factor = nan\nmemory_factor = -1.0\n").unwrap();
+        assert_eq!(config.check().len(), 2);
+        let mut config: Config = toml::from_str("[capacity]\ncpu_factor = 2.5\n").unwrap();
+        assert_eq!(config.check(), Vec::<String>::new());
+        let capacity = config.capacity.control();
+        assert_eq!((capacity.cpu_factor_milli, capacity.memory_factor_milli), (2500, 1000));
     }
 
     #[test]

@@ -12,13 +12,16 @@ use spaceport_api::{
     ApiState, Downloads, GitSlots, Health, HealthPart, HealthProbe, LargeFiles, Lifetime, SignIn, Site, Uploads,
 };
 use spaceport_control::{
-    Builds, Clock, ControlConfig, ControlHandle, Engine, LogStore, Parts, Routes, Spaces, WebhookConfig, Webhooks,
+    Builds, Clock, ControlConfig, ControlHandle, Engine, Hardware, LogStore, Parts, Routes, Spaces, WebhookConfig,
+    Webhooks,
 };
 use spaceport_core::route::ProxyEvent;
+use spaceport_devices::{ConfiguredDevices, NvidiaDriver};
 use spaceport_docker::{DockerConfig, DockerRuntime};
 use spaceport_git::{Limits, Repositories};
 use spaceport_objects::ObjectStore;
 use spaceport_proxy::{Hub, Proxy, ProxyConfig, Timeouts};
+use spaceport_runtime::DeviceSource;
 use spaceport_store::Store;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -95,9 +98,8 @@ async fn serve(mut config: Config) -> anyhow::Result<()> {
                         observer.drained(instance);
                     }
                 }
+                ProxyEvent::Activity { space, at } => observer.used(space, at),
                 ProxyEvent::Visited { space, pages } => observer.visited(space, pages),
-                // Sleeping reads activity; nothing sleeps yet.
-                ProxyEvent::Activity { .. } => {}
             }
         }
     });
@@ -134,6 +136,13 @@ async fn serve(mut config: Config) -> anyhow::Result<()> {
     };
     router.send_replace(Some(spaceport_api::router(state)));
     start_reconcilers(&tasks, &parts, &soft);
+    tasks.spawn(spaceport_control::inventory::run(
+        device_sources(&config),
+        Arc::clone(&parts.engine),
+        Arc::clone(&control_config),
+        control.clone(),
+        soft.clone(),
+    ));
     start_community(&tasks, &parts, &config, &soft)?;
     tracing::info!(
         "Spaceport {} serves {hub_url} (Spaces: http(s)://NAME.{spaces_domain}; database: {}; admin token: {})",
@@ -213,8 +222,24 @@ async fn open_parts(
     Ok((Parts { store, repositories, objects, engine, routes, control, vault, config: control_config }, runtime))
 }
 
+/// Who knows the devices of the engine's machine.
+fn device_sources(config: &Config) -> Vec<Box<dyn DeviceSource>> {
+    let gpu = &config.machine.gpu;
+    let is_here = config.engine_is_here();
+    let mut sources: Vec<Box<dyn DeviceSource>> = Vec::new();
+    // The driver here knows nothing of the devices of an engine elsewhere.
+    if gpu.nvidia && is_here {
+        sources.push(Box::new(NvidiaDriver::new(gpu.by_cdi)));
+    }
+    if !gpu.devices.is_empty() {
+        sources.push(Box::new(ConfiguredDevices::new(gpu.devices.clone(), is_here)));
+    }
+    sources
+}
+
 fn start_reconcilers(tasks: &TaskTracker, parts: &Parts, stop: &CancellationToken) {
     let (spaces, builds) = (Spaces::new(parts.clone()), Builds::new(parts.clone()));
+    let hardware = Hardware::new(parts.clone());
     let Parts { store, engine, routes, control, .. } = parts.clone();
     let watched = Arc::clone(&engine);
     let (watching, sampling) = (control.clone(), control.clone());
@@ -225,6 +250,8 @@ fn start_reconcilers(tasks: &TaskTracker, parts: &Parts, stop: &CancellationToke
     tasks.spawn(async move { spaces.run(token).await });
     let token = stopping();
     tasks.spawn(async move { builds.run(token).await });
+    let token = stopping();
+    tasks.spawn(async move { hardware.run(token).await });
     let (token, routes_store) = (stopping(), store.clone());
     tasks.spawn(async move { routes.run(routes_store, control, token).await });
     tasks.spawn(spaceport_control::usage::run(engine, store, sampling, stopping()));

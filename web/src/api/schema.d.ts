@@ -957,7 +957,10 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** The hardware of this site */
+        /**
+         * The hardware of this site
+         * @description The Hub's flavors with accelerators are among it where the devices are.
+         */
         get: operations["list_hardware"];
         put?: never;
         post?: never;
@@ -2253,6 +2256,21 @@ export interface paths {
 export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
+        /** @description The accelerators of a flavor; the Hub's clients want strings. */
+        Accelerator: {
+            /** @description `Nvidia`. */
+            manufacturer: string;
+            /** @description `T4`. */
+            model: string;
+            /** @description How many: `1`. */
+            quantity: string;
+            /** @description Of one device shared with others, how much in percent: `25`. Nothing enforces it. */
+            share?: string | null;
+            /** @description `gpu`. */
+            type: string;
+            /** @description Memory of all of them together: `16 GB`. */
+            vram: string;
+        };
         /** @description A token without the token. */
         AccessTokenView: {
             /** @description Made. */
@@ -2633,8 +2651,7 @@ export interface components {
         };
         /** @description A flavor, with every field the Hub's clients require. */
         FlavorView: {
-            /** @description Always null so far. */
-            accelerator?: string | null;
+            accelerator?: components["schemas"]["Accelerator"] | null;
             /** @description `2 vCPU`. */
             cpu: string;
             /** @description `cpu-basic`. */

@@ -174,8 +174,8 @@ impl Plan {
                 template.add_to(&mut given);
             }
             let hardware = match &body.hardware {
-                Some(flavor) => known_flavor(&state.site, flavor)?,
-                None => default_flavor(state),
+                Some(flavor) => known_flavor(state, flavor)?,
+                None => FlavorName::cpu_basic(),
             };
             let (variables, secrets) = (body.variables.unwrap_or_default(), body.secrets.unwrap_or_default());
             check_settings("variables", &variables)?;
@@ -281,13 +281,6 @@ pub(super) fn new_space(state: &ApiState, repo: &NewRow, app: App) -> NewSpace {
         has_app: app.has_start_file,
         at,
     }
-}
-
-/// The site's first flavor, unless it has the one everybody knows.
-pub(super) fn default_flavor(state: &ApiState) -> FlavorName {
-    let basic = FlavorName::cpu_basic();
-    let first = || state.site.hardware.keys().next().cloned();
-    if state.site.hardware.contains_key(&basic) { basic } else { first().unwrap_or(basic) }
 }
 
 pub(crate) fn sdk(text: Option<&str>) -> Result<Sdk, ApiError> {

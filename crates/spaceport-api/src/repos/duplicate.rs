@@ -22,7 +22,7 @@ use crate::audit;
 use crate::caller::{User, Writer};
 use crate::error::{ApiError, ErrorBody};
 use crate::extract::{CalledUrl, JsonBody};
-use crate::repos::create::{App, default_flavor, new_space, owner, settle, taken, visibility};
+use crate::repos::create::{App, new_space, owner, settle, taken, visibility};
 use crate::spaces::hardware::known_flavor;
 use crate::spaces::run::sleep_after;
 use crate::spaces::volumes::{VolumeView, allowed};
@@ -124,8 +124,8 @@ async fn app(state: &ApiState, user: &User, from: &Repo, owner: &Account, body: 
     let source = source.filter(|space| space.desired.run != DesiredRun::Deleting);
     let source = source.ok_or_else(|| ApiError::no_repo(false))?;
     let hardware = match &body.hardware {
-        Some(flavor) => known_flavor(&state.site, flavor)?,
-        None => default_flavor(state),
+        Some(flavor) => known_flavor(state, flavor)?,
+        None => spaceport_core::FlavorName::cpu_basic(),
     };
     let given = body.variables.clone().unwrap_or_default();
     check_settings("variables", &given)?;

@@ -127,8 +127,6 @@ pub(crate) fn with_cookie(answer: impl IntoResponse, cookie: HeaderValue) -> Res
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use axum::http::Request;
 
     use super::*;
@@ -138,7 +136,7 @@ mod tests {
             hub_url: hub_url.to_owned(),
             spaces_domain: "apps.example".to_owned(),
             https: true,
-            hardware: BTreeMap::new(),
+            hardware: spaceport_core::Catalog::default(),
         }
     }
 

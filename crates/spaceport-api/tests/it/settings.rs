@@ -1,6 +1,8 @@
 //! Variables, secrets, hardware, sleep time, pause and restart: desired state.
 
 use serde_json::{Value, json};
+use spaceport_control::Known;
+use spaceport_core::gpu::{Device, DeviceHealth, DeviceId, Node, NodeName};
 use spaceport_core::space::DesiredRun;
 use spaceport_testkit::TestApp;
 
@@ -92,6 +94,45 @@ async fn hardware_and_sleep_time_are_stored_and_wrong_ones_refused() {
     assert_eq!(
         (&list[0]["name"], &list[0]["cpu"], &list[0]["ram"]),
         (&json!("cpu-basic"), &json!("2 vCPU"), &json!("16 GB"))
+    );
+}
+
+#[tokio::test]
+async fn hardware_with_accelerators_is_offered_where_they_are() {
+    let app = TestApp::start().await;
+    let alice = app.person("alice").await;
+    app.space(&alice, "demo", "public").await;
+    let request = json!({"flavor": "l4x4"});
+    let path = "/api/spaces/alice/demo/hardware";
+    assert_eq!(app.post(path, Some(&alice.write), &request).await.status, 400);
+    let device = |index| Device {
+        id: DeviceId(format!("GPU-{index}")),
+        index,
+        model: "NVIDIA L4".to_owned(),
+        memory_bytes: 23_034 << 20,
+        slice_of: None,
+        health: DeviceHealth::Healthy,
+    };
+    let node = Node {
+        name: NodeName("here".to_owned()),
+        cpu_millicores: 64_000,
+        memory_bytes: 256 << 30,
+        devices: (0..4).map(device).collect(),
+        cordoned: false,
+    };
+    app.control.inventory().set(Known { nodes: vec![node], ..Known::default() });
+    let list = app.get("/api/spaces/hardware", None).await.json;
+    let names: Vec<&str> = list.as_array().unwrap().iter().map(|flavor| flavor["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["cpu-basic", "cpu-upgrade", "l4x1", "l4x4"]);
+    assert_eq!(list[0]["accelerator"], Value::Null);
+    let accelerator = json!({"type": "gpu", "model": "L4", "quantity": "4", "vram": "96 GB", "manufacturer": "Nvidia"});
+    assert_eq!(list[3]["accelerator"], accelerator);
+    let answer = app.post(path, Some(&alice.write), &request).await;
+    assert_eq!(
+        (answer.status.as_u16(), &answer.json["hardware"]["requested"]),
+        (200, &json!("l4x4")),
+        "{}",
+        answer.text
     );
 }
 

@@ -4,14 +4,15 @@
 use std::time::Duration;
 
 use spaceport_core::diagnose::{self, ExitEvidence};
+use spaceport_core::gpu::{Lease, LeaseEnd};
 use spaceport_core::plan::Action;
 use spaceport_core::space::{Artifact, Instance, Release};
 use spaceport_core::{CommitSha, Diagnosis, HardwareFlavor, InstanceId, Reason, ReleaseId, Sdk, Timestamp};
-use spaceport_runtime::{Container, ContainerId, ContainerSpec, ContainerState, Exit, RuntimeError};
+use spaceport_runtime::{Container, ContainerId, ContainerSpec, ContainerState, Exit, Grant, RuntimeError};
 
 use super::observe::Seen;
 use super::volumes::{self, VolumeError};
-use super::{Spaces, WorkError};
+use super::{Parts, Spaces, WorkError};
 use crate::engine::chain;
 use crate::inspect::inspect;
 use crate::logs::LogId;
@@ -55,6 +56,10 @@ impl Spaces {
                 Ok(())
             }
             Action::AddRelease { build } => self.add_release(seen, *build, now).await,
+            Action::Claim { release } => self.claim(seen, *release).await,
+            Action::EndClaim { why } => self.end_claim(seen, *why).await,
+            Action::Sleep { release, why } => self.sleep(seen, *release, *why).await,
+            Action::Wake => self.wake(seen).await,
             Action::AddInstance { release, attempt } => self.add_instance(seen, *release, *attempt, now).await,
             Action::Start(id) => self.start(seen, *id).await,
             Action::Probe(id) => self.probe(seen, *id).await,
@@ -136,7 +141,12 @@ impl Spaces {
     async fn start(&self, seen: &Seen, id: InstanceId) -> Result<(), WorkError> {
         let Some(release) = seen.release_of(id) else { return Ok(()) };
         let now = || self.parts.control.clock().now();
-        let mut spec = match self.container_spec(seen, release, id) {
+        let lease = self.lease_for(seen, release).await?;
+        if lease.is_none() && self.needs_lease(release) {
+            // It ended meanwhile; the next plan sees that.
+            return Ok(());
+        }
+        let mut spec = match self.container_spec(seen, release, id, lease.as_ref().map(|lease| &lease.lease)) {
             Ok(spec) => spec,
             Err(why) => return Ok(self.parts.store.instance_ended(id, Some(&why), false, now()).await?),
         };
@@ -164,6 +174,22 @@ impl Spaces {
                 own_image: release.config.sdk == Sdk::Docker,
                 at: now(),
             }),
+            Err(RuntimeError::Devices { message, remedy, source }) => {
+                if let Some(lease) = &lease {
+                    // The platform's fault: nothing is charged until it answers.
+                    self.parts.store.outage_begin(lease.lease.id, LeaseEnd::StartFailed, now()).await?;
+                }
+                tracing::error!(space.id = %seen.space.id, "no device for an app: {message}. {remedy} ({source})");
+                Diagnosis {
+                    reason: Reason::DeviceUnavailable,
+                    phase: "failed to start".to_owned(),
+                    message: format!("The app could not get its devices: {message}."),
+                    remedy: format!("It is tried again. Administrators: {remedy}"),
+                    evidence: vec![source.to_string()],
+                    since: now(),
+                    deadline: None,
+                }
+            }
             Err(error) => {
                 let reason = match &error {
                     RuntimeError::DiskFull(_) => Reason::DiskFull,
@@ -209,12 +235,20 @@ impl Spaces {
         })
     }
 
-    fn container_spec(&self, seen: &Seen, release: &Release, id: InstanceId) -> Result<ContainerSpec, Box<Diagnosis>> {
+    fn container_spec(
+        &self,
+        seen: &Seen,
+        release: &Release,
+        id: InstanceId,
+        lease: Option<&Lease>,
+    ) -> Result<ContainerSpec, Box<Diagnosis>> {
         let hardware = self.hardware(release)?;
+        let grant = self.grant(release, &hardware, lease)?;
         let Artifact::Image { digest } = &release.artifact else {
             return Err(self.internal("The release has no image.", "Restart the Space."));
         };
-        let env = environment::of_app(&self.parts.config, &seen.space, release, &hardware, &self.parts.vault)
+        let Parts { config, vault, .. } = &self.parts;
+        let env = environment::of_app(config, &seen.space, release, &hardware, grant.as_ref(), vault)
             .map_err(|error| self.internal(&format!("{error}."), "Set the secret again."))?;
         Ok(ContainerSpec {
             space: seen.space.id,
@@ -227,7 +261,34 @@ impl Spaces {
             user: Some("1000".to_owned()),
             port: release.config.app_port,
             hardware,
+            grant,
         })
+    }
+
+    /// The devices a container starts with. Hardware that has some is nothing without a lease.
+    fn grant(
+        &self,
+        release: &Release,
+        hardware: &HardwareFlavor,
+        lease: Option<&Lease>,
+    ) -> Result<Option<Grant>, Box<Diagnosis>> {
+        let refused = |message: &str, remedy: &str| {
+            let reason = Reason::DeviceUnavailable;
+            Box::new(Diagnosis { reason, ..*self.internal(message, remedy) })
+        };
+        match lease {
+            Some(lease) => self.parts.control.inventory().grant(lease).map(Some).map_err(|error| {
+                refused(
+                    &format!("The app could not get its devices: {error}."),
+                    "It waits for others. Nothing to do for you.",
+                )
+            }),
+            None if hardware.gpu.is_some() => Err(refused(
+                &format!("The hardware {} has accelerators, and none are given to this Space.", release.hardware),
+                "Choose other hardware, or ask the administrator.",
+            )),
+            None => Ok(None),
+        }
     }
 
     async fn probe(&self, seen: &Seen, id: InstanceId) -> Result<(), WorkError> {
@@ -249,6 +310,9 @@ impl Spaces {
             recorded?;
             if let Err(error) = capped {
                 tracing::warn!(error = &error as &dyn std::error::Error, "an app runs without its CPU limit");
+            }
+            if let Some(lease) = self.parts.store.lease_of(seen.space.id).await? {
+                self.parts.store.outage_end(lease.lease.id, now()).await?;
             }
             // The instance's own mark goes last: with it nobody asks again, and what was not done
             // before is never done.

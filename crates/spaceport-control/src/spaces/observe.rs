@@ -9,7 +9,8 @@ use spaceport_runtime::ContainerState;
 use spaceport_store::Store;
 
 use super::follow::Followers;
-use super::{Parts, WorkError};
+use super::{Parts, WorkError, hardware};
+use crate::config::ControlConfig;
 use crate::engine::Containers;
 
 /// Attempts that are read: enough for the back-off to count, and for everything that lives.
@@ -105,7 +106,9 @@ pub(crate) async fn observe(parts: &Parts, followers: &Followers, id: SpaceId) -
                 Some(ContainerState::Exited(_)) => ContainerSeen::Exited,
             };
             let drained = parts.control.is_drained(row.id);
-            InstanceSeen { row, container, drained }
+            let release = releases.iter().find(|release| release.id == row.release);
+            let needs = release.and_then(|release| hardware::needs(&parts.config, release));
+            InstanceSeen { row, container, drained, needs }
         })
         .collect::<Vec<_>>();
     for seen in instances.iter().filter(|seen| seen.container == ContainerSeen::Running && seen.row.ended_at.is_none())
@@ -114,14 +117,18 @@ pub(crate) async fn observe(parts: &Parts, followers: &Followers, id: SpaceId) -
             followers.follow(container);
         }
     }
+    let wanted = wanted.as_ref().map(|release| release_seen(&parts.config, release));
     let observed = Observed {
+        hardware: hardware::seen(parts, id, wanted.as_ref()).await?,
+        asleep: store.asleep(id).await?,
+        idle: hardware::idle(parts, &space),
         inspection,
         build: build.as_ref().map(build_seen),
         stale_builds,
         builds_under_way,
         good: good.map(|build| build.id),
-        wanted: wanted.as_ref().map(release_seen),
-        fallback: fallback.as_ref().map(release_seen),
+        wanted,
+        fallback: fallback.as_ref().map(|release| release_seen(&parts.config, release)),
         instances,
         orphans,
         engine_up,
@@ -154,10 +161,11 @@ fn build_seen(build: &Build) -> BuildSeen {
     }
 }
 
-fn release_seen(release: &Release) -> ReleaseSeen {
+fn release_seen(config: &ControlConfig, release: &Release) -> ReleaseSeen {
     ReleaseSeen {
         id: release.id,
         files: matches!(release.artifact, Artifact::Files { .. }),
         startup_timeout: release.config.startup_timeout,
+        needs: hardware::needs(config, release),
     }
 }

@@ -36,6 +36,10 @@ pub(super) fn of(event: &HookEvent, webhook: WebhookId, code: bool, hub: &str) -
             body["comment"] = comment(repo, then, said, hub);
         }
         Change::Build(then) => body["build"] = build(then),
+        Change::Notice { kind, message, due_at } => {
+            let due_at = due_at.map(|at| at.to_rfc3339());
+            body["notice"] = json!({"kind": kind.as_str(), "message": message, "dueAt": due_at});
+        }
         Change::Stage { stage, diagnosis } => {
             body["runtime"] = json!({"stage": stage.as_str(), "diagnosis": diagnosis.as_ref().map(why)});
         }
@@ -56,6 +60,7 @@ const fn names(change: &Change) -> (&'static str, &'static str) {
         Change::CommentChanged(..) => ("update", "discussion.comment"),
         Change::Build(_) => ("update", "build"),
         Change::Stage { .. } => ("update", "runtime"),
+        Change::Notice { .. } => ("create", "runtime.notice"),
     }
 }
 

@@ -85,10 +85,28 @@ async fn other_hardware_is_a_new_release_and_back_again() {
     for (flavor, more) in [("cpu-upgrade", true), ("cpu-basic", false)] {
         world.change(space, |desired| desired.hardware = FlavorName(flavor.to_owned())).await;
         world.wait_for("the other cap", || async { (cap(&world) > basic) == more }).await;
-        world.clock.skip(Duration::from_secs(31));
-        world.wait_for("one container", || async { world.fake.containers().len() == 1 }).await;
+        world
+            .wait_for("one container", || async {
+                world.clock.skip(Duration::from_secs(1));
+                world.fake.containers().len() == 1
+            })
+            .await;
         world.wait_stage(space, SpaceStage::Running).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn hardware_with_accelerators_is_nothing_without_a_lease() {
+    let world = World::new().await;
+    let space = world.running("alice/demo", &gradio("one")).await;
+    let serving = world.target(space);
+    world.change(space, |desired| desired.hardware = FlavorName("t4-small".to_owned())).await;
+    world.wait_reason(space, SpaceStage::RuntimeError, Reason::DeviceUnavailable).await;
+    // What ran before goes on, and no container was started for the new hardware.
+    assert_eq!(world.target(space), serving);
+    assert_eq!(world.fake.containers().len(), 1);
+    world.change(space, |desired| desired.hardware = FlavorName::cpu_basic()).await;
+    world.wait_stage(space, SpaceStage::Running).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -15,6 +15,8 @@ mod deploy;
 mod environments;
 mod failures;
 mod garbage;
+mod gpu_day;
+mod hardware;
 mod large_files;
 mod lifecycle;
 mod limits;

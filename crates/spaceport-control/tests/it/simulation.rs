@@ -288,7 +288,7 @@ impl Simulation {
 }
 
 /// SplitMix64: small, and the same everywhere.
-struct Rng(u64);
+pub struct Rng(pub u64);
 
 impl Rng {
     fn next(&mut self) -> u64 {
@@ -299,12 +299,12 @@ impl Rng {
         mixed ^ (mixed >> 31)
     }
 
-    fn below(&mut self, end: u64) -> u64 {
+    pub fn below(&mut self, end: u64) -> u64 {
         self.next() % end
     }
 
     /// After how many steps to or from the engine a server goes no further; often it never does.
-    fn steps(&mut self) -> Option<u32> {
+    pub fn steps(&mut self) -> Option<u32> {
         let steps = u32::try_from(self.below(60)).unwrap();
         (self.below(2) == 0).then_some(steps)
     }

@@ -9,17 +9,19 @@ use std::sync::atomic::AtomicI64;
 use std::time::Duration;
 
 use spaceport_control::{
-    BuilderConfig, Builds, ControlConfig, ControlHandle, Engine, LogId, LogStore, Parts, Routes, Spaces,
+    BuilderConfig, Builds, Capacity, ControlConfig, ControlHandle, Engine, GpuPolicy, Hardware, Known, LogId, LogStore,
+    Parts, Routes, Spaces,
 };
 use spaceport_core::account::Account;
+use spaceport_core::gpu::{Attach, Device, DeviceHealth, DeviceId, Node, NodeName};
 use spaceport_core::route::{RouteTable, Target};
 use spaceport_core::space::{Build, Desired, DesiredRun, Instance, Space, Visibility};
 use spaceport_core::ticket::TicketKey;
-use spaceport_core::{AccountId, CommitSha, FlavorName, HardwareFlavor, InstanceId, Reason, Sdk, SpaceId, SpaceStage};
+use spaceport_core::{AccountId, Catalog, CommitSha, FlavorName, InstanceId, Reason, Sdk, SpaceId, SpaceStage};
 use spaceport_git::{Author, InitialCommit, InitialFile, Limits, Repositories};
 use spaceport_objects::{ObjectStore, ObjectsConfig};
 use spaceport_runtime::fake::FakeRuntime;
-use spaceport_runtime::{BuildLimits, Container, ContainerState};
+use spaceport_runtime::{Attachable, BuildLimits, Container, ContainerState};
 use spaceport_store::vault::Vault;
 use spaceport_store::{NewSpace, Secret, Store, Variable};
 use tokio::runtime::Runtime;
@@ -54,6 +56,8 @@ pub struct World {
     /// Changed before a start.
     pub config: ControlConfig,
     pub server: Option<Server>,
+    /// What the machine has.
+    devices: Vec<Device>,
     end: CancellationToken,
     dir: tempfile::TempDir,
 }
@@ -105,7 +109,20 @@ impl World {
         let config = config(dir.path().to_owned());
         let vault = Vault::new(&[7; 32]);
         let unserved = Arc::default();
-        Self { name: String::new(), fake, clock, store, repositories, vault, unserved, config, server: None, end, dir }
+        Self {
+            name: String::new(),
+            fake,
+            clock,
+            store,
+            repositories,
+            vault,
+            unserved,
+            config,
+            server: None,
+            devices: Vec::new(),
+            end,
+            dir,
+        }
     }
 
     pub async fn start(&mut self) {
@@ -136,6 +153,7 @@ impl World {
             }
         });
         let parts = parts.await.unwrap();
+        parts.control.inventory().set(known(&self.devices));
         let loaded = parts.routes.current();
         let stop = CancellationToken::new();
         let mut tasks = Vec::new();
@@ -144,6 +162,8 @@ impl World {
         tasks.push(runtime.spawn(async move { spaces.run(token).await }));
         let token = stop.clone();
         tasks.push(runtime.spawn(async move { builds.run(token).await }));
+        let (hardware, token) = (Hardware::new(parts.clone()), stop.clone());
+        tasks.push(runtime.spawn(async move { hardware.run(token).await }));
         let (routes, store, control, token) =
             (Arc::clone(&parts.routes), parts.store.clone(), parts.control.clone(), stop.clone());
         tasks.push(runtime.spawn(async move { routes.run(store, control, token).await }));
@@ -175,6 +195,20 @@ impl World {
 
     pub fn apps(&self) -> Apps {
         Apps::new(&self.fake, &self.end)
+    }
+
+    /// Gives the machine these devices, and no others.
+    pub fn set_devices(&mut self, devices: Vec<Device>) {
+        for device in self.devices.iter().filter(|old| !devices.iter().any(|new| new.id == old.id)) {
+            self.fake.remove_device(&device.id);
+        }
+        for device in &devices {
+            self.fake.add_device(&device.id);
+        }
+        self.devices = devices;
+        if let Some(server) = &self.server {
+            server.parts.control.inventory().set(known(&self.devices));
+        }
     }
 
     pub fn server(&self) -> &Server {
@@ -477,12 +511,42 @@ fn database(folder: &std::path::Path) -> String {
     format!("sqlite:{}", folder.join("spaceport.db").display())
 }
 
+/// A working device of the model the flavor `t4-small` asks for.
+pub fn t4(name: &str, index: u32) -> Device {
+    Device {
+        id: DeviceId(name.to_owned()),
+        index,
+        model: "Tesla T4".to_owned(),
+        memory_bytes: 15_360 << 20,
+        slice_of: None,
+        health: DeviceHealth::Healthy,
+    }
+}
+
+fn known(devices: &[Device]) -> Known {
+    let node = Node {
+        name: NodeName("box".to_owned()),
+        cpu_millicores: 256_000,
+        memory_bytes: 1 << 40,
+        devices: devices.to_vec(),
+        cordoned: false,
+    };
+    let attachable = |device: &Device| {
+        let attachable = Attachable { attach: Attach::Nvidia, memory_bytes: device.memory_bytes };
+        (device.id.clone(), attachable)
+    };
+    Known { nodes: vec![node], attachable: devices.iter().map(attachable).collect(), ..Known::default() }
+}
+
 fn config(data_dir: PathBuf) -> ControlConfig {
     ControlConfig {
         hub_url: "http://localhost:8080".to_owned(),
         spaces_domain: "localhost:8080".to_owned(),
         data_dir,
-        hardware: HardwareFlavor::presets().into_iter().collect(),
+        hardware: Catalog::default(),
+        node: None,
+        capacity: Capacity::default(),
+        gpu: GpuPolicy::default(),
         drain: DRAIN,
         app_hf_endpoint: None,
         allow_unfiltered: false,

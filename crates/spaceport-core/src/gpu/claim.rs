@@ -1,5 +1,7 @@
 //! Who wants what, and who has it.
 
+use std::str::FromStr;
+
 use serde::{Deserialize, Serialize};
 
 use super::{DeviceId, NodeName, QuotaPath};
@@ -40,6 +42,33 @@ pub enum Priority {
     Normal,
     /// Goes first.
     High,
+}
+
+impl Priority {
+    /// The name in the database and on the wire.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Low => "low",
+            Self::Normal => "normal",
+            Self::High => "high",
+        }
+    }
+}
+
+/// The text names no class.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is not one of low, normal, high")]
+pub struct UnknownPriority(String);
+
+impl FromStr for Priority {
+    type Err = UnknownPriority;
+    fn from_str(text: &str) -> Result<Self, UnknownPriority> {
+        [Self::Low, Self::Normal, Self::High]
+            .into_iter()
+            .find(|priority| priority.as_str() == text)
+            .ok_or_else(|| UnknownPriority(text.to_owned()))
+    }
 }
 
 /// Somebody wants hardware.

@@ -22,6 +22,19 @@ impl QuotaPath {
         Self(String::new())
     }
 
+    /// Where the use of a Space counts: that of a user against the user, that of an organization
+    /// against whoever of it made the Space.
+    #[must_use]
+    pub fn of_space(owner: &str, owner_is_org: bool, creator: &str) -> Self {
+        Self(if owner_is_org { format!("{owner}/{creator}") } else { format!("~{owner}") })
+    }
+
+    /// Whether it lies below a place, or is it.
+    #[must_use]
+    pub fn is_within(&self, place: &Self) -> bool {
+        place.0.is_empty() || self.0.strip_prefix(&place.0).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    }
+
     /// The place above; `None` for the site.
     #[must_use]
     pub fn parent(&self) -> Option<Self> {

@@ -38,7 +38,7 @@ pub(super) fn next(ended: &[&Instance]) -> Option<Next> {
     let crashes = u32::try_from(ended.iter().take_while(quick).count()).unwrap_or(u32::MAX);
     let most = match reason {
         // Not the app's fault: however long the engine is out of order, the app starts afterwards.
-        Some(Reason::EngineUnavailable) => u32::MAX,
+        Some(Reason::EngineUnavailable | Reason::DeviceUnavailable) => u32::MAX,
         _ if last.ready_at.is_some() => MAX_CRASHES,
         _ => MAX_FAILED_STARTS,
     };

@@ -7,6 +7,7 @@ use proptest::prelude::*;
 
 use super::tests::{T0, config, sha};
 use super::*;
+use crate::gpu::Ending;
 use crate::space::Instance;
 use crate::{FlavorName, Generation, SpaceId};
 
@@ -22,6 +23,7 @@ fn reason() -> impl Strategy<Value = Reason> {
         Reason::ModuleMissing,
         Reason::OutOfMemory,
         Reason::EngineUnavailable,
+        Reason::DeviceUnavailable,
         Reason::BuildWithdrawn,
         Reason::BuildCanceled,
         Reason::Internal,
@@ -42,7 +44,48 @@ fn release() -> impl Strategy<Value = ReleaseSeen> {
         id: ReleaseId::new(T0, id),
         files: files && id == 3,
         startup_timeout: Duration::from_secs(60),
+        needs: needs(id),
     })
+}
+
+/// The first release needs no lease, the others do, of two kinds.
+fn needs(release: u128) -> Option<FlavorName> {
+    match release {
+        1 => None,
+        2 => Some(FlavorName("a100".to_owned())),
+        _ => Some(FlavorName("t4".to_owned())),
+    }
+}
+
+fn ending() -> impl Strategy<Value = Option<Ending>> {
+    let why = prop::sample::select(vec![LeaseEnd::Preempted, LeaseEnd::Reclaimed, LeaseEnd::DeviceLost]);
+    option::of((why, time()).prop_map(|(why, by)| Ending { why, told_at: T0, by }))
+}
+
+fn hardware() -> impl Strategy<Value = HardwareSeen> {
+    let flavor = || (2u128..4).prop_map(|release| needs(release).unwrap());
+    let wait = (flavor(), option::of(time())).prop_map(|(flavor, again)| {
+        HardwareSeen::Waiting(HardwareWait {
+            flavor,
+            what: "1 × A100".to_owned(),
+            since: T0,
+            reason: None,
+            position: None,
+            starts: None,
+            again: again.map(|at| (LeaseEnd::Preempted, at)),
+        })
+    });
+    let leased = (flavor(), prop::bool::weighted(0.8), ending())
+        .prop_map(|(flavor, claimed, ending)| HardwareSeen::Leased { flavor, claimed, ending });
+    let impossible = HardwareSeen::Impossible { why: "There is none.".to_owned() };
+    prop_oneof![Just(HardwareSeen::None), Just(impossible), wait, leased]
+}
+
+prop_compose! {
+    fn asleep()(release in 1u128..4, restart in 0i64..2, since in time(), reclaimed: bool) -> Asleep {
+        let why = if reclaimed { LeaseEnd::Reclaimed } else { LeaseEnd::Slept };
+        Asleep { release: ReleaseId::new(T0, release), restart, since, why }
+    }
 }
 
 fn container() -> impl Strategy<Value = ContainerSeen> {
@@ -81,6 +124,7 @@ prop_compose! {
             },
             container,
             drained,
+            needs: needs(release),
         }
     }
 }
@@ -104,8 +148,10 @@ prop_compose! {
         fallback in option::of(release()),
         mut instances in prop::collection::vec(instance(), 0..8),
         orphans in 0usize..2,
-        engine_up: bool,
-        starts_refused: bool,
+        [engine_up, starts_refused] in any::<[bool; 2]>(),
+        hardware in hardware(),
+        asleep in option::of(asleep()),
+        (last_used, sleep_after) in (option::of(time()), option::of(1u64..600)),
     ) -> Observed {
         for (n, seen) in (1u128..).zip(&mut instances) {
             seen.row.id = InstanceId::new(T0, n);
@@ -128,6 +174,9 @@ prop_compose! {
             orphans: vec!["orphan".to_owned(); if engine_up { orphans } else { 0 }],
             engine_up,
             starts_refused,
+            hardware,
+            asleep,
+            idle: IdleSeen { last_used, watched_since: Some(T0), sleep_after: sleep_after.map(Duration::from_secs) },
         }
     }
 }
@@ -154,6 +203,10 @@ prop_compose! {
     }
 }
 
+fn count_starts(plan: &Plan) -> usize {
+    plan.actions.iter().filter(|action| matches!(action, Action::AddInstance { .. } | Action::Start(_))).count()
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 4096, ..ProptestConfig::default() })]
 
@@ -162,6 +215,20 @@ proptest! {
         let plan = plan(&desired, &observed, &LIMITS, now);
         let rests = desired.run != DesiredRun::Running;
         let of = |id: InstanceId| observed.instances.iter().find(|seen| seen.row.id == id).unwrap();
+        let has_lease = |needs: Option<&FlavorName>| match &observed.hardware {
+            HardwareSeen::Leased { flavor, ending, .. } => {
+                Some(flavor) == needs && ending.is_none_or(|ending| now < ending.by - LIMITS.drain)
+            }
+            _ => false,
+        };
+        let is_claimed = matches!(observed.hardware, HardwareSeen::Leased { claimed: true, .. });
+        let runs_with = |needs: Option<&FlavorName>| needs.is_none() || (has_lease(needs) && is_claimed);
+        let gives_back = plan.actions.iter().any(|action| matches!(action, Action::EndClaim { .. }));
+        let asleep = !rests && observed.asleep.is_some_and(|asleep| {
+            observed.wanted.as_ref().is_some_and(|wanted| wanted.id == asleep.release)
+                && desired.restart == asleep.restart
+                && observed.idle.last_used.is_none_or(|used| used <= asleep.since)
+        });
 
         // People are always told why it does not simply run.
         prop_assert!(plan.stage == SpaceStage::Running || plan.diagnosis.is_some());
@@ -183,8 +250,39 @@ proptest! {
             prop_assert!(seen.row.ended_at.is_none());
             prop_assert!(plan.serving != Some(Serving::Instance(*id)), "{:?}", action);
             let answers = seen.row.ready_at.is_some() && seen.container == ContainerSeen::Running;
-            prop_assert!(rests || !answers || plan.serving.is_some(), "{:?}", action);
+            // Former hardware is given back before other is asked for.
+            let may_run = !asleep && runs_with(seen.needs.as_ref()) && (seen.needs.is_none() || !gives_back);
+            prop_assert!(rests || !answers || !may_run || plan.serving.is_some(), "{:?}", action);
         }
+
+        // Nothing that needs a lease starts or serves without one that is its own and not over.
+        let starts = plan.actions.iter().filter_map(|action| match action {
+            Action::AddInstance { release, .. } => {
+                let of = [&observed.wanted, &observed.fallback].into_iter().flatten().find(|of| of.id == *release);
+                of.and_then(|of| of.needs.clone())
+            }
+            Action::Start(id) => of(*id).needs.clone(),
+            _ => None,
+        });
+        for needs in starts {
+            prop_assert!(runs_with(Some(&needs)), "{:?}", needs);
+        }
+        if let Some(Serving::Instance(id)) = plan.serving {
+            let flavor = of(id).needs.as_ref();
+            prop_assert!(flavor.is_none() || has_lease(flavor), "{:?}", flavor);
+        }
+        // Nothing begins while it sleeps, and only what sleeps or lost its hardware says so.
+        prop_assert!(!asleep || (plan.serving.is_none() && count_starts(&plan) == 0));
+        prop_assert!(plan.stage != SpaceStage::Sleeping || plan.serving.is_none());
+        // One claim: made where there is none, ended where there is one.
+        let claims = plan.actions.iter().filter(|action| matches!(action, Action::Claim { .. } | Action::EndClaim { .. }));
+        prop_assert!(claims.clone().count() <= 1);
+        for claim in claims {
+            let is_made = matches!(claim, Action::Claim { .. });
+            let has_claim = matches!(observed.hardware, HardwareSeen::Waiting(_) | HardwareSeen::Leased { claimed: true, .. });
+            prop_assert_eq!(is_made, !has_claim);
+        }
+        prop_assert!(!rests || count_starts(&plan) == 0);
 
         // One attempt at a time, and nothing is done twice in one plan.
         let count = |is: fn(&Action) -> bool| plan.actions.iter().filter(|action| is(action)).count();

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::backoff::{self, Next};
+use super::hardware::{self, Hold};
 use super::{Action, ContainerSeen, ENGINE_RETRY, InstanceSeen, Observed, ReleaseSeen, Serving, told};
 use crate::space::Instance;
 use crate::{Diagnosis, InstanceId, Reason, ReleaseId, SpaceStage, Timestamp};
@@ -27,6 +28,8 @@ pub(super) enum Progress {
     },
     /// An attempt ended; the next one waits.
     Waiting { until: Timestamp, last: Diagnosis, was_ready: bool },
+    /// It may not run now, since it has not got its hardware.
+    WithoutHardware,
     /// No further attempt.
     Failed { last: Diagnosis },
 }
@@ -62,6 +65,7 @@ impl Progress {
 pub(super) fn keep_running(
     release: &ReleaseSeen,
     restart: Option<i64>,
+    hold: &Hold<'_>,
     observed: &Observed,
     now: Timestamp,
 ) -> Progress {
@@ -77,17 +81,24 @@ pub(super) fn keep_running(
         ours.iter().map(|seen| &seen.row).filter(|row| row.ended_at.is_some() && !row.ended_by_us).collect();
     let failing = ended.first().filter(|row| row.ready_at.is_none()).and_then(|row| row.diagnosis.clone());
     let live = ours.iter().find(|seen| seen.row.ended_at.is_none() && seen.row.retired_at.is_none());
+    let has_hardware = hold.lets_run(release.needs.as_ref());
     if let Some(seen) = live {
+        if !has_hardware {
+            return Progress::WithoutHardware;
+        }
         return live_progress(seen, release, failing, observed.starts_refused, now);
     }
     let next_attempt = ours.iter().map(|seen| seen.row.attempt).max().unwrap_or(0) + 1;
     let can_start = observed.engine_up && !observed.starts_refused;
-    let start = |failing| Progress::Starting {
-        instance: None,
-        step: can_start.then_some(Action::AddInstance { release: release.id, attempt: next_attempt }),
-        deadline: None,
-        again: (!can_start).then(|| now + ENGINE_RETRY),
-        failing,
+    let start = |failing| match has_hardware {
+        false => Progress::WithoutHardware,
+        true => Progress::Starting {
+            instance: None,
+            step: can_start.then_some(Action::AddInstance { release: release.id, attempt: next_attempt }),
+            deadline: None,
+            again: (!can_start).then(|| now + ENGINE_RETRY),
+            failing,
+        },
     };
     let Some(next) = backoff::next(&ended) else { return start(None) };
     let last = ended
@@ -143,12 +154,15 @@ fn live_progress(
 pub(super) fn stage(
     progress: Option<&Progress>,
     serving: Option<Serving>,
+    hold: &Hold<'_>,
     observed: &Observed,
     now: Timestamp,
 ) -> (SpaceStage, Option<Diagnosis>) {
     let starting = if serving.is_some() { SpaceStage::RunningAppStarting } else { SpaceStage::AppStarting };
     match progress {
-        Some(Progress::Files(_) | Progress::Ready(_)) => (SpaceStage::Running, None),
+        Some(Progress::Files(_)) => (SpaceStage::Running, None),
+        Some(Progress::Ready(_)) => (SpaceStage::Running, hold.notice()),
+        Some(Progress::WithoutHardware) => hardware::stage(starting, hold, observed, now),
         None => (starting, Some(told(Reason::Starting, "releasing", "Making the release.", "", now))),
         Some(Progress::Starting { instance, deadline, failing, .. }) => {
             let row =

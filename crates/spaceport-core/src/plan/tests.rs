@@ -14,7 +14,7 @@ pub(super) fn sha(n: u8) -> CommitSha {
 }
 
 fn release(n: u128) -> ReleaseSeen {
-    ReleaseSeen { id: ReleaseId::new(T0, n), files: false, startup_timeout: Duration::from_secs(60) }
+    ReleaseSeen { id: ReleaseId::new(T0, n), files: false, startup_timeout: Duration::from_secs(60), needs: None }
 }
 
 pub(super) fn config() -> SpaceConfig {
@@ -124,6 +124,7 @@ fn instance(n: u128, of: u128, container: ContainerSeen) -> InstanceSeen {
         },
         container,
         drained: false,
+        needs: None,
     }
 }
 
@@ -395,4 +396,236 @@ fn files_need_no_container() {
     let plan = world.plan(1);
     check(&plan, SpaceStage::Running, &[]);
     assert_eq!(plan.serving, Some(Serving::Files(release(1).id)));
+}
+
+mod hardware {
+    use super::*;
+    use crate::gpu::Ending;
+
+    fn a100() -> FlavorName {
+        FlavorName("a100".to_owned())
+    }
+
+    fn needs(mut seen: InstanceSeen) -> InstanceSeen {
+        seen.needs = Some(a100());
+        seen
+    }
+
+    fn waiting(again: Option<(LeaseEnd, Timestamp)>) -> HardwareSeen {
+        HardwareSeen::Waiting(HardwareWait {
+            flavor: a100(),
+            what: "1 × A100".to_owned(),
+            since: at(5),
+            reason: Some("all 4 are in use".to_owned()),
+            position: Some(2),
+            starts: Some((at(600), at(1800))),
+            again,
+        })
+    }
+
+    fn leased(ending: Option<Ending>) -> HardwareSeen {
+        HardwareSeen::Leased { flavor: a100(), claimed: true, ending }
+    }
+
+    fn gpu(hardware: HardwareSeen) -> World {
+        let mut world = World::new().released();
+        if let Some(wanted) = &mut world.observed.wanted {
+            wanted.needs = Some(a100());
+        }
+        world.observed.hardware = hardware;
+        world
+    }
+
+    #[test]
+    fn a_release_asks_for_its_hardware_waits_and_starts_with_it() {
+        let plan = gpu(HardwareSeen::None).plan(10);
+        assert_eq!(plan.actions, [Action::Claim { release: ReleaseId::new(T0, 1) }]);
+        let plan = gpu(waiting(None)).plan(10);
+        assert_eq!((plan.stage, plan.actions.len()), (SpaceStage::AppStarting, 0));
+        let why = plan.diagnosis.unwrap();
+        assert_eq!((why.reason, why.since), (Reason::HardwareWaiting, at(5)));
+        assert_eq!(
+            why.message,
+            "Waiting for 1 × A100: all 4 are in use. 2 come before it; expected to start between 1970-01-01 00:26 and \
+             1970-01-01 00:46 UTC."
+        );
+        let plan = gpu(leased(None)).plan(10);
+        assert_eq!(plan.actions, [Action::AddInstance { release: ReleaseId::new(T0, 1), attempt: 1 }]);
+    }
+
+    #[test]
+    fn a_push_swaps_old_and_new_on_one_lease() {
+        let old = needs(ready(instance(1, 2, ContainerSeen::Running), 1));
+        let plan = gpu(leased(None)).with(old.clone()).plan(10);
+        assert_eq!(plan.serving, Some(Serving::Instance(old.row.id)));
+        assert_eq!(plan.actions, [Action::AddInstance { release: ReleaseId::new(T0, 1), attempt: 1 }]);
+        let new = needs(ready(instance(2, 1, ContainerSeen::Running), 9));
+        let plan = gpu(leased(None)).with(old.clone()).with(new.clone()).plan(10);
+        assert_eq!(plan.serving, Some(Serving::Instance(new.row.id)));
+        assert_eq!(plan.actions, [Action::Retire(old.row.id)]);
+    }
+
+    #[test]
+    fn who_is_told_to_leave_serves_until_then_and_waits_again() {
+        let running = needs(ready(instance(1, 1, ContainerSeen::Running), 1));
+        let ending = Ending { why: LeaseEnd::Preempted, told_at: at(10), by: at(130) };
+        let plan = gpu(leased(Some(ending))).with(running.clone()).plan(50);
+        assert_eq!((plan.stage, plan.serving.is_some(), plan.actions.len()), (SpaceStage::Running, true, 0));
+        let why = plan.diagnosis.unwrap();
+        assert_eq!((why.reason, why.deadline), (Reason::HardwareEnding, Some(at(130))));
+        assert_eq!(plan.look_again, Some(at(100)), "requests in flight get the drain time, within the grace");
+        let plan = gpu(leased(Some(ending))).with(running.clone()).plan(100);
+        assert_eq!((plan.stage, plan.serving), (SpaceStage::Sleeping, None));
+        assert_eq!(plan.actions, [Action::Retire(running.row.id)]);
+        let mut retired = running.clone();
+        retired.row.retired_at = Some(at(115));
+        let plan = gpu(leased(Some(ending))).with(retired).plan(130);
+        assert_eq!(plan.actions, [Action::Stop(running.row.id)], "not a moment longer");
+        let plan = gpu(waiting(Some((LeaseEnd::Preempted, at(131))))).plan(140);
+        let why = plan.diagnosis.unwrap();
+        assert_eq!((plan.stage, why.since), (SpaceStage::Sleeping, at(131)));
+        assert!(
+            why.message.starts_with("Its hardware went to somebody with a better right to it. Waiting for 1 × A100:"),
+            "{}",
+            why.message
+        );
+    }
+
+    #[test]
+    fn what_runs_without_a_lease_is_stopped() {
+        let running = needs(ready(instance(1, 1, ContainerSeen::Running), 1));
+        let plan = gpu(HardwareSeen::None).with(running.clone()).plan(10);
+        assert!(plan.actions.contains(&Action::Retire(running.row.id)), "{:?}", plan.actions);
+        assert_eq!(plan.serving, None);
+    }
+
+    #[test]
+    fn other_hardware_gives_the_former_back() {
+        // To one without accelerators: what runs serves on until the other does.
+        let mut world = World::new().released();
+        world.observed.hardware = leased(None);
+        let old = needs(ready(instance(1, 2, ContainerSeen::Running), 1));
+        let plan = world.with(old.clone()).plan(10);
+        assert_eq!(plan.serving, Some(Serving::Instance(old.row.id)));
+        assert!(plan.actions.contains(&Action::EndClaim { why: LeaseEnd::HardwareChanged }), "{:?}", plan.actions);
+        let mut world = World::new().released();
+        world.observed.hardware = HardwareSeen::Leased { flavor: a100(), claimed: false, ending: None };
+        assert_eq!(world.with(old.clone()).plan(10).serving, Some(Serving::Instance(old.row.id)));
+        // To another with: the former goes first, since both may not be had at once.
+        let mut world = gpu(leased(None)).with(old.clone());
+        if let Some(wanted) = &mut world.observed.wanted {
+            wanted.needs = Some(FlavorName("t4".to_owned()));
+        }
+        let plan = world.plan(10);
+        assert_eq!(plan.serving, None);
+        assert_eq!(plan.actions, [Action::EndClaim { why: LeaseEnd::HardwareChanged }, Action::Retire(old.row.id)]);
+    }
+
+    #[test]
+    fn rest_and_failure_give_hardware_back() {
+        for run in [DesiredRun::Paused, DesiredRun::Stopped, DesiredRun::Deleting] {
+            let mut world = gpu(leased(None));
+            world.desired.run = run;
+            assert_eq!(world.plan(10).actions[0], Action::EndClaim { why: LeaseEnd::Stopped });
+        }
+        let mut world = gpu(leased(None));
+        for n in 1..=3 {
+            let mut seen =
+                needs(ended(instance(n, 1, ContainerSeen::Missing), u64::try_from(n).unwrap(), Reason::ModuleMissing));
+            seen.row.attempt = i64::try_from(n).unwrap();
+            world = world.with(seen);
+        }
+        let plan = world.plan(5000);
+        assert_eq!(
+            (plan.stage, plan.actions),
+            (SpaceStage::RuntimeError, vec![Action::EndClaim { why: LeaseEnd::AppFailed }])
+        );
+    }
+}
+
+mod sleeping {
+    use super::*;
+    use crate::gpu::Ending;
+
+    fn used(mut world: World, at_seconds: u64) -> World {
+        world.observed.idle = IdleSeen {
+            last_used: Some(at(at_seconds)),
+            watched_since: Some(T0),
+            sleep_after: Some(Duration::from_secs(100)),
+        };
+        world
+    }
+
+    fn running() -> World {
+        World::new().released().with(ready(instance(1, 1, ContainerSeen::Running), 5))
+    }
+
+    fn asleep(mut world: World, since: u64) -> World {
+        let (release, why) = (ReleaseId::new(T0, 1), LeaseEnd::Slept);
+        world.observed.asleep = Some(Asleep { release, restart: 0, since: at(since), why });
+        world
+    }
+
+    #[test]
+    fn who_is_not_used_falls_asleep_and_wakes_for_a_visitor() {
+        let plan = used(running(), 20).plan(119);
+        assert_eq!((plan.stage, plan.actions.len(), plan.look_again), (SpaceStage::Running, 0, Some(at(120))));
+        let plan = used(running(), 20).plan(120);
+        assert_eq!(plan.actions, [Action::Sleep { release: ReleaseId::new(T0, 1), why: LeaseEnd::Slept }]);
+        let plan = asleep(used(running(), 20), 120).plan(121);
+        assert_eq!((plan.stage, plan.serving), (SpaceStage::Sleeping, None));
+        assert_eq!(plan.actions, [Action::Retire(InstanceId::new(T0, 1))]);
+        let plan = asleep(used(World::new().released(), 200), 120).plan(200);
+        assert_eq!(plan.actions[0], Action::Wake);
+        assert_eq!(plan.actions[1], Action::AddInstance { release: ReleaseId::new(T0, 1), attempt: 1 });
+    }
+
+    #[test]
+    fn restarts_and_new_releases_wake_and_rest_forgets_it() {
+        let sleeping = || asleep(used(World::new().released(), 20), 120);
+        assert_eq!(sleeping().plan(130).actions, []);
+        let mut restarted = sleeping();
+        restarted.desired.restart = 1;
+        assert_eq!(restarted.plan(130).actions[0], Action::Wake);
+        let mut pushed = sleeping();
+        pushed.observed.wanted = Some(release(2));
+        assert_eq!(pushed.plan(130).actions[0], Action::Wake);
+        // A push that is being built does not wake what it replaces.
+        let mut building = sleeping().build(BuildState::Running);
+        building.observed.good = Some(BuildId::new(T0, 9));
+        let plan = building.plan(130);
+        assert_eq!((plan.stage, plan.actions), (SpaceStage::Building, vec![]));
+        let mut paused = sleeping();
+        paused.desired.run = DesiredRun::Paused;
+        assert_eq!(paused.plan(130).actions, [Action::Wake]);
+    }
+
+    #[test]
+    fn without_a_time_and_during_a_build_nothing_sleeps() {
+        let mut never = used(running(), 20);
+        never.observed.idle.sleep_after = None;
+        assert_eq!(never.plan(100_000).actions, []);
+        let building = used(running(), 20).build(BuildState::Running);
+        assert_eq!(building.plan(500).actions, []);
+    }
+
+    #[test]
+    fn reclaimed_hardware_puts_to_sleep_and_is_given_back() {
+        let flavor = FlavorName("a100".to_owned());
+        let ending = Some(Ending { why: LeaseEnd::Reclaimed, told_at: at(50), by: at(200) });
+        let mut world = running();
+        if let Some(wanted) = &mut world.observed.wanted {
+            wanted.needs = Some(flavor.clone());
+        }
+        world.observed.instances[0].needs = Some(flavor.clone());
+        world.observed.hardware = HardwareSeen::Leased { flavor, claimed: true, ending };
+        assert_eq!(world.plan(100).diagnosis.unwrap().phase, "idle");
+        let plan = world.plan(170);
+        assert!(plan.actions.contains(&Action::Sleep { release: ReleaseId::new(T0, 1), why: LeaseEnd::Reclaimed }));
+        let mut world = asleep(world, 170);
+        if let Some(asleep) = &mut world.observed.asleep {
+            asleep.why = LeaseEnd::Reclaimed;
+        }
+        assert_eq!(world.plan(171).actions[0], Action::EndClaim { why: LeaseEnd::Reclaimed });
+    }
 }

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use spaceport_core::ImageDigest;
+use spaceport_core::gpu::Attach;
 use spaceport_runtime::{
-    ContainerId, ContainerState, DockerfileBuild, DockerfileOutcome, Exit, Keep, Layer, LogLine, Mount, OwnVolume,
-    RuntimeError, StepOutcome, VolumeSpec,
+    ContainerId, ContainerState, DockerfileBuild, DockerfileOutcome, Exit, Grant, Keep, Layer, LogLine, Mount,
+    OwnVolume, RuntimeError, StepOutcome, VolumeSpec,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -396,6 +397,43 @@ pub async fn changes_are_hinted_at(world: &World) {
     }
     world.runtime.remove(&container.id).await.unwrap();
     assert_eq!(within(events.next()).await.unwrap().space, Some(spec.space));
+}
+
+/// A device that is nothing but a variable.
+fn named(value: &str) -> Attach {
+    Attach::Nodes { paths: Vec::new(), groups: Vec::new(), env: [("ACCELERATORS".to_owned(), value.to_owned())].into() }
+}
+
+pub async fn a_lease_is_found_again_with_its_devices(world: &World) {
+    let mut plain = world.app(apps::SLEEP);
+    let mut leased = world.app(apps::SLEEP);
+    leased.grant = Some(world.grant(&[("accel-0", named("0")), ("accel-1", named("1"))]));
+    // CPU and memory can be leased as well.
+    let mut without_devices = world.app(apps::SLEEP);
+    without_devices.grant = Some(world.grant(&[]));
+    plain.grant = None;
+    for spec in [plain, leased, without_devices] {
+        let held = spec.grant.as_ref().map(Grant::held);
+        let container = world.runtime.start(spec).await.unwrap();
+        assert_eq!(container.held, held);
+        assert_eq!(world.runtime.inspect(&container.id).await.unwrap().unwrap().held, held);
+        let listed = world.runtime.list().await.unwrap();
+        assert!(listed.iter().any(|listed| listed.id == container.id && listed.held == held), "{listed:#?}");
+        // Also one that has ended, until it is removed.
+        world.runtime.stop(&container.id, GRACE).await.unwrap();
+        assert_eq!(world.runtime.inspect(&container.id).await.unwrap().unwrap().held, held);
+    }
+}
+
+pub async fn a_device_the_engine_cannot_give_is_told_apart(world: &World) {
+    let mut app = world.app(apps::SLEEP);
+    let paths = vec!["/dev/spaceport-no-such-device".to_owned()];
+    let missing = Attach::Nodes { paths, groups: Vec::new(), env: Default::default() };
+    app.grant = Some(world.grant(&[("accel-9", missing)]));
+    let error = world.runtime.start(app).await.unwrap_err();
+    let RuntimeError::Devices { message, remedy, .. } = error else { panic!("{error:?}") };
+    assert!(message.contains("device") && !remedy.is_empty(), "{message} {remedy}");
+    assert!(world.runtime.list().await.unwrap().is_empty());
 }
 
 pub async fn an_image_in_use_is_not_removed(world: &World) {

@@ -7,6 +7,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod contract;
+mod devices;
 mod docker;
 mod dockerfile;
 mod isolation;
@@ -64,6 +65,8 @@ promises!(
     usage_is_known_while_it_runs,
     sockets_are_seen_where_they_listen,
     changes_are_hinted_at,
+    a_lease_is_found_again_with_its_devices,
+    a_device_the_engine_cannot_give_is_told_apart,
     an_image_in_use_is_not_removed,
     the_cpu_cap_can_be_set_and_lifted,
 );

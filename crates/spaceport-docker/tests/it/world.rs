@@ -11,11 +11,12 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use futures::FutureExt;
-use spaceport_core::{HardwareFlavor, ImageDigest, InstanceId, ReleaseId, SpaceId, Timestamp};
+use spaceport_core::gpu::{Attach, DeviceId, Lease, LeasedDevice, NodeName};
+use spaceport_core::{ClaimId, HardwareFlavor, ImageDigest, InstanceId, LeaseId, ReleaseId, SpaceId, Timestamp};
 use spaceport_docker::{DockerConfig, DockerRuntime};
 use spaceport_runtime::fake::{AppBehavior, DockerfileBehavior, FakeRuntime, StepBehavior, StepEnd};
 use spaceport_runtime::{
-    BuildLimits, BuildStep, ContainerSpec, ImageSettings, Keep, ListeningSocket, LogSink, Runtime,
+    Attachable, BuildLimits, BuildStep, ContainerSpec, Grant, ImageSettings, Keep, ListeningSocket, LogSink, Runtime,
 };
 use tempfile::TempDir;
 
@@ -93,8 +94,28 @@ impl World {
                 memory_bytes: 256 << 20,
                 pids: 64,
                 shm_bytes: 16 << 20,
+                gpu: None,
             },
+            grant: None,
         }
+    }
+
+    /// A lease of its own for these devices, ready for a container.
+    pub fn grant(&self, devices: &[(&str, Attach)]) -> Grant {
+        let at = Timestamp::from_millis(1_767_323_045_678);
+        let here = NodeName("here".to_owned());
+        let id = |name: &str| DeviceId(name.to_owned());
+        let lease = Lease {
+            id: LeaseId::new(at, self.random()),
+            claim: ClaimId::new(at, self.random()),
+            node: here.clone(),
+            devices: devices.iter().map(|(name, _)| LeasedDevice { device: id(name), milli: 1000 }).collect(),
+            started_at: at,
+            ends_by: None,
+        };
+        let known =
+            |(name, attach): &(&str, Attach)| (id(name), Attachable { attach: attach.clone(), memory_bytes: 1 });
+        Grant::of_lease(&lease, &here, &devices.iter().map(known).collect()).unwrap()
     }
 
     /// A step of root that becomes an image.
@@ -162,6 +183,9 @@ pub fn fake() -> World {
     let fake =
         FakeRuntime::new(move || Timestamp::from_millis(i64::try_from(now.fetch_add(1, Ordering::Relaxed)).unwrap()));
     let base = fake.add_image(BASE);
+    for device in ["accel-0", "accel-1"] {
+        fake.add_device(&DeviceId(device.to_owned()));
+    }
     fake.on_step(|step| match step.script.as_str() {
         steps::GREET => StepBehavior { lines: lines(&["hello O'Hara $HOME", "warning", "100%"]), ..Default::default() },
         steps::FAIL => StepBehavior { lines: lines(&["broken"]), end: StepEnd::Exit(3), ..Default::default() },

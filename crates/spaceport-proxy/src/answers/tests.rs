@@ -53,6 +53,20 @@ async fn people_see_the_phase_and_nothing_private() {
 }
 
 #[tokio::test]
+async fn who_waits_for_hardware_is_told_why_and_for_how_long() {
+    let mut waiting = building();
+    waiting.stage = SpaceStage::Sleeping;
+    if let Some(diagnosis) = &mut waiting.diagnosis {
+        diagnosis.reason = Reason::HardwareWaiting;
+        diagnosis.message = "Waiting for 1 × A100: all 4 are in use. 2 come before it.".to_owned();
+    }
+    let response = show(&waiting, true);
+    assert_eq!(response.headers()[RETRY_AFTER], "10");
+    let html = text(response).await;
+    assert!(html.contains("<h1>Waiting for hardware</h1>") && html.contains("2 come before it."), "{html}");
+}
+
+#[tokio::test]
 async fn programs_get_json() {
     let response = show(&building(), false);
     assert_eq!(response.headers()[CONTENT_TYPE], "application/json");

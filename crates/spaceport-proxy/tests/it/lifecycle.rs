@@ -161,6 +161,33 @@ async fn use_is_reported_once_in_a_while() {
 }
 
 #[tokio::test]
+async fn what_is_in_flight_or_held_is_use_all_the_time() {
+    let (address, _go, mut asked) = waiting_app().await;
+    let mut proxy = proxy(upstream("a", address)).await;
+    let request = format!("GET / HTTP/1.1\r\nHost: {HOST}\r\n\r\n");
+    let mut stream = TcpStream::connect(proxy.address).await.unwrap();
+    stream.write_all(request.as_bytes()).await.unwrap();
+    soon(asked.wait_for(|count| *count == 1)).await.unwrap();
+    // One request, and it is reported again and again.
+    for _ in 0..3 {
+        assert!(matches!(soon(proxy.events.recv()).await, Some(ProxyEvent::Activity { .. })));
+    }
+    drop(stream);
+    proxy.publish([(HOST, route(Target::Hold(standing(SpaceStage::Sleeping))))]);
+    let mut held = TcpStream::connect(proxy.address).await.unwrap();
+    held.write_all(request.as_bytes()).await.unwrap();
+    let mut reports = 0;
+    while reports < 3 {
+        match soon(proxy.events.recv()).await {
+            Some(ProxyEvent::Activity { .. }) => reports += 1,
+            Some(ProxyEvent::Drained { .. }) => reports = 0,
+            Some(ProxyEvent::Visited { .. }) => {}
+            None => panic!("the proxy ended"),
+        }
+    }
+}
+
+#[tokio::test]
 async fn pages_that_are_opened_are_counted_and_nothing_else() {
     const PAGE: &str = "Accept: text/html\r\nSec-Fetch-Mode: navigate\r\n";
     let mut proxy = proxy(upstream("a", saying("x").await)).await;

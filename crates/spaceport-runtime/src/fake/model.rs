@@ -4,13 +4,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use spaceport_core::{ImageDigest, InstanceId, Timestamp};
+use spaceport_core::gpu::DeviceId;
+use spaceport_core::gpu::device::WHOLE_MILLI;
+use spaceport_core::{ImageDigest, InstanceId, LeaseId, Timestamp};
 use tokio::sync::{broadcast, watch};
 
 use super::{AppBehavior, DockerfileBehavior, Program, StepBehavior};
 use crate::{
-    BuildStep, Container, ContainerEvent, ContainerId, ContainerSpec, ContainerState, DockerfileBuild, Exit,
-    ListeningSocket, LogLine, LogPosition, OwnImage, Room, RuntimeError, Usage, VolumeSpec,
+    BuildStep, Container, ContainerEvent, ContainerId, ContainerSpec, ContainerState, DockerfileBuild, EngineHost,
+    Exit, Grant, ListeningSocket, LogLine, LogPosition, OwnImage, Room, RuntimeError, Usage, VolumeSpec,
 };
 
 /// Events kept for a reader that is slow; more are hints nobody needs.
@@ -27,6 +29,9 @@ pub(super) struct State {
     pub(super) volume_sizes: BTreeMap<String, u64>,
     pub(super) room: Room,
     pub(super) warnings: Vec<String>,
+    pub(super) host: EngineHost,
+    pub(super) devices: BTreeSet<DeviceId>,
+    pub(super) held_twice: BTreeSet<DeviceId>,
     pub(super) build_cache: u64,
     pub(super) step: Program<BuildStep, StepBehavior>,
     pub(super) dockerfile: Program<DockerfileBuild, DockerfileBehavior>,
@@ -49,6 +54,9 @@ impl Default for State {
             volume_sizes: BTreeMap::new(),
             room: Room::default(),
             warnings: Vec::new(),
+            host: EngineHost { name: "fake".to_owned(), cpus: 64, memory_bytes: 256 << 30 },
+            devices: BTreeSet::new(),
+            held_twice: BTreeSet::new(),
             build_cache: 0,
             step: Arc::new(|_| StepBehavior::default()),
             dockerfile: Arc::new(|_| DockerfileBehavior::default()),
@@ -142,6 +150,7 @@ impl State {
             return Ok(found.seen());
         }
         self.need_image(&spec.image)?;
+        self.take_devices(&spec)?;
         let behavior = (self.app)(&spec);
         if let Some(why) = behavior.not_runnable {
             return Err(RuntimeError::CommandNotFound(why));
@@ -169,6 +178,30 @@ impl State {
         }
         self.changed();
         Ok(self.find(&id).map_or(seen, FakeContainer::seen))
+    }
+
+    /// As an engine does: it notices a device that it has not, and not one that somebody else uses.
+    fn take_devices(&mut self, spec: &ContainerSpec) -> Result<(), RuntimeError> {
+        let Some(grant) = &spec.grant else { return Ok(()) };
+        if let Some(missing) = grant.devices().iter().find(|device| !self.devices.contains(&device.id)) {
+            return Err(RuntimeError::Devices {
+                message: format!("the engine cannot find the device {}", missing.id),
+                remedy: "Give it back to the engine.".to_owned(),
+                source: "no such device".into(),
+            });
+        }
+        let running = self.containers.iter().filter(|container| container.is_running());
+        let leases = running.filter_map(|container| container.spec.grant.as_ref());
+        // The old and the new container of one lease share its devices while a push swaps them.
+        let others: BTreeMap<LeaseId, &Grant> =
+            leases.filter(|other| other.lease() != grant.lease()).map(|other| (other.lease(), other)).collect();
+        for device in grant.devices() {
+            let of_device = others.values().flat_map(|other| other.devices()).filter(|other| other.id == device.id);
+            if of_device.map(|other| other.milli).sum::<u32>() + device.milli > WHOLE_MILLI {
+                self.held_twice.insert(device.id.clone());
+            }
+        }
+        Ok(())
     }
 
     pub(super) fn end(&mut self, id: &ContainerId, code: i64, oom_killed: bool, now: Timestamp) {
@@ -232,6 +265,7 @@ impl FakeContainer {
             instance: self.spec.instance,
             state: self.state.clone(),
             address: self.is_running().then(|| SocketAddr::new(self.behavior.address, self.spec.port)),
+            held: self.spec.grant.as_ref().map(Grant::held),
         }
     }
 

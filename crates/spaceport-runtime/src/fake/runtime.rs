@@ -19,8 +19,10 @@ use crate::{
 #[async_trait]
 impl Runtime for FakeRuntime {
     async fn prepare(&self) -> Result<EngineInfo, RuntimeError> {
-        let warnings = self.lock().reachable()?.warnings.clone();
-        Ok(EngineInfo { version: "fake".to_owned(), api_version: "1.41".to_owned(), warnings })
+        let mut state = self.lock();
+        let state = state.reachable()?;
+        let (host, warnings) = (state.host.clone(), state.warnings.clone());
+        Ok(EngineInfo { version: "fake".to_owned(), api_version: "1.41".to_owned(), host, warnings })
     }
 
     async fn ping(&self) -> Result<(), RuntimeError> {

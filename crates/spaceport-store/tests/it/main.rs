@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that fails here has failed")]
 
 mod community;
+mod gpu;
 mod moves;
 mod webhooks;
 

@@ -8,12 +8,26 @@ pub(super) async fn hardware(client: &Client, out: &Output) -> Result<(), CliErr
     let list = client.get("/api/spaces/hardware").await?;
     out.show(&list, |list| {
         let row = |flavor: &serde_json::Value| {
-            ["/name", "/prettyName", "/cpu", "/ram"].iter().map(|path| field(flavor, path)).collect()
+            let mut cells: Vec<String> =
+                ["/name", "/prettyName", "/cpu", "/ram"].iter().map(|path| field(flavor, path)).collect();
+            cells.push(accelerator(flavor));
+            cells
         };
         let rows: Vec<Vec<String>> = list.as_array().into_iter().flatten().map(row).collect();
-        plain_table(&["FLAVOR", "NAME", "CPU", "MEMORY"], &rows)
+        plain_table(&["FLAVOR", "NAME", "CPU", "MEMORY", "ACCELERATOR"], &rows)
     });
     Ok(())
+}
+
+/// `4 x L4, 96 GB`; nothing for CPU and memory alone.
+fn accelerator(flavor: &serde_json::Value) -> String {
+    if flavor["accelerator"].is_null() {
+        return String::new();
+    }
+    let of = |name: &str| field(flavor, &format!("/accelerator/{name}"));
+    let share = of("share");
+    let part = if share.is_empty() { String::new() } else { format!(", {share} % of one") };
+    format!("{} x {}, {}{part}", of("quantity"), of("model"), of("vram"))
 }
 
 pub(super) async fn whoami(client: &Client, out: &Output) -> Result<(), CliError> {

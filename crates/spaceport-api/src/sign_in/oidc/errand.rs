@@ -130,8 +130,6 @@ pub(crate) fn own_path(site: &Site, next: Option<&str>) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use super::*;
 
     #[test]
@@ -140,7 +138,7 @@ mod tests {
             hub_url: "https://hub.example".to_owned(),
             spaces_domain: "apps.example".to_owned(),
             https: true,
-            hardware: BTreeMap::new(),
+            hardware: spaceport_core::hardware::Catalog::default(),
         };
         for own in ["/", "/spaces/alice/demo", "/login?app=a-b&path=%2Fx%3Fy", "/a//b", "/@evil.example", "/.//x"] {
             assert_eq!(own_path(&site, Some(own)), own);

@@ -1,0 +1,97 @@
+//! The scheduler's world, made of what was seen.
+
+use std::time::Duration;
+
+use spaceport_core::gpu::ledger::{self, Period};
+use spaceport_core::gpu::schedule::{Notice, Running, Spent, World};
+use spaceport_core::gpu::{Lease, QuotaPath};
+use spaceport_core::{ClaimId, Timestamp};
+use spaceport_store::{LedgerFilter, StoreError};
+
+use super::past::{self, HALF_LIVES, Past};
+use super::{Hardware, Seen};
+use crate::spaces::Parts;
+
+impl Hardware {
+    pub(super) async fn world(&self, seen: &Seen) -> Result<World, StoreError> {
+        let Parts { config, .. } = &self.parts;
+        self.remember(seen.now).await?;
+        let (used, run_lengths, mut workload) = self.with_memory(|memory| match &mut memory.past {
+            Some(past) => (past.used(&seen.leases, seen.now), past.run_lengths.clone(), past.workload.clone()),
+            None => Default::default(),
+        });
+        for claim in &seen.claims {
+            workload.see(&claim.claim.shape);
+        }
+        let (promises, start_times) = self.with_memory(|memory| memory.told.clone()).unwrap_or_default();
+        let leased = |claim| seen.leases.iter().any(|lease| lease.lease.claim == claim);
+        let mut running = Vec::with_capacity(seen.leases.len());
+        for lease in &seen.leases {
+            let claim = seen.claims.iter().find(|claim| claim.claim.id == lease.lease.claim);
+            // Whose claim is over leaves as soon as nothing runs on it.
+            let ends_by = if claim.is_some() { lease.lease.ends_by } else { Some(seen.now) };
+            running.push(Running {
+                claim: claim.map_or_else(|| past::claim(lease), |claim| claim.claim.clone()),
+                lease: Lease { ends_by, ..lease.lease.clone() },
+                notice: lease.notice().ok().flatten(),
+            });
+        }
+        let displaced = self.with_memory(|memory| {
+            for there in &running {
+                if let Some(Notice::Guarantee(by)) = &there.notice {
+                    memory.displaced.insert((there.claim.id, *by));
+                }
+            }
+            let is_there = |id: &ClaimId| seen.claims.iter().any(|claim| claim.claim.id == *id);
+            memory.displaced.retain(|(who, by)| is_there(who) && is_there(by));
+            memory.displaced.iter().copied().collect()
+        });
+        let waiting = seen.claims.iter().filter(|claim| !leased(claim.claim.id)).map(|claim| claim.claim.clone());
+        Ok(World {
+            now: seen.now,
+            nodes: seen.there.nodes.clone(),
+            quotas: seen.quotas.clone(),
+            waiting: waiting.collect(),
+            running,
+            used,
+            spent: self.spent(seen).await?,
+            reservations: seen.reservations.clone(),
+            holds: seen.holds.clone(),
+            run_lengths,
+            policy: config.gpu.scheduler.clone(),
+            start_times,
+            promises,
+            displaced,
+            workload,
+        })
+    }
+
+    /// Reads the past once.
+    async fn remember(&self, now: Timestamp) -> Result<(), StoreError> {
+        if self.with_memory(|memory| memory.past.is_some()) {
+            return Ok(());
+        }
+        let half_life = Duration::from_millis(self.parts.config.gpu.scheduler.half_life_ms.max(1));
+        let since = now - half_life.saturating_mul(HALF_LIVES);
+        let until = Timestamp::from_millis(i64::MAX);
+        let leases = self.parts.store.leases_between(since, until).await?;
+        self.with_memory(|memory| memory.past = Some(Past::new(&leases, half_life, now)));
+        Ok(())
+    }
+
+    /// What each place with a budget has spent of the running period.
+    async fn spent(&self, seen: &Seen) -> Result<Vec<Spent>, StoreError> {
+        let budgets: Vec<(&QuotaPath, Period)> =
+            seen.quotas.places().filter_map(|(path, quota)| Some((path, quota.budget?.period(seen.now)))).collect();
+        let Some(from) = budgets.iter().map(|(_, period)| period.from).min() else { return Ok(Vec::new()) };
+        let period = Period { from, until: Timestamp::from_millis(i64::MAX) };
+        let filter = LedgerFilter { period, ..LedgerFilter::default() };
+        let entries = self.parts.store.ledger_with_open(&filter, seen.now).await?;
+        let spent = budgets.into_iter().map(|(place, period)| {
+            let used = ledger::used_by(&entries, place, period).net();
+            let milli_seconds = u64::try_from(used.milli_seconds()).unwrap_or_default();
+            Spent { place: place.clone(), milli_seconds, renews_at: period.until }
+        });
+        Ok(spent.collect())
+    }
+}
