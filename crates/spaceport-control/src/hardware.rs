@@ -25,6 +25,7 @@ use crate::engine::chain;
 use crate::handle::TaskStatus;
 use crate::spaces::Parts;
 
+pub use demand::spent;
 use past::Past;
 use there::There;
 
@@ -111,6 +112,7 @@ impl Hardware {
         let mut engine = schedule::Engine::new(&world);
         let decision = engine.pass(seen.now);
         let after = engine.world(seen.now);
+        self.parts.control.set_world(world);
         self.with_memory(|memory| memory.told = Some((after.promises, after.start_times)));
         let (given, refused) = self.act(&seen, &decision).await?;
         let forget = self.with_memory(|memory| {

@@ -33,6 +33,7 @@ mod rows;
 mod sessions;
 mod settings;
 mod spaces;
+mod tallies;
 mod tokens;
 pub mod vault;
 mod webhooks;
@@ -57,6 +58,7 @@ pub use reservations::StoredReservation;
 pub use sessions::{NewSession, SESSION_IDLE};
 pub use settings::{Secret, Variable};
 pub use spaces::NewSpace;
+pub use tallies::{EndTally, WaitTally};
 pub use tokens::{NewToken, token_hash};
 
 use std::path::Path;
