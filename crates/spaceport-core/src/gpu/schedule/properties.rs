@@ -7,8 +7,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::gpu::{
-    Budget, Claim, Device, DeviceHealth, DeviceId, Lease, Node, NodeName, Priority, Quota, QuotaNode, QuotaPath,
-    QuotaTree, Shape,
+    Claim, Device, DeviceHealth, DeviceId, Node, NodeName, Priority, Quota, QuotaNode, QuotaPath, QuotaTree, Shape,
 };
 use crate::{ClaimId, FlavorName, SpaceId, Timestamp};
 
