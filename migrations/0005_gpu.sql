@@ -146,9 +146,9 @@ CREATE TABLE reservations (
 CREATE INDEX reservations_by_end ON reservations (until_at);
 
 -- What the scheduler keeps from one decision to the next: one row.
-CREATE TABLE holds (
+CREATE TABLE scheduler (
     id         BIGINT NOT NULL PRIMARY KEY,
-    holds      TEXT   NOT NULL,
+    carried    TEXT   NOT NULL,
     updated_at BIGINT NOT NULL
 );
 
@@ -173,3 +173,6 @@ CREATE TABLE asleep (
     since      BIGINT NOT NULL,
     why        TEXT   NOT NULL
 );
+
+-- What its git objects take on the disk, as last measured; quotas limit it.
+ALTER TABLE repos ADD COLUMN git_bytes BIGINT NOT NULL DEFAULT 0;

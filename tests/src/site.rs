@@ -268,6 +268,25 @@ impl Site {
         Space::of(self, format!("admin/{name}")).await
     }
 
+    /// The command line, as the admin; what it prints, as JSON.
+    ///
+    /// # Panics
+    /// When it fails.
+    #[must_use]
+    pub fn cli(&self, arguments: &[&str]) -> Value {
+        let output = Command::new(&self.binary)
+            .args(arguments)
+            .arg("--json")
+            .env("SPACEPORT_URL", format!("http://{}", self.authority()))
+            .env("SPACEPORT_TOKEN", TOKEN)
+            .output()
+            .expect("the command line runs");
+        let text = String::from_utf8_lossy(&output.stdout);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "spaceport {}: {said}{text}", arguments.join(" "));
+        serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"))
+    }
+
     /// A Python script with the Hub's clients, to run against this site.
     #[must_use]
     pub fn script<'a>(&'a self, text: &'a str) -> Script<'a> {

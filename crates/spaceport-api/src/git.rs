@@ -19,6 +19,7 @@ use spaceport_git::{
 };
 
 use crate::access::{DiscussRepo, ReadFiles, ReadRepo, find_repo, rights};
+use crate::allowance;
 use crate::caller::{Caller, User};
 use crate::community::{pushable_pulls, refs_moved};
 use crate::error::ApiError;
@@ -130,6 +131,10 @@ pub async fn get_refs(State(state): State<ApiState>, params: Params, request: Re
         .and_then(Service::from_name)
         .ok_or_else(|| ApiError::forbidden("Only the smart HTTP protocol is spoken here; use git 1.6.6 or newer"))?;
     let (target, request) = target(&state, request, service).await?;
+    if service == Service::ReceivePack {
+        // Here git prints why; what it is told when it sends the objects it keeps to itself.
+        allowance::for_bytes(&state, &target.repo, 0).await?;
+    }
     let protocol = text(request.headers(), "git-protocol");
     let refs = state.repositories.advertise(target.repo.id, service, protocol.as_deref()).await?;
     Ok(answer(&service.advertisement_type(), Body::from(refs)))
@@ -154,6 +159,7 @@ pub async fn receive_pack(State(state): State<ApiState>, request: Request) -> Re
     let service = Service::ReceivePack;
     let (target, request) = target(&state, request, service).await?;
     let Target { repo, user: Some(user), access, slot } = target else { return Err(ApiError::sign_in().into()) };
+    allowance::for_bytes(&state, &repo, allowance::length(request.headers())).await?;
     let pushing =
         ReadRepo { rights: rights(&repo, &user.clone().into()), repo: repo.clone(), caller: user.clone().into() };
     let lfs = Some(push_check(&state, pushing));
@@ -164,6 +170,7 @@ pub async fn receive_pack(State(state): State<ApiState>, request: Request) -> Re
         let state = state.clone();
         async move {
             pushed(&state, &repo, &user, push.done.await).await;
+            allowance::measure(&state, &repo).await;
             drop(slot);
         }
     });

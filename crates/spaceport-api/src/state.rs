@@ -53,6 +53,8 @@ pub struct ApiState {
     pub uploads: Uploads,
     /// How people sign in.
     pub sign_in: SignIn,
+    /// Held by whoever makes or moves a repository that a quota counts.
+    pub making: Arc<tokio::sync::Mutex<()>>,
 }
 
 /// What the site is: the same for every request.

@@ -16,9 +16,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures::FutureExt;
-use spaceport_core::queue::{Queued, next_builds};
+use spaceport_core::gpu::{Full, QuotaNode, QuotaPath, QuotaTree};
+use spaceport_core::queue::{Queued, Turns, next_builds};
 use spaceport_core::space::{Artifact, Build, BuildState, Inspection, Space};
-use spaceport_core::{BuildId, Diagnosis, Reason, Sdk};
+use spaceport_core::{BuildId, Diagnosis, Reason, Sdk, Timestamp};
 use spaceport_runtime::RuntimeError;
 use spaceport_store::{BuildEnd, StoreError};
 use tokio::sync::Mutex as AsyncMutex;
@@ -62,6 +63,25 @@ impl From<RuntimeError> for Stop {
 impl From<std::io::Error> for Stop {
     fn from(error: std::io::Error) -> Self {
         Self::Again(format!("a file of the platform could not be written: {error}"))
+    }
+}
+
+/// What a build that waits says: for a quota, or for a free builder.
+fn waits(since: Timestamp, full: Option<&Full>) -> Diagnosis {
+    let (message, remedy) = match full {
+        Some(full) => {
+            (format!("Waiting for its turn: {full}."), "It begins by itself; an administrator can raise the quota.")
+        }
+        None => ("Waiting for a free builder.".to_owned(), ""),
+    };
+    Diagnosis {
+        reason: Reason::BuildQueued,
+        phase: "queued".to_owned(),
+        message,
+        remedy: remedy.to_owned(),
+        evidence: Vec::new(),
+        since,
+        deadline: None,
     }
 }
 
@@ -143,16 +163,24 @@ impl Builds {
             }
             let Some(space) = store.space_by_id(build.space).await? else { continue };
             let running = build.state == BuildState::Running;
+            let account = store.quota_path(space.owner, space.creator).await?;
             queued.push(Queued {
                 build: build.id,
                 space: build.space,
                 owner: space.owner,
+                account: account.unwrap_or_else(QuotaPath::site),
                 queued_at: build.queued_at,
                 running,
             });
         }
         if self.parts.engine.info().is_some() {
-            for id in next_builds(&queued, self.parts.config.builder.concurrency) {
+            let (_, places) = store.quotas().await?;
+            let nodes = places.into_iter().map(|place| QuotaNode { path: place.path, quota: place.quota });
+            // A tree that contradicts itself was refused when it was written.
+            let quotas = QuotaTree::new(nodes).unwrap_or_default();
+            let turns = next_builds(&queued, self.parts.config.builder.concurrency, &quotas);
+            self.say_why(&unfinished, &turns).await?;
+            for id in turns.start {
                 let Some(build) = unfinished.iter().find(|build| build.id == id) else { continue };
                 let Some(space) = store.space_by_id(build.space).await? else { continue };
                 if store.build_claim(id, &self.lease, self.parts.control.clock().now()).await? {
@@ -162,6 +190,19 @@ impl Builds {
         }
         let waiting = queued.iter().filter(|build| !build.running).count();
         Ok(format!("{} running, {waiting} waiting", queued.len() - waiting))
+    }
+
+    /// Keeps what each build waits for, where it is another thing than before.
+    async fn say_why(&self, unfinished: &[Build], turns: &Turns) -> Result<(), StoreError> {
+        for build in unfinished.iter().filter(|build| build.state == BuildState::Queued) {
+            let full = turns.held.iter().find(|(id, _)| *id == build.id).map(|(_, full)| full);
+            let why = waits(build.queued_at, full);
+            let is_told = build.diagnosis.as_ref().map_or(full.is_none(), |told| *told == why);
+            if !is_told && !turns.start.contains(&build.id) && self.parts.store.build_waits(build.id, &why).await? {
+                self.parts.control.activate(build.space);
+            }
+        }
+        Ok(())
     }
 
     fn spawn(&self, build: Build, space: Space, tracker: &TaskTracker, stop: &CancellationToken) {

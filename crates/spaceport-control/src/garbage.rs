@@ -5,6 +5,7 @@
 //! environment goes only after everything made from it, and a base image after its environments.
 
 mod caches;
+mod sizes;
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -40,6 +41,7 @@ const MAINTENANCE: Duration = Duration::from_secs(24 * 60 * 60);
 /// Runs until told to stop.
 pub async fn run(parts: Parts, stop: CancellationToken) {
     let (mut maintained, mut measured) = (Instant::now(), None::<Timestamp>);
+    let mut repositories_measured = None::<Timestamp>;
     loop {
         // First thing of all: a process that was killed between a push and its record left a
         // commit that nobody builds.
@@ -50,6 +52,11 @@ pub async fn run(parts: Parts, stop: CancellationToken) {
         if let Err(error) = crate::index::catch_up(&parts.store, &parts.repositories).await {
             let text = chain(&error);
             tracing::warn!(error = text, "repositories could not be indexed: {text}");
+        }
+        let now = parts.control.clock().now();
+        if repositories_measured.is_none_or(|before| now.since(before) >= sizes::PERIOD) {
+            repositories_measured = Some(now);
+            sizes::measure(&parts).await;
         }
         tokio::select! {
             () = stop.cancelled() => return,

@@ -14,8 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use spaceport_core::gpu::estimate::StartTimes;
-use spaceport_core::gpu::schedule::{self, Decision, Hold, Promise};
+use spaceport_core::gpu::schedule::{self, Carried, Decision};
 use spaceport_core::gpu::{Ending, Lease, LeaseEnd, Notice, NoticeKind, QuotaNode, QuotaTree, Reservation, Wait};
 use spaceport_core::{ClaimId, Generation, SpaceId, Timestamp};
 use spaceport_store::{NewLease, StoreError, StoredClaim, StoredLease};
@@ -54,9 +53,7 @@ struct Memory {
     idle: idle::Memory,
     past: Option<Past>,
     forgot_at: Option<Timestamp>,
-    told: Option<(Vec<Promise>, StartTimes)>,
-    /// Who had to leave for whom, while both are there.
-    displaced: BTreeSet<(ClaimId, ClaimId)>,
+    carried: Option<Carried>,
 }
 
 /// What is, read in this order: generations first, so that a decision on what has changed since is refused.
@@ -67,7 +64,7 @@ struct Seen {
     claims: Vec<StoredClaim>,
     leases: Vec<StoredLease>,
     reservations: Vec<Reservation>,
-    holds: Vec<Hold>,
+    carried: Carried,
 }
 
 impl Hardware {
@@ -107,13 +104,7 @@ impl Hardware {
         let Some(mut seen) = self.look().await? else { return Ok(("no machine is known yet".to_owned(), None)) };
         self.end_leases(&mut seen).await?;
         self.tell_idle(&mut seen).await?;
-        let world = self.world(&seen).await?;
-        // What it told those who wait, and learned of how long they do, is remembered from pass to pass.
-        let mut engine = schedule::Engine::new(&world);
-        let decision = engine.pass(seen.now);
-        let after = engine.world(seen.now);
-        self.parts.control.set_world(world);
-        self.with_memory(|memory| memory.told = Some((after.promises, after.start_times)));
+        let decision = self.decide(&seen).await?;
         let (given, refused) = self.act(&seen, &decision).await?;
         let forget = self.with_memory(|memory| {
             let is_due = memory.forgot_at.is_none_or(|at| seen.now.since(at) >= FORGET);
@@ -142,16 +133,48 @@ impl Hardware {
         });
         let (claims, leases) = (store.claims_live().await?, store.leases_live().await?);
         let reservations = store.reservations(now).await?.into_iter().map(|stored| stored.reservation).collect();
-        // What another version of the program wrote is worth one decision.
-        let holds = store.holds().await.unwrap_or_default().unwrap_or_default();
-        Ok(Some(Seen { now, there, quotas, claims, leases, reservations, holds }))
+        let carried = match self.with_memory(|memory| memory.carried.clone()) {
+            Some(carried) => carried,
+            None => match store.carried().await {
+                Ok(carried) => carried.unwrap_or_default(),
+                // What another version of the program wrote is worth one decision.
+                Err(StoreError::Corrupt { .. }) => Carried::default(),
+                Err(error) => return Err(error),
+            },
+        };
+        Ok(Some(Seen { now, there, quotas, claims, leases, reservations, carried }))
+    }
+
+    /// Asks the scheduler, and keeps what it wants to know the next time.
+    async fn decide(&self, seen: &Seen) -> Result<Decision, StoreError> {
+        let mut world = self.world(seen).await?;
+        self.parts.control.set_world(world.clone());
+        // Who was not there before is told to it one by one: it learns how much overtakes others.
+        let waited = seen.claims.iter().filter(|claim| claim.again.is_some()).map(|claim| claim.claim.id);
+        let waited: BTreeSet<ClaimId> = waited.chain(world.promises.iter().map(|promise| promise.claim)).collect();
+        let (mut new, known) = world.waiting.drain(..).partition::<Vec<_>, _>(|claim| !waited.contains(&claim.id));
+        world.waiting = known;
+        new.sort_by_key(|claim| (claim.submitted_at, claim.id));
+        let mut engine = schedule::Engine::new(&world);
+        for claim in new {
+            engine.apply(seen.now, schedule::Event::Submitted(claim));
+        }
+        let decision = engine.pass(seen.now);
+        let carried = Carried::from(engine.world(seen.now));
+        if carried != seen.carried {
+            self.parts.store.carried_set(&carried, seen.now).await?;
+        }
+        self.with_memory(|memory| memory.carried = Some(carried));
+        Ok(decision)
     }
 
     /// Writes what was decided. Says how many leases were given, and how many came too late.
     async fn act(&self, seen: &Seen, decision: &Decision) -> Result<(usize, usize), StoreError> {
         let Parts { store, .. } = &self.parts;
-        if decision.holds != seen.holds {
-            store.holds_set(&decision.holds, seen.now).await?;
+        for claim in &decision.lost {
+            if let Some(lease) = seen.leases.iter().find(|lease| lease.lease.claim == *claim) {
+                self.lose(seen, lease).await?;
+            }
         }
         for reservation in &decision.released {
             store.reservation_release(*reservation, seen.now).await?;
@@ -169,11 +192,6 @@ impl Hardware {
                 self.tell(lease, ending, Some(&preemption.notice)).await?;
             }
         }
-        for claim in &decision.lost {
-            if let Some(lease) = seen.leases.iter().find(|lease| lease.lease.claim == *claim) {
-                self.lose(seen, lease).await?;
-            }
-        }
         let starts = self.start(seen, decision).await?;
         self.say_why(seen, decision).await?;
         Ok(starts)
@@ -185,6 +203,10 @@ impl Hardware {
         let (mut given, mut refused) = (0, 0);
         for start in &decision.starts {
             let Some(claim) = seen.claims.iter().find(|claim| claim.claim.id == start.claim) else { continue };
+            // Who lost its device starts on another one when nothing runs on the lost one any more.
+            if seen.leases.iter().any(|lease| lease.lease.claim == start.claim) {
+                continue;
+            }
             let Some(node) = generations.get(&start.node).copied() else { continue };
             let Some(space) = store.space_by_id(claim.claim.space).await? else { continue };
             let name = space.name.to_string();
@@ -219,8 +241,9 @@ impl Hardware {
     /// Keeps why each claim waits, where that is another than before.
     async fn say_why(&self, seen: &Seen, decision: &Decision) -> Result<(), StoreError> {
         let Parts { store, control, .. } = &self.parts;
+        let claims: BTreeMap<ClaimId, &StoredClaim> = seen.claims.iter().map(|claim| (claim.claim.id, claim)).collect();
         for waiting in &decision.waiting {
-            let Some(claim) = seen.claims.iter().find(|claim| claim.claim.id == waiting.claim) else { continue };
+            let Some(claim) = claims.get(&waiting.claim) else { continue };
             let wait = Wait::from(waiting);
             let before = claim.decision::<Wait>().ok().flatten();
             let is_old = claim.decided_at.is_none_or(|at| seen.now.since(at) >= REFRESH);

@@ -3,6 +3,7 @@
 //! Amounts of a device are thousandths of it (`milli`): 1000 is a whole device, 500 half of its memory.
 //! Sums of use are integers (milli-device-milliseconds), so that the ledger adds up exactly.
 
+pub mod allowance;
 pub mod attach;
 pub mod claim;
 pub mod cluster;
@@ -21,6 +22,7 @@ pub mod trial;
 pub mod wait;
 pub mod watch;
 
+pub use allowance::{Allowance, Full, Holding};
 pub use attach::Attach;
 pub use claim::{Claim, Lease, LeasedDevice, Priority, Shape};
 pub use cluster::{Cluster, DeviceState, Kind, NodeState, Placement};

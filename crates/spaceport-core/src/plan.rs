@@ -7,7 +7,9 @@
 //! server and of the engine.
 
 mod backoff;
+mod code;
 mod hardware;
+mod observed;
 #[cfg(test)]
 mod properties;
 mod run;
@@ -17,117 +19,17 @@ mod tests;
 
 use std::time::Duration;
 
-use crate::FlavorName;
-use crate::config::ConfigError;
-use crate::diagnose::sentence;
-use crate::front_matter;
 use crate::gpu::LeaseEnd;
-use crate::space::{BuildState, Desired, DesiredRun, Inspection, Instance};
+use crate::space::{BuildState, Desired, DesiredRun};
 use crate::{BuildId, CommitSha, Diagnosis, InstanceId, Reason, ReleaseId, SpaceStage, Timestamp};
 
 pub use hardware::{HardwareSeen, HardwareWait};
+pub use observed::{BuildSeen, ContainerSeen, InstanceSeen, Limits, Observed, ReleaseSeen};
 pub use sleep::{Asleep, IdleSeen};
 
+use code::{Code, plan_code};
 use hardware::Hold;
 use run::{Progress, keep_running};
-
-/// What a plan is made from, besides the desired state.
-#[derive(Debug, Clone, Default)]
-pub struct Observed {
-    /// What the head commit turned out to be; `None` when nobody looked yet.
-    pub inspection: Option<Inspection>,
-    /// The build of the head commit.
-    pub build: Option<BuildSeen>,
-    /// Builds of other commits that wait or run.
-    pub stale_builds: Vec<BuildId>,
-    /// Some build waits or runs, even if it was asked to end.
-    pub builds_under_way: bool,
-    /// The build whose release should serve: the head's if it succeeded, else the last good one.
-    pub good: Option<BuildId>,
-    /// The release of `good` with the desired settings and hardware.
-    pub wanted: Option<ReleaseSeen>,
-    /// The newest other release that ever answered.
-    pub fallback: Option<ReleaseSeen>,
-    /// Every instance that is not over, and the recent ones that are; newest first.
-    pub instances: Vec<InstanceSeen>,
-    /// Containers of this Space without a live instance.
-    pub orphans: Vec<String>,
-    /// The engine answered.
-    pub engine_up: bool,
-    /// Apps are not started, since what keeps them from the node and from each other is not in place.
-    pub starts_refused: bool,
-    /// What it has of the hardware that is given out by lease.
-    pub hardware: HardwareSeen,
-    /// It was put to sleep.
-    pub asleep: Option<Asleep>,
-    /// When it was used, and when it may sleep.
-    pub idle: IdleSeen,
-}
-
-/// A build, as far as the plan needs it.
-#[derive(Debug, Clone)]
-pub struct BuildSeen {
-    /// Identity.
-    pub id: BuildId,
-    /// State.
-    pub state: BuildState,
-    /// Asked for.
-    pub queued_at: Timestamp,
-    /// Began.
-    pub started_at: Option<Timestamp>,
-    /// What it is doing, or why it failed.
-    pub diagnosis: Option<Diagnosis>,
-}
-
-/// A release, as far as the plan needs it.
-#[derive(Debug, Clone)]
-pub struct ReleaseSeen {
-    /// Identity.
-    pub id: ReleaseId,
-    /// Served as files, without a container.
-    pub files: bool,
-    /// Not answering by then is a runtime error.
-    pub startup_timeout: Duration,
-    /// Runs only with a lease of this flavor.
-    pub needs: Option<FlavorName>,
-}
-
-/// An instance and its container.
-#[derive(Debug, Clone)]
-pub struct InstanceSeen {
-    /// The row.
-    pub row: Instance,
-    /// The container.
-    pub container: ContainerSeen,
-    /// The proxy has nothing in flight for it any more.
-    pub drained: bool,
-    /// Its release runs only with a lease of this flavor.
-    pub needs: Option<FlavorName>,
-}
-
-/// What the engine says of a container.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ContainerSeen {
-    /// The engine does not answer.
-    Unknown,
-    /// There is none.
-    Missing,
-    /// Made, never started.
-    Created,
-    /// Runs.
-    Running,
-    /// Ended.
-    Exited,
-}
-
-/// Limits of the site.
-#[derive(Debug, Clone, Copy)]
-pub struct Limits {
-    /// A build may run so long.
-    pub build_time: Duration,
-    /// Requests in flight on a retired instance may take so long.
-    pub drain: Duration,
-}
 
 /// What to do for one Space.
 #[derive(Debug, Clone, PartialEq)]
@@ -359,82 +261,6 @@ fn plan_running(desired: &Desired, observed: &Observed, limits: &Limits, mut dra
     Plan { stage, diagnosis, serving, actions: draft.actions, look_again: draft.look_again }
 }
 
-/// Where the newest commit is on its way to an image.
-enum Code {
-    /// It will not become one.
-    Verdict(SpaceStage, Diagnosis),
-    /// It is being looked at or built.
-    Underway(Diagnosis),
-    /// It is one.
-    Built,
-}
-
-fn plan_code(desired: &Desired, observed: &Observed, limits: &Limits, draft: &mut Draft) -> Code {
-    let now = draft.now;
-    let Some(sha) = &desired.head else {
-        let why = told(
-            Reason::EmptyRepository,
-            "empty",
-            "The repository has no commit on main yet.",
-            "Push your app: git push origin main.",
-            now,
-        );
-        return Code::Verdict(SpaceStage::NoAppFile, why);
-    };
-    match &observed.inspection {
-        None => {
-            draft.actions.push(Action::Inspect { sha: sha.clone() });
-            return Code::Underway(told(Reason::BuildQueued, "reading", "Reading the commit.", "", now));
-        }
-        Some(Inspection::ConfigError(errors)) => {
-            return Code::Verdict(SpaceStage::ConfigError, config_error(errors, now));
-        }
-        Some(Inspection::NoAppFile { file }) => {
-            let dockerfile = file == "Dockerfile";
-            let why = told(
-                if dockerfile { Reason::DockerfileMissing } else { Reason::AppFileMissing },
-                "no app file",
-                &format!("The commit has no {file}."),
-                &if dockerfile {
-                    "Add a Dockerfile at the root of the repository.".to_owned()
-                } else {
-                    format!("Add {file}, or set app_file in README.md to the file that starts your app.")
-                },
-                now,
-            );
-            return Code::Verdict(SpaceStage::NoAppFile, why);
-        }
-        Some(Inspection::Buildable(_)) => {}
-    }
-    let Some(build) = &observed.build else {
-        draft.actions.push(Action::AddBuild { sha: sha.clone() });
-        return Code::Underway(told(Reason::BuildQueued, "queued", "Waiting for a free builder.", "", now));
-    };
-    match build.state {
-        BuildState::Succeeded => Code::Built,
-        BuildState::Queued => Code::Underway(build.diagnosis.clone().unwrap_or_else(|| {
-            told(Reason::BuildQueued, "queued", "Waiting for a free builder.", "", build.queued_at)
-        })),
-        BuildState::Running => {
-            let since = build.started_at.unwrap_or(build.queued_at);
-            let mut why = build
-                .diagnosis
-                .clone()
-                .unwrap_or_else(|| told(Reason::BuildRunning, "building", "Building.", "", since));
-            why.deadline = Some(since + limits.build_time);
-            Code::Underway(why)
-        }
-        BuildState::Canceled if build.diagnosis.as_ref().is_some_and(|why| why.reason == Reason::BuildWithdrawn) => {
-            draft.actions.push(Action::RepeatBuild { build: build.id });
-            Code::Underway(told(Reason::BuildQueued, "queued", "Waiting for a free builder.", "", now))
-        }
-        BuildState::Failed | BuildState::Canceled => {
-            let why = build.diagnosis.clone().unwrap_or_else(|| canceled("The build was canceled.", build.queued_at));
-            Code::Verdict(SpaceStage::BuildError, why)
-        }
-    }
-}
-
 /// The wanted release if it answers, else whatever answered last: a failing push never takes
 /// down what serves.
 fn choose_serving(
@@ -504,38 +330,6 @@ fn plan_retirement(
 
 fn is_unfinished(state: BuildState) -> bool {
     matches!(state, BuildState::Queued | BuildState::Running)
-}
-
-fn config_error(errors: &[ConfigError], now: Timestamp) -> Diagnosis {
-    let first = errors.first();
-    let more = errors.len().saturating_sub(1);
-    let mut message = first
-        .map_or_else(|| "The front matter of README.md is invalid.".to_owned(), |error| sentence(&error.to_string()));
-    if more > 0 {
-        // The evidence has all of them.
-        message = format!("{} ({more} more below).", message.trim_end_matches('.'));
-    }
-    let allowed = first.map(|error| error.allowed.as_str()).filter(|allowed| !allowed.is_empty());
-    Diagnosis {
-        reason: Reason::ConfigInvalid,
-        phase: "configuration".to_owned(),
-        message,
-        remedy: match (first, allowed) {
-            (Some(_), Some(allowed)) if allowed == front_matter::README_FORM => format!("Push {allowed}."),
-            (Some(error), Some(allowed)) if !error.key.is_empty() => {
-                format!("Change {} in line {} of README.md; allowed: {allowed}.", error.key, error.line)
-            }
-            (Some(error), _) => format!("Correct line {} of README.md and push again.", error.line),
-            (None, _) => "Correct README.md and push again.".to_owned(),
-        },
-        evidence: errors.iter().map(ToString::to_string).collect(),
-        since: now,
-        deadline: None,
-    }
-}
-
-fn canceled(message: &str, now: Timestamp) -> Diagnosis {
-    told(Reason::BuildCanceled, "canceled", message, "Restart the Space to build this commit.", now)
 }
 
 fn withdrawn(message: &str, now: Timestamp) -> Diagnosis {

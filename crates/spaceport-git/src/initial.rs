@@ -32,3 +32,11 @@ pub struct InitialCommit {
     /// Its files.
     pub files: Vec<InitialFile>,
 }
+
+impl InitialCommit {
+    /// The bytes of its files.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.files.iter().map(|file| file.content.len() as u64).sum()
+    }
+}

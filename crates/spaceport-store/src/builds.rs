@@ -78,6 +78,8 @@ const BUILD_LAST_GOOD: &str =
 const BUILDS_UNFINISHED: &str = "SELECT * FROM builds WHERE state IN ('queued', 'running') ORDER BY queued_at, id";
 const BUILD_CLAIM: &str = "UPDATE builds SET state = 'running', lease = $1, started_at = $2, diagnosis = NULL \
      WHERE id = $3 AND state = 'queued' AND NOT cancel_requested";
+const BUILD_WAITS: &str =
+    "UPDATE builds SET diagnosis = $1 WHERE id = $2 AND state = 'queued' AND NOT cancel_requested";
 const BUILD_PROGRESS: &str = "UPDATE builds SET diagnosis = $1 \
      WHERE id = $2 AND state = 'running' AND lease = $3 AND NOT cancel_requested";
 const BUILD_FINISH: &str = "UPDATE builds SET state = $1, finished_at = $2, diagnosis = $3, artifact = $4, phases = $5, \
@@ -202,6 +204,16 @@ impl Store {
         let rows = run_tx!(&mut tx, "build_claim", db => sqlx::query(BUILD_CLAIM)
             .bind(lease).bind(at.as_millis()).bind(id.to_string()).execute(db).map_ok(crate::Rows::rows))?;
         changed(tx, id, rows, at).await
+    }
+
+    /// Says what a waiting build waits for; `false` when it does not wait any more.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn build_waits(&self, id: BuildId, why: &Diagnosis) -> Result<bool, StoreError> {
+        run!(self, "build_waits", db => sqlx::query(BUILD_WAITS)
+            .bind(to_json(why)).bind(id.to_string()).execute(db).map_ok(crate::Rows::rows))
+        .map(|rows| rows == 1)
     }
 
     /// Says what a running build is doing; `false` when the lease is lost or the build shall end.

@@ -133,6 +133,7 @@ async fn serve(mut config: Config) -> anyhow::Result<()> {
         downloads: Downloads::default(),
         uploads,
         sign_in: SignIn::with_provider(config.oidc.provider(ca_bundle(&config)?)?),
+        making: Arc::default(),
     };
     router.send_replace(Some(spaceport_api::router(state)));
     start_reconcilers(&tasks, &parts, &soft);

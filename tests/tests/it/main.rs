@@ -4,6 +4,7 @@ mod accounts;
 mod apps;
 mod clients;
 mod compatibility;
+mod gpu;
 mod hostile;
 mod hub;
 mod mistakes;

@@ -11,6 +11,7 @@ pub(crate) mod spool;
 use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
+use axum::http::HeaderMap;
 use serde::Serialize;
 use serde_json::json;
 use utoipa::ToSchema;
@@ -19,6 +20,7 @@ use spaceport_core::{CommitSha, Repo};
 use spaceport_git::{CommitOutcome, CommitSpec, FileContent, Operation, RevisionKind};
 
 use crate::access::{DiscussRepo, ReadRepo};
+use crate::allowance;
 use crate::audit;
 use crate::caller::User;
 use crate::community::{NewPull, reserve_pull};
@@ -73,10 +75,13 @@ pub async fn create_commit(
     ReadAt { read, place }: ReadAt,
     CalledUrl(hub): CalledUrl,
     params: Params,
+    headers: HeaderMap,
     body: Body,
 ) -> Result<Json<CommitAnswer>, ApiError> {
     let proposes = params.flag("create_pr");
     let target = Target::find(&state, read, &place.whole, proposes).await?;
+    allowance::for_bytes(&state, &target.to.repo, allowance::length(&headers)).await?;
+    let repo = target.to.repo.clone();
     let spool = Spool::new(&state.uploads);
     let wish = match body::read(body, &spool).await {
         Ok(wish) => wish,
@@ -85,12 +90,13 @@ pub async fn create_commit(
             return Err(error);
         }
     };
-    let page = format!("{hub}/{}", target.to.repo.path());
+    let page = format!("{hub}/{}", repo.path());
     let work = {
         let state = state.clone();
         async move {
             let made = make(&state, target, wish, proposes).await;
             spool.remove().await;
+            allowance::measure(&state, &repo).await;
             made
         }
     };

@@ -21,6 +21,7 @@ use super::claims::Claim;
 use super::holdings::{Holding, Named, look};
 use super::may_upload;
 use crate::access::{ReadFiles, ReadRepo, find_repo};
+use crate::allowance;
 use crate::caller::Caller;
 use crate::error::ApiError;
 use crate::extract::{CalledUrl, read_body};
@@ -133,11 +134,13 @@ async fn answer(state: &ApiState, hub: &str, read: ReadRepo, batch: Batch) -> Re
             // A push names its branch; what is uploaded for a pull request comes without.
             let (read, account) = may_upload(read, batch.reference.is_none())?;
             let holdings = look(state, &read, &known).await?;
+            let new = known.iter().zip(&holdings).filter(|(_, holding)| !matches!(holding, Holding::Here(_)));
+            let bytes = new.map(|(named, _)| named.size.unwrap_or(0)).fold(0, u64::saturating_add);
+            allowance::for_bytes(state, &read.repo, bytes).await?;
             for holding in &holdings {
                 // Readable elsewhere: it need not be sent, and may be committed here as if it were.
                 if let Holding::Elsewhere(object) = holding {
-                    let now = state.control.clock().now();
-                    state.store.object_uploaded(read.repo.id, object, account, now).await?;
+                    allowance::take_object(state, read.repo.id, object, account).await?;
                 }
             }
             let large = |asked: &Asked| asked.size > state.large.multipart_above;

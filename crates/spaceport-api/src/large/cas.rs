@@ -24,6 +24,7 @@ use spaceport_store::NewObject;
 
 use super::claims::Claim;
 use super::upload;
+use crate::allowance;
 use crate::error::ApiError;
 use crate::state::ApiState;
 
@@ -143,7 +144,7 @@ async fn register(
     let now = state.control.clock().now();
     for file in state.large.objects.register(session.account, shard, progress, now).await? {
         let object = NewObject { sha256: file.sha256, size: file.size, xet: Some(file.file.to_string()) };
-        state.store.object_uploaded(session.repo, &object, session.account, now).await?;
+        allowance::take_object(state, session.repo, &object, session.account).await?;
     }
     Ok(())
 }

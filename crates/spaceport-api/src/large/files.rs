@@ -16,6 +16,7 @@ use spaceport_store::RepoObject;
 use super::holdings::{Holding, Named, look};
 use super::may_upload;
 use crate::access::{ReadFiles, ReadRepo, WriteRepo, find_used};
+use crate::allowance;
 use crate::audit;
 use crate::error::{ApiError, ErrorBody};
 use crate::extract::{CalledUrl, JsonBody, Params};
@@ -222,7 +223,7 @@ pub async fn copy_large_files(
         };
         let RepoObject { sha256, size, xet, .. } = object;
         let object = spaceport_store::NewObject { sha256, size, xet };
-        state.store.object_uploaded(to.repo.id, &object, account, state.control.clock().now()).await?;
+        allowance::take_object(&state, to.repo.id, &object, account).await?;
     }
     Ok(Json(json!({"failed": failed})))
 }

@@ -11,6 +11,7 @@ use spaceport_git::{LfsCheck, LfsObject};
 use spaceport_store::{NewObject, RepoObject};
 
 use crate::access::{ReadRepo, rights};
+use crate::allowance;
 use crate::caller::Caller;
 use crate::error::ApiError;
 use crate::state::ApiState;
@@ -109,7 +110,7 @@ pub(crate) async fn hold(state: &ApiState, read: &ReadRepo, named: &[Named]) -> 
     }
     let now = state.control.clock().now();
     for object in &copies {
-        state.store.object_uploaded(read.repo.id, object, account.id, now).await?;
+        allowance::take_object(state, read.repo.id, object, account.id).await?;
     }
     let committed: Vec<_> = named.iter().map(|named| (named.sha256, named.path.clone())).collect();
     state.store.objects_committed(read.repo.id, &committed, now).await?;

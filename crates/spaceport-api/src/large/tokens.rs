@@ -12,6 +12,7 @@ use utoipa::ToSchema;
 use super::claims::Claim;
 use super::may_upload;
 use crate::access::{ReadFiles, ReadRepo};
+use crate::allowance;
 use crate::error::{ApiError, ErrorBody};
 use crate::extract::{CalledUrl, Params};
 use crate::state::ApiState;
@@ -58,6 +59,7 @@ pub async fn get_xet_write_token(
     params: Params,
 ) -> Result<Response, ApiError> {
     let (read, _) = may_upload(read, params.flag("create_pr"))?;
+    allowance::for_bytes(&state, &read.repo, 0).await?;
     answer(&state, &hub, &read, true)
 }
 

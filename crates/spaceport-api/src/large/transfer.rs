@@ -17,6 +17,7 @@ use spaceport_store::NewObject;
 use super::batch::{LfsRefusal, same_name};
 use super::claims::Claim;
 use super::{content, upload};
+use crate::allowance;
 use crate::error::ApiError;
 use crate::extract::{JsonBody, Params};
 use crate::files::range::{Wanted, wanted};
@@ -52,8 +53,7 @@ impl Claimed {
         let info = state.large.objects.info(self.sha256).await?;
         let xet = info.and_then(|info| info.xet).map(|hash| hash.to_string());
         let object = NewObject { sha256: self.sha256, size: self.size, xet };
-        let now = state.control.clock().now();
-        Ok(state.store.object_uploaded(self.repo, &object, self.account, now).await?)
+        allowance::take_object(state, self.repo, &object, self.account).await
     }
 
     async fn is_there(&self, state: &ApiState) -> Result<bool, ApiError> {

@@ -14,6 +14,7 @@ use spaceport_core::{FlavorName, RepoKind, RepoName, Sdk, Volume};
 use spaceport_git::{Author, InitialCommit};
 use spaceport_store::{NewRepo as NewRow, NewSpace, Secret, StoreError, Variable};
 
+use crate::allowance;
 use crate::audit;
 use crate::caller::{User, Writer};
 use crate::error::{ApiError, ErrorBody, clip};
@@ -215,6 +216,7 @@ pub(crate) fn author(account: &Account) -> Author {
 /// Makes the repository, then the row. `None` when somebody else took the name meanwhile.
 async fn make(state: &ApiState, user: &User, plan: Plan) -> Result<Option<String>, ApiError> {
     let Plan { mut repo, app, commit } = plan;
+    let _turn = allowance::for_new_repo(state, &repo, commit.bytes()).await?;
     let head = state.repositories.create(repo.id, &commit).await.map_err(ApiError::from)?;
     repo.head = Some(head);
     let created = match app {

@@ -18,6 +18,7 @@ use spaceport_core::{Repo, RepoKind, RepoName, SpaceStage};
 use spaceport_store::NewRepo as NewRow;
 
 use crate::access::ReadFiles;
+use crate::allowance;
 use crate::audit;
 use crate::caller::{User, Writer};
 use crate::error::{ApiError, ErrorBody};
@@ -162,6 +163,9 @@ async fn make(
     mut repo: NewRow,
     app: Option<App>,
 ) -> Result<bool, ApiError> {
+    let git = state.repositories.disk_bytes(from.id).await?;
+    let bytes = git.saturating_add(state.store.repo_storage(from.id).await?);
+    let _turn = allowance::for_new_repo(state, &repo, bytes).await?;
     repo.head = state.repositories.duplicate(from.id, repo.id).await?;
     let created = match app {
         Some(app) => state.store.space_create_copy(&new_space(state, &repo, app), from.id).await.map(drop),

@@ -14,6 +14,7 @@ use spaceport_core::{Repo, RepoKind, RepoName};
 use spaceport_store::StoreError;
 
 use crate::access::{WriteRepo, find_named};
+use crate::allowance;
 use crate::audit;
 use crate::caller::Writer;
 use crate::error::{ApiError, ErrorBody};
@@ -69,6 +70,7 @@ pub async fn move_repo(
 
 async fn carry_out(state: &ApiState, to: &WriteRepo, name: &RepoName, owner: &Account) -> Result<(), ApiError> {
     let WriteRepo { repo, user, .. } = to;
+    let _turn = allowance::for_moved_repo(state, repo, owner.id).await?;
     let moved = state.store.repo_move(repo, name, owner.id, state.control.clock().now()).await;
     match moved {
         Ok(true) => {}

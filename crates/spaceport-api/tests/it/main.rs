@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that fails here has failed")]
 
 mod accounts;
+mod allowances;
 mod bad_input;
 mod builds;
 mod commits;

@@ -1,10 +1,11 @@
 //! The scheduler's world, made of what was seen.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use spaceport_core::gpu::ledger::{self, Period};
-use spaceport_core::gpu::schedule::{Notice, Running, Spent, World};
-use spaceport_core::gpu::{Lease, QuotaPath, QuotaTree};
+use spaceport_core::gpu::schedule::{Carried, Running, Spent, World};
+use spaceport_core::gpu::{Claim, Lease, QuotaPath, QuotaTree};
 use spaceport_core::{ClaimId, Timestamp};
 use spaceport_store::{LedgerFilter, Store, StoreError};
 
@@ -23,30 +24,21 @@ impl Hardware {
         for claim in &seen.claims {
             workload.see(&claim.claim.shape);
         }
-        let (promises, start_times) = self.with_memory(|memory| memory.told.clone()).unwrap_or_default();
-        let leased = |claim| seen.leases.iter().any(|lease| lease.lease.claim == claim);
+        let leased: BTreeSet<ClaimId> = seen.leases.iter().map(|lease| lease.lease.claim).collect();
+        let claims: BTreeMap<ClaimId, &Claim> = seen.claims.iter().map(|one| (one.claim.id, &one.claim)).collect();
         let mut running = Vec::with_capacity(seen.leases.len());
         for lease in &seen.leases {
-            let claim = seen.claims.iter().find(|claim| claim.claim.id == lease.lease.claim);
+            let claim = claims.get(&lease.lease.claim);
             // Whose claim is over leaves as soon as nothing runs on it.
             let ends_by = if claim.is_some() { lease.lease.ends_by } else { Some(seen.now) };
             running.push(Running {
-                claim: claim.map_or_else(|| past::claim(lease), |claim| claim.claim.clone()),
+                claim: claim.map_or_else(|| past::claim(lease), |claim| (*claim).clone()),
                 lease: Lease { ends_by, ..lease.lease.clone() },
                 notice: lease.notice().ok().flatten(),
             });
         }
-        let displaced = self.with_memory(|memory| {
-            for there in &running {
-                if let Some(Notice::Guarantee(by)) = &there.notice {
-                    memory.displaced.insert((there.claim.id, *by));
-                }
-            }
-            let is_there = |id: &ClaimId| seen.claims.iter().any(|claim| claim.claim.id == *id);
-            memory.displaced.retain(|(who, by)| is_there(who) && is_there(by));
-            memory.displaced.iter().copied().collect()
-        });
-        let waiting = seen.claims.iter().filter(|claim| !leased(claim.claim.id)).map(|claim| claim.claim.clone());
+        let Carried { holds, start_times, promises, displaced } = seen.carried.clone();
+        let waiting = claims.into_values().filter(|claim| !leased.contains(&claim.id)).cloned();
         Ok(World {
             now: seen.now,
             nodes: seen.there.nodes.clone(),
@@ -56,7 +48,7 @@ impl Hardware {
             used,
             spent: spent(&self.parts.store, &seen.quotas, seen.now).await?,
             reservations: seen.reservations.clone(),
-            holds: seen.holds.clone(),
+            holds,
             run_lengths,
             policy: config.gpu.scheduler.clone(),
             start_times,

@@ -2,7 +2,6 @@
 //!
 //! The worker makes and ends the claim; the lease is given and taken back by the reconciler of hardware.
 
-use spaceport_core::account::AccountKind;
 use spaceport_core::gpu::{Claim, LeaseEnd, Priority, QuotaPath, QuotaTree, Wait, wait};
 use spaceport_core::plan::{Asleep, HardwareSeen, HardwareWait, IdleSeen, ReleaseSeen};
 use spaceport_core::space::{Artifact, Release, Space};
@@ -83,7 +82,8 @@ impl Spaces {
         // What cannot be is seen, and told, with the next look at it; nothing is known before the engine answers.
         let Ok(shape) = flavor.shape(&known.nodes) else { return Ok(()) };
         let space = &seen.space;
-        let account = account_of(&self.parts, space).await?;
+        // Whoever owns or made a Space is there as long as the Space is.
+        let Some(account) = store.quota_path(space.owner, space.creator).await? else { return Ok(()) };
         let now = control.clock().now();
         let claim = Claim {
             id: control.clock().claim_id(),
@@ -141,15 +141,6 @@ impl Spaces {
     pub(super) fn needs_lease(&self, release: &Release) -> bool {
         needs(&self.parts.config, release).is_some()
     }
-}
-
-/// Where the use of a Space counts.
-async fn account_of(parts: &Parts, space: &Space) -> Result<QuotaPath, StoreError> {
-    let owner = parts.store.account_by_id(space.owner).await?;
-    let creator = parts.store.account_by_id(space.creator).await?;
-    let is_org = owner.is_some_and(|owner| owner.kind == AccountKind::Org);
-    let creator = creator.map_or_else(|| space.creator.to_string(), |creator| creator.name);
-    Ok(QuotaPath::of_space(space.name.owner(), is_org, &creator))
 }
 
 /// The highest class an account may have: no place above it may forbid it.

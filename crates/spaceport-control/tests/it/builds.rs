@@ -4,9 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use spaceport_core::gpu::{Quota, QuotaPath};
 use spaceport_core::space::{Build, BuildState};
 use spaceport_core::{Diagnosis, Reason, SpaceId, SpaceStage};
 use spaceport_runtime::fake::{StepBehavior, StepEnd};
+use spaceport_store::QuotaChange;
 
 use crate::apps::{self, File, gradio, gradio_with, readme};
 use crate::world::World;
@@ -149,6 +151,35 @@ async fn one_owner_cannot_keep_the_others_waiting() {
     held.store(false, Ordering::Relaxed);
     cancel(&world, spaces[1]).await;
     wait_state(&world, spaces[2], BuildState::Succeeded).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_build_beyond_the_quota_waits_and_says_so() {
+    let world = World::new().await;
+    let quota = Quota { max_builds: Some(1), ..Quota::default() };
+    let change = QuotaChange { path: QuotaPath("~alice".to_owned()), quota: Some(quota) };
+    let (generation, _) = world.store.quotas().await.unwrap();
+    assert!(world.store.quotas_change(&[change], generation, world.clock.now()).await.unwrap());
+    let held = hold(&world);
+    let mut spaces = Vec::new();
+    for (name, state) in
+        [("alice/a", BuildState::Running), ("alice/b", BuildState::Queued), ("bob/c", BuildState::Running)]
+    {
+        let space = world.space(name).await;
+        world.push(space, &gradio(name)).await;
+        wait_state(&world, space, state).await;
+        spaces.push(space);
+    }
+    let why = "Waiting for its turn: alice may build 1 at once and does; it begins when one of them ends.";
+    world
+        .wait_for("the reason", || async {
+            world.seen(spaces[1]).await.diagnosis.is_some_and(|seen| seen.message == why)
+        })
+        .await;
+    held.store(false, Ordering::Relaxed);
+    cancel(&world, spaces[0]).await;
+    wait_state(&world, spaces[1], BuildState::Succeeded).await;
+    world.wait_stage(spaces[1], SpaceStage::Running).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -21,15 +21,27 @@ pub struct TestClock {
     began: Instant,
     skipped: Arc<watch::Sender<Duration>>,
     passed: Arc<Mutex<Duration>>,
+    set_back: Arc<Mutex<Duration>>,
 }
 
 impl TestClock {
     pub fn new() -> Self {
-        Self { began: Instant::now(), skipped: Arc::new(watch::Sender::new(Duration::ZERO)), passed: Arc::default() }
+        let skipped = Arc::new(watch::Sender::new(Duration::ZERO));
+        Self { began: Instant::now(), skipped, passed: Arc::default(), set_back: Arc::default() }
     }
 
     pub fn now(&self) -> Timestamp {
-        Timestamp::from_millis(BEGIN) + self.began.elapsed() + *self.skipped.borrow()
+        Timestamp::from_millis(BEGIN) + self.elapsed() - *self.set_back.lock().unwrap()
+    }
+
+    /// What no correction of the clock changes.
+    fn elapsed(&self) -> Duration {
+        self.began.elapsed() + *self.skipped.borrow()
+    }
+
+    /// Somebody corrects the clock: it shows an earlier time from now on. Whoever sleeps does so for as long as before.
+    pub fn set_back(&self, time: Duration) {
+        *self.set_back.lock().unwrap() += time;
     }
 
     /// Lets so much time pass at once; whoever waits for less is woken.
@@ -54,11 +66,11 @@ impl TestClock {
             move |time| {
                 let this = sleeper.clone();
                 let mut skips = this.skipped.subscribe();
-                let until = this.now() + time;
+                let until = this.elapsed() + time;
                 Box::pin(async move {
                     loop {
                         skips.mark_unchanged();
-                        let left = until.since(this.now());
+                        let left = until.saturating_sub(this.elapsed());
                         if left.is_zero() {
                             return;
                         }

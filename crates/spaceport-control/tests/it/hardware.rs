@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use spaceport_core::gpu::ledger::{DeviceTime, Entry};
+use spaceport_core::gpu::schedule::Carried;
 use spaceport_core::gpu::{DeviceHealth, DeviceId, LeaseEnd, NoticeKind, Quota, QuotaPath};
 use spaceport_core::route::Target;
 use spaceport_core::{FlavorName, Reason, SpaceId, SpaceStage, Timestamp};
@@ -246,8 +247,103 @@ async fn hardware_that_the_site_has_not_is_said_at_once() {
     let space = world.space("alice/demo").await;
     set_flavor(&world, space, "a100x8").await;
     world.push(space, &gradio("one")).await;
-    world.wait_reason(space, SpaceStage::AppStarting, Reason::DeviceUnavailable).await;
+    world.wait_reason(space, SpaceStage::RuntimeError, Reason::DeviceUnavailable).await;
     let why = world.seen(space).await.diagnosis.unwrap().message;
     assert!(why.contains("no device is a A100"), "{why}");
     assert!(world.store.claims_live().await.unwrap().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_loses_its_device_goes_on_with_another() {
+    let mut world = with_devices(2).await;
+    let space = on_device(&world, "alice/demo").await;
+    world.wait_stage(space, SpaceStage::Running).await;
+    let first = world.store.lease_of(space).await.unwrap().unwrap();
+    let lost = first.parts[0].device.clone();
+    let mut devices = [t4("GPU-0", 0), t4("GPU-1", 1)];
+    for device in devices.iter_mut().filter(|device| device.id == lost) {
+        device.health = DeviceHealth::Lost { reason: "XID 79".to_owned() };
+    }
+    world.set_devices(devices.to_vec());
+    world
+        .wait_for("the other device", || async {
+            let lease = world.store.lease_of(space).await.unwrap();
+            lease.is_some_and(|lease| lease.parts[0].device != lost) && world.stage(space).await == SpaceStage::Running
+        })
+        .await;
+    let before = all_leases(&world).await.into_iter().find(|lease| lease.lease.id == first.lease.id).unwrap();
+    assert_eq!(before.why, Some(LeaseEnd::DeviceLost));
+    check_ledger(&world).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_device_that_comes_back_under_another_id_is_another_one() {
+    let mut world = with_devices(1).await;
+    let space = on_device(&world, "alice/demo").await;
+    world.wait_stage(space, SpaceStage::Running).await;
+    // It vanishes without a word: it is waited for, and what runs on it goes on.
+    world.set_devices(vec![t4("GPU-again", 0)]);
+    world
+        .wait_for("the missing one to be known as drained or lost", || async {
+            world.clock.skip(Duration::from_secs(5));
+            world.store.lease_of(space).await.unwrap().is_some_and(|lease| lease.parts[0].device.0 == "GPU-again")
+        })
+        .await;
+    world.wait_stage(space, SpaceStage::Running).await;
+    let known = world.store.devices_known().await.unwrap();
+    let of = |id: &str| known.iter().find(|device| device.id.0 == id).unwrap();
+    assert!(of("GPU-0").lost_at.is_some() && of("GPU-0").leased_milli == 0, "{known:?}");
+    // The first one comes back: it is free, and nobody moves to it.
+    world.set_devices(vec![t4("GPU-0", 0), t4("GPU-again", 1)]);
+    let other = on_device(&world, "bob/other").await;
+    world.wait_stage(other, SpaceStage::Running).await;
+    let lease = world.store.lease_of(other).await.unwrap().unwrap();
+    assert_eq!(lease.parts[0].device.0, "GPU-0");
+    check_ledger(&world).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_clock_that_jumps_leaves_the_ledger_exact() {
+    let world = with_devices(1).await;
+    let first = on_device(&world, "alice/one").await;
+    world.wait_stage(first, SpaceStage::Running).await;
+    let second = on_device(&world, "bob/two").await;
+    world.wait_reason(second, SpaceStage::AppStarting, Reason::HardwareWaiting).await;
+    // Back behind the beginning of the lease: it has used nothing, and no moment counts twice.
+    world.clock.set_back(Duration::from_secs(24 * 3600));
+    world.pause(first).await;
+    world.wait_stage(second, SpaceStage::Running).await;
+    check_ledger(&world).await;
+    let rows = world.store.ledger(&LedgerFilter::default(), None, 10).await.unwrap();
+    assert_eq!(rows.iter().map(Entry::time).sum::<DeviceTime>(), DeviceTime(0));
+    // Far ahead: nobody is taken for idle who came a moment ago by the clock of before.
+    world.parts().control.used(second, world.clock.now());
+    world.clock.skip(Duration::from_secs(48 * 3600));
+    world.parts().control.used(second, world.clock.now());
+    world.pause(second).await;
+    world.wait_for("the device to be free", || async { world.store.leases_live().await.unwrap().is_empty() }).await;
+    check_ledger(&world).await;
+    assert!(world.store.devices_known().await.unwrap().iter().all(|device| device.leased_milli == 0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_told_and_learned_outlives_the_process() {
+    let mut world = with_devices(1).await;
+    let first = on_device(&world, "alice/one").await;
+    world.wait_stage(first, SpaceStage::Running).await;
+    let second = on_device(&world, "bob/two").await;
+    world.wait_reason(second, SpaceStage::AppStarting, Reason::HardwareWaiting).await;
+    let claim = world.store.claim_of(second).await.unwrap().unwrap().claim.id;
+    let carried = async |world: &World| world.store.carried::<Carried>().await.unwrap().unwrap_or_default();
+    let promise = |carried: &Carried| carried.promises.iter().find(|promise| promise.claim == claim).cloned();
+    world.wait_for("it to be told", || async { promise(&carried(&world).await).is_some() }).await;
+    let before = carried(&world).await;
+    world.restart().await;
+    world.clock.skip(Duration::from_secs(100));
+    world
+        .wait_for("a pass of the new process", || async { world.parts().control.statuses().contains_key("hardware") })
+        .await;
+    let after = carried(&world).await;
+    assert_eq!(promise(&after), promise(&before), "it is told once");
+    assert_eq!(after.start_times, before.start_times, "who was known before does not arrive again");
 }

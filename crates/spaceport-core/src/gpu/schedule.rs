@@ -34,7 +34,7 @@ mod tests;
 
 pub use decision::{Constraint, Decision, Kept, Preemption, Start, Waiting};
 pub use engine::{Engine, Event};
-pub use world::{Hold, HoldFor, Notice, Policy, Promise, Reservation, Running, Spent, Used, World};
+pub use world::{Carried, Hold, HoldFor, Notice, Policy, Promise, Reservation, Running, Spent, Used, World};
 
 /// Decides from scratch.
 #[must_use]

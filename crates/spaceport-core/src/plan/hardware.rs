@@ -219,6 +219,8 @@ pub(super) fn stage(
             }
         }
         HardwareSeen::Impossible { why: reason } => {
+            // Nothing is on its way: who waits for the app to start shall not wait for ever.
+            stage = SpaceStage::RuntimeError;
             why.reason = Reason::DeviceUnavailable;
             "no such hardware".clone_into(&mut why.phase);
             why.message.clone_from(reason);

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use super::tests::{T0, config, sha};
 use super::*;
 use crate::gpu::Ending;
-use crate::space::Instance;
+use crate::space::{Inspection, Instance};
 use crate::{FlavorName, Generation, SpaceId};
 
 const LIMITS: Limits = Limits { build_time: Duration::from_secs(600), drain: Duration::from_secs(30) };

@@ -1,5 +1,6 @@
 use super::*;
-use crate::config::SpaceConfig;
+use crate::config::{ConfigError, SpaceConfig};
+use crate::space::{Inspection, Instance};
 use crate::{FlavorName, Generation, Sdk, SpaceId};
 
 pub(super) const T0: Timestamp = Timestamp::from_millis(1_000_000);

@@ -360,7 +360,7 @@ async fn the_ledger_is_read_in_parts_and_gives_back() {
 }
 
 #[tokio::test]
-async fn reservations_notices_holds_and_sleep() {
+async fn reservations_notices_and_sleep() {
     for db in databases().await {
         let store = &db.store;
         let promised = Reservation {
@@ -391,10 +391,10 @@ async fn reservations_notices_holds_and_sleep() {
         assert!(!store.reservation_cancel(promised.id, at(131)).await.unwrap());
         assert!(store.reservations(at(150)).await.unwrap().is_empty());
 
-        assert_eq!(store.holds::<Vec<i64>>().await.unwrap(), None);
-        for holds in [vec![1i64], vec![2, 3]] {
-            store.holds_set(&holds, at(5)).await.unwrap();
-            assert_eq!(store.holds().await.unwrap(), Some(holds));
+        assert_eq!(store.carried::<Vec<i64>>().await.unwrap(), None);
+        for carried in [vec![1i64], vec![2, 3]] {
+            store.carried_set(&carried, at(5)).await.unwrap();
+            assert_eq!(store.carried().await.unwrap(), Some(carried));
         }
 
         let alice = account(store, "alice", 1).await;

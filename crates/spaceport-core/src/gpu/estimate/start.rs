@@ -9,6 +9,8 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
 use super::StartInterval;
 use crate::Timestamp;
 
@@ -22,7 +24,7 @@ const ARRIVALS: usize = 400;
 const PACE: f64 = 0.01;
 
 /// How a claim stood when it was promised a start.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Standing {
     /// Device time due before it, over all devices there are, in milliseconds.
     pub ahead_ms: f64,
@@ -35,8 +37,9 @@ pub struct Standing {
 }
 
 /// What happened to claims, by how they stood.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct StartTimes {
+    #[serde(with = "pairs")]
     waits: BTreeMap<Kind, VecDeque<f64>>,
     arrivals: VecDeque<Arrival>,
     /// The levels asked for so that 5 % start before the interval and 5 % after it. Above 1, the longest wait is
@@ -45,7 +48,7 @@ pub struct StartTimes {
     high: f64,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 struct Arrival {
     at: Timestamp,
     rank: f64,
@@ -53,7 +56,7 @@ struct Arrival {
 }
 
 /// A kind of situation; `u8::MAX` for all.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 struct Kind {
     expected: u8,
     run: u8,
@@ -69,6 +72,9 @@ impl Default for StartTimes {
 impl StartTimes {
     /// A claim came, with its rank in the order and the part of all devices it is expected to use, times how long.
     pub fn arrived(&mut self, at: Timestamp, rank: f64, work_ms: f64) {
+        if !rank.is_finite() || !work_ms.is_finite() {
+            return;
+        }
         if self.arrivals.len() == ARRIVALS {
             self.arrivals.pop_front();
         }
@@ -159,6 +165,21 @@ impl Standing {
     }
 }
 
+/// A map whose keys are no strings, which JSON does not know.
+mod pairs {
+    use super::{BTreeMap, Deserialize, Deserializer, Kind, Serialize, Serializer, VecDeque};
+
+    type Waits = BTreeMap<Kind, VecDeque<f64>>;
+
+    pub fn serialize<S: Serializer>(waits: &Waits, serializer: S) -> Result<S::Ok, S::Error> {
+        waits.iter().collect::<Vec<_>>().serialize(serializer)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Waits, D::Error> {
+        Ok(Vec::<(Kind, VecDeque<f64>)>::deserialize(deserializer)?.into_iter().collect())
+    }
+}
+
 /// How often a number can be divided by three.
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped")]
 fn steps(value: f64) -> u8 {
@@ -200,6 +221,15 @@ mod tests {
         assert!(start.from_90 <= start.from_50 && start.from_50 <= start.expected);
         assert!(start.expected <= start.until_50 && start.until_50 <= start.until_90);
         assert!((40_000..60_000).contains(&start.expected.as_millis()), "{start:?}");
+    }
+
+    #[test]
+    fn what_was_learned_outlives_the_program() {
+        let mut times = StartTimes::default();
+        times.arrived(Timestamp::from_millis(0), -0.25, 500.0);
+        times.observe(&STANDING, 1000.5, Kept::Within);
+        let kept = serde_json::to_string(&times).unwrap();
+        assert_eq!(serde_json::from_str::<StartTimes>(&kept).unwrap(), times);
     }
 
     #[test]

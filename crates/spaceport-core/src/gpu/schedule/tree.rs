@@ -1,9 +1,12 @@
 //! The quota tree with what is in use: an arena, so that a place is a number.
 
+mod rights;
+mod shares;
+
 use std::collections::HashMap;
 
 use super::world::Policy;
-use super::{Constraint, Spent, Used};
+use super::{Spent, Used};
 use crate::Timestamp;
 use crate::gpu::{Quota, QuotaPath, QuotaTree, Shape};
 
@@ -281,16 +284,6 @@ impl Tree {
         }
     }
 
-    /// What a place that does not lend keeps for itself at the moment; nothing where one above keeps it already.
-    fn keeps(&self, place: PlaceIx) -> u64 {
-        let at = self.get(place);
-        if at.quota.lends || place == 0 || self.path(at.parent).any(|above| above != 0 && !self.get(above).quota.lends)
-        {
-            return 0;
-        }
-        at.quota.guaranteed_milli.saturating_sub(at.in_use)
-    }
-
     fn rank(&mut self) {
         let mut order: Vec<PlaceIx> = (0..index(self.places.len())).collect();
         order.sort_by(|a, b| self.get(*a).path.cmp(&self.get(*b).path));
@@ -300,241 +293,10 @@ impl Tree {
         self.ranked = true;
     }
 
-    /// Whether an account's claim would be within what is guaranteed to it or to a place above it. Leases
-    /// that were told to end do not count: whoever loses something for others may ask for it again.
-    pub fn is_guaranteed(&self, account: PlaceIx, milli: u64) -> bool {
-        milli > 0 && self.path(account).any(|place| place != 0 && self.within_guarantee(place, milli))
-    }
-
-    /// Whether a claim is within a guarantee, whatever else was promised: others do not keep from it what is its own.
-    fn is_own(&self, account: PlaceIx, milli: u64) -> bool {
-        self.path(account).any(|place| {
-            let at = self.get(place);
-            place != 0 && at.in_use - at.ending.min(at.in_use) + milli <= at.quota.guaranteed_milli
-        })
-    }
-
-    /// Whether a place would still be within its guarantee.
-    pub fn within_guarantee(&self, place: PlaceIx, milli: u64) -> bool {
-        let at = self.get(place);
-        at.in_use - at.ending.min(at.in_use) + at.promised + milli <= at.quota.guaranteed_milli
-    }
-
-    /// Whether the account or a place above it is past its soft budget.
-    pub fn past_soft_budget(&self, account: PlaceIx) -> bool {
-        self.path(account).any(|place| {
-            let at = self.get(place);
-            let soft = at.quota.budget.and_then(|budget| budget.soft_milli_seconds);
-            soft.is_some_and(|soft| at.spent.as_ref().is_some_and(|spent| spent.milli_seconds >= soft))
-        })
-    }
-
-    /// Whether any budget has a hard edge.
-    pub fn has_budgets(&self) -> bool {
-        self.places.iter().any(|place| place.quota.budget.is_some_and(|budget| budget.hard_milli_seconds.is_some()))
-    }
-
-    /// The place at or above an account whose hard budget is reached.
-    pub fn past_hard_budget(&self, account: PlaceIx) -> Option<PlaceIx> {
-        self.path(account).find(|place| self.hard_edge(*place).is_some())
-    }
-
-    fn hard_edge(&self, place: PlaceIx) -> Option<Constraint> {
-        let at = self.get(place);
-        let hard_milli_seconds = at.quota.budget.and_then(|budget| budget.hard_milli_seconds)?;
-        let Spent { place, milli_seconds, renews_at } = at.spent.clone()?;
-        let edge = Constraint::Budget { place, spent_milli_seconds: milli_seconds, hard_milli_seconds, renews_at };
-        (milli_seconds >= hard_milli_seconds).then_some(edge)
-    }
-
-    /// Whether the quotas allow an account so much more.
-    pub fn allows(&self, account: PlaceIx, milli: u64) -> bool {
-        let mut place = account;
-        loop {
-            let at = &self.places[place as usize];
-            let after = at.in_use.saturating_add(milli);
-            if at.quota.limit_milli.is_some_and(|limit| milli > 0 && after > limit)
-                || (place != 0 && !at.quota.borrows && milli > 0 && after > at.quota.guaranteed_milli)
-                || (at.quota.budget.is_some() && self.hard_edge(place).is_some())
-            {
-                return false;
-            }
-            if place == 0 {
-                break;
-            }
-            place = at.parent;
-        }
-        milli == 0 || self.kept == 0 || self.is_own(account, milli) || self.left_beside_kept(account).0 >= milli
-    }
-
     /// So many more, or fewer, of an account's claims wait.
     pub fn count_waiting(&mut self, account: PlaceIx, more: bool) {
         let waiting = &mut self.places[account as usize].waiting;
         *waiting = if more { *waiting + 1 } else { waiting.saturating_sub(1) };
-    }
-
-    /// What is left for an account beside what others keep, and what they keep.
-    fn left_beside_kept(&self, account: PlaceIx) -> (u64, u64) {
-        let own: u64 = self.path(account).map(|place| self.keeps(place)).sum();
-        let kept = self.kept - own.min(self.kept);
-        (self.in_service.saturating_sub(self.get(0).in_use).saturating_sub(kept), kept)
-    }
-
-    /// Everything in the quotas that forbids a claim.
-    pub fn forbids(&self, account: PlaceIx, wanted_milli: u64) -> Vec<Constraint> {
-        let mut because = Vec::new();
-        for place in self.path(account) {
-            let at = self.get(place);
-            let in_use_milli = at.in_use;
-            let after = in_use_milli.saturating_add(wanted_milli);
-            if let Some(limit_milli) = at.quota.limit_milli
-                && wanted_milli > 0
-                && after > limit_milli
-            {
-                because.push(Constraint::Limit { place: at.path.clone(), limit_milli, in_use_milli, wanted_milli });
-            }
-            let guaranteed_milli = at.quota.guaranteed_milli;
-            if place != 0 && !at.quota.borrows && wanted_milli > 0 && after > guaranteed_milli {
-                let place = at.path.clone();
-                because.push(Constraint::MayNotBorrow { place, guaranteed_milli, in_use_milli, wanted_milli });
-            }
-            because.extend(self.hard_edge(place));
-        }
-        if self.kept > 0 && wanted_milli > 0 && !self.is_own(account, wanted_milli) {
-            let (left_milli, kept_milli) = self.left_beside_kept(account);
-            if left_milli < wanted_milli && kept_milli > 0 {
-                because.push(Constraint::NotLent { kept_milli, left_milli, wanted_milli });
-            }
-        }
-        because
-    }
-
-    /// Brings an account's use up to a time.
-    fn fold(&mut self, account: PlaceIx, now: Timestamp) {
-        let used = self.used_until(account, now);
-        let at = &mut self.places[account as usize];
-        if now > at.used_at {
-            (at.used, at.used_at) = (used, now);
-        }
-    }
-
-    fn used_until(&self, account: PlaceIx, now: Timestamp) -> Amounts {
-        let at = self.get(account);
-        let passed = now.as_millis() - at.used_at.as_millis();
-        if passed <= 0 {
-            return at.used;
-        }
-        let kept = (-self.decay * millis(passed)).exp();
-        let grown = (1.0 - kept) / self.decay;
-        let rate = at.rate.amounts();
-        Amounts {
-            devices: at.used.devices * kept + rate.devices * grown,
-            cpu: at.used.cpu * kept + rate.cpu * grown,
-            memory: at.used.memory * kept + rate.memory * grown,
-        }
-    }
-
-    /// Computes every place's share of the past. Sums go up the tree in the order of paths, so that
-    /// they come out the same however the tree was made.
-    pub fn weigh(&mut self, now: Timestamp) {
-        if !self.ranked {
-            self.rank();
-        }
-        self.weigh_below(0, now);
-    }
-
-    fn weigh_below(&mut self, place: PlaceIx, now: Timestamp) -> (Amounts, Rate, bool) {
-        let mut sum = self.used_until(place, now);
-        let mut rate = self.get(place).rate;
-        let mut active = self.get(place).waiting > 0 || rate != Rate::default() || sum != Amounts::default();
-        let mut weight_below = 0.0;
-        for child in 0..self.get(place).children.len() {
-            let child = self.get(place).children[child];
-            let (used, below, some) = self.weigh_below(child, now);
-            if some {
-                weight_below += self.get(child).weight();
-                active = true;
-            }
-            sum.devices += used.devices;
-            sum.cpu += used.cpu;
-            sum.memory += used.memory;
-            rate.add(below);
-        }
-        // Decayed use of somebody who always has the rate r is r / decay, so this is an average share.
-        let past = self.dominant(sum) * self.decay;
-        let at = &mut self.places[place as usize];
-        at.past = past;
-        at.now = rate;
-        at.weight_below = weight_below;
-        (sum, rate, active)
-    }
-
-    /// Adds what is placed within a pass to the shares of its account and those above.
-    pub fn add_share(&mut self, account: PlaceIx, shape: &Shape) {
-        let mut next = Some(account);
-        while let Some(place) = next {
-            let at = &mut self.places[place as usize];
-            at.now.add(Rate::of(shape));
-            next = (place != 0).then_some(at.parent);
-        }
-    }
-
-    /// Who has less comes first: the weighted dominant share of decayed use and of what is held now, through the tree.
-    ///
-    /// An account answers for its own use, and with its part of the weights for what its siblings used: from
-    /// `u` of its own and `e` of the place above, it has effectively used `u + (e - u) × weight / siblings' weights`. Divided by
-    /// the part of the site that is due to it, that is its share. So members of a place that used much come later
-    /// than those of one that used little, but who used little itself comes before who used much, wherever they
-    /// are. (Ranking whole places, as a strict tree does, lets one member's large claim lock out all others for days.)
-    ///
-    /// `charge` is counted as use of the account.
-    pub fn share_with(&self, account: PlaceIx, charge: f64) -> f64 {
-        let (effective, part) = self.effective(account);
-        (effective + charge) / part
-    }
-
-    /// The part of the site that a shape takes.
-    pub fn part(&self, shape: &Shape) -> f64 {
-        self.dominant(Rate::of(shape).amounts())
-    }
-
-    /// Whether what is held now counts in shares.
-    pub const fn count_present(&mut self, counts: bool) {
-        self.counts_present = counts;
-    }
-
-    /// Counts something as used, until the next [`Self::weigh`].
-    pub fn add_past(&mut self, account: PlaceIx, charge: f64) {
-        let mut next = Some(account);
-        while let Some(place) = next {
-            let at = &mut self.places[place as usize];
-            at.past += charge;
-            next = (place != 0).then_some(at.parent);
-        }
-    }
-
-    /// The share that somebody has on average who uses so much once per half-life.
-    pub fn charge(&self, shape: &Shape, run_ms: u64) -> f64 {
-        self.dominant(Rate::of(shape).amounts()) * float(run_ms) * self.decay
-    }
-
-    fn effective(&self, place: PlaceIx) -> (f64, f64) {
-        let at = self.get(place);
-        let present = if self.counts_present { self.present_weight * self.dominant(at.now.amounts()) } else { 0.0 };
-        let own = at.past + present;
-        if place == 0 {
-            return (own, 1.0);
-        }
-        let (above, part_above) = self.effective(at.parent);
-        let part = at.weight() / self.get(at.parent).weight_below.max(at.weight());
-        (own + (above - own).max(0.0) * part, part_above * part)
-    }
-
-    fn dominant(&self, amounts: Amounts) -> f64 {
-        let part = |used: f64, of: f64| if of > 0.0 { used / of } else { 0.0 };
-        part(amounts.devices, self.capacity.devices)
-            .max(part(amounts.cpu, self.capacity.cpu))
-            .max(part(amounts.memory, self.capacity.memory))
     }
 }
 

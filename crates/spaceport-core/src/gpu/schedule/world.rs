@@ -41,8 +41,28 @@ pub struct World {
     pub policy: Policy,
 }
 
+/// What one decision leaves for the next, however long the time in between and whatever happened to the program.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Carried {
+    /// See [`World::holds`].
+    pub holds: Vec<Hold>,
+    /// See [`World::start_times`].
+    pub start_times: StartTimes,
+    /// See [`World::promises`].
+    pub promises: Vec<Promise>,
+    /// See [`World::displaced`].
+    pub displaced: Vec<(ClaimId, ClaimId)>,
+}
+
+impl From<World> for Carried {
+    fn from(world: World) -> Self {
+        let World { holds, start_times, promises, displaced, .. } = world;
+        Self { holds, start_times, promises, displaced }
+    }
+}
+
 /// When a claim was told that it will start, and how it stood then.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Promise {
     /// Whose.
     pub claim: ClaimId,

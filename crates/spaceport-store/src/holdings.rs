@@ -1,0 +1,83 @@
+//! What each account has of what quotas limit besides devices, and where in the quota tree it is.
+
+use futures::TryFutureExt;
+use sqlx::FromRow;
+
+use spaceport_core::account::AccountKind;
+use spaceport_core::gpu::{Holding, QuotaPath};
+use spaceport_core::{AccountId, RepoId};
+
+use crate::rows::text;
+use crate::{Store, StoreError, run};
+
+const HOLDINGS: &str = "SELECT owners.name AS owner, owners.kind AS kind, creators.name AS creator, \
+     CAST(SUM(CASE WHEN spaces.run <> 'deleting' THEN 1 ELSE 0 END) AS BIGINT) AS spaces, \
+     CAST(SUM(repos.git_bytes + COALESCE(large.bytes, 0)) AS BIGINT) AS bytes \
+     FROM repos \
+     JOIN accounts AS owners ON owners.id = repos.owner_id \
+     JOIN accounts AS creators ON creators.id = repos.creator_id \
+     LEFT JOIN spaces ON spaces.id = repos.id \
+     LEFT JOIN (SELECT repo_id, CAST(SUM(size) AS BIGINT) AS bytes FROM repo_objects GROUP BY repo_id) AS large \
+     ON large.repo_id = repos.id \
+     GROUP BY owners.name, owners.kind, creators.name ORDER BY owners.name, creators.name";
+const REPO_SET_GIT_BYTES: &str = "UPDATE repos SET git_bytes = $1 WHERE id = $2 AND git_bytes <> $1";
+const QUOTA_PATH: &str = "SELECT owners.name AS owner, owners.kind AS kind, creators.name AS creator \
+     FROM accounts AS owners JOIN accounts AS creators ON creators.id = $2 WHERE owners.id = $1";
+
+#[derive(FromRow)]
+struct HoldingRow {
+    #[sqlx(flatten)]
+    account: PathRow,
+    spaces: i64,
+    bytes: i64,
+}
+
+#[derive(FromRow)]
+struct PathRow {
+    owner: String,
+    kind: String,
+    creator: String,
+}
+
+impl PathRow {
+    fn into_path(self) -> Result<QuotaPath, StoreError> {
+        let kind: AccountKind = text("accounts.kind", &self.kind)?;
+        Ok(QuotaPath::of_space(&self.owner, kind == AccountKind::Org, &self.creator))
+    }
+}
+
+impl Store {
+    /// What each account has: whoever has nothing is not in the list. An account may be in it more than once.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn holdings(&self) -> Result<Vec<Holding>, StoreError> {
+        let rows = run!(self, "holdings", db => sqlx::query_as::<_, HoldingRow>(HOLDINGS).fetch_all(db))?;
+        rows.into_iter()
+            .map(|row| {
+                let (spaces, bytes) = (row.spaces.unsigned_abs(), row.bytes.unsigned_abs());
+                Ok(Holding { account: row.account.into_path()?, spaces, bytes })
+            })
+            .collect()
+    }
+
+    /// Keeps what a repository's git objects take on the disk.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn repo_set_git_bytes(&self, id: RepoId, bytes: u64) -> Result<(), StoreError> {
+        run!(self, "repo_set_git_bytes", db => sqlx::query(REPO_SET_GIT_BYTES)
+            .bind(i64::try_from(bytes).unwrap_or(i64::MAX)).bind(id.to_string()).execute(db).map_ok(crate::unit))
+    }
+
+    /// The place in the quota tree of what this owner has and this account made; `None` when one of them is gone.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn quota_path(&self, owner: AccountId, creator: AccountId) -> Result<Option<QuotaPath>, StoreError> {
+        run!(self, "quota_path", db => sqlx::query_as::<_, PathRow>(QUOTA_PATH)
+            .bind(owner.to_string()).bind(creator.to_string()).fetch_optional(db))?
+        .map(PathRow::into_path)
+        .transpose()
+    }
+}
