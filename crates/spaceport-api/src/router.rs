@@ -238,7 +238,7 @@ fn documented() -> (Router<ApiState>, utoipa::openapi::OpenApi) {
         .routes(routes!(large::tokens::get_xet_read_token))
         .routes(routes!(large::tokens::get_xet_write_token))
         .routes(routes!(large::files::list_large_files))
-        .routes(routes!(large::files::delete_large_files))
+        .routes(routes!(large::forget::delete_large_files))
         .routes(routes!(large::files::copy_large_files))
         .routes(routes!(spaces::run::get_runtime))
         .routes(routes!(spaces::run::get_host))

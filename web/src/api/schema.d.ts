@@ -1958,7 +1958,8 @@ export interface paths {
         put?: never;
         /**
          * Remove large files for good
-         * @description Commits keep naming them; their content is gone. Takes the right to administer the repository.
+         * @description With `rewriteHistory`, every branch, tag and pull request forgets them: commits that named them, and those that
+         *     follow, get new ids. Without, commits keep naming what is gone. Takes the right to administer the repository.
          */
         post: operations["delete_large_files"];
         delete?: never;
@@ -2423,7 +2424,7 @@ export interface components {
         };
         /** @description Which, and how. */
         Deletion: {
-            /** @description Whether commits shall be changed as well; not offered here. */
+            /** @description Whether the commits that name them are made anew without them. */
             rewriteHistory?: boolean;
             /** @description Their `fileOid`, at most 1000. */
             sha: string[];

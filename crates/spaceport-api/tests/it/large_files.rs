@@ -246,11 +246,41 @@ async fn a_removed_file_is_not_given_out_at_old_addresses() {
     assert_eq!((&file["filename"], &file["size"]), (&json!("a.bin"), &json!(5)), "{}", listed.text);
     let path = format!("/api/models/{repo}/lfs-files/batch");
     let deletions = |rewrite| json!({"deletions": {"sha": [file["fileOid"]], "rewriteHistory": rewrite}});
-    assert_eq!(app.post(&path, Some(&alice.write), &deletions(true)).await.status, 400);
     assert_eq!(app.post(&path, Some(&alice.read), &deletions(false)).await.status, 403);
     assert_eq!(app.post(&path, Some(&alice.write), &deletions(false)).await.json["removed"], 1);
     assert_eq!(follow(&app, "GET", &asked["actions"]["download"]["href"], b"").await.status, 404);
     assert_eq!(app.get(&format!("/api/models/{repo}/lfs-files"), None).await.json, json!([]));
+}
+
+#[tokio::test]
+async fn a_removed_file_is_forgotten_by_every_ref() {
+    let app = TestApp::start().await;
+    let (alice, bob) = (app.person("alice").await, app.person("bob").await);
+    let repo = model(&app, &alice, "tiny", "public").await;
+    upload(&app, &repo, &alice, b"first").await;
+    assert_eq!(commit(&app, &repo, &alice, b"first").await.status, 200);
+    let branch = format!("/api/models/{repo}/branch/side");
+    assert_eq!(app.post(&branch, Some(&alice.write), &json!({})).await.status, 200);
+    let before = app.get(&format!("/api/models/{repo}"), None).await.json["sha"].clone();
+    let path = format!("/api/models/{repo}/lfs-files/batch");
+    let forget = json!({"deletions": {"sha": [sha256(b"first")], "rewriteHistory": true}});
+    assert_eq!(app.post(&path, Some(&bob.write), &forget).await.status, 403);
+    let done = app.post(&path, Some(&alice.write), &forget).await;
+    assert_eq!(done.json, json!({"removed": 1, "refs": ["refs/heads/main", "refs/heads/side"]}), "{}", done.text);
+    let info = app.get(&format!("/api/models/{repo}"), None).await.json;
+    assert_ne!(info["sha"], before);
+    assert!(!info["siblings"].to_string().contains("a.bin"), "{info}");
+    for revision in ["main", "side"] {
+        assert_eq!(app.get(&format!("/{repo}/resolve/{revision}/a.bin"), None).await.status, 404);
+    }
+    // A commit on what was is told that it is not there any more.
+    let lines = format!("{{\"key\":\"header\",\"value\":{{\"summary\":\"x\",\"parentCommit\":{before}}}}}\n");
+    let ndjson = [("content-type", "application/x-ndjson")];
+    let commit = format!("/api/models/{repo}/commit/main");
+    let late = app.send("POST", &commit, Some(&alice.write), &ndjson, lines.into_bytes()).await;
+    assert_eq!(late.status, 412, "{}", late.text);
+    let again = app.post(&path, Some(&alice.write), &forget).await;
+    assert_eq!(again.json, json!({"removed": 0, "refs": []}));
 }
 
 #[tokio::test]
