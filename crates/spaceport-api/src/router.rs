@@ -124,6 +124,8 @@ fn large_routes() -> Router<ApiState> {
         .route("/api/lfs/{sha256}/complete", post(transfer::complete))
         .route("/api/lfs/{sha256}/verify", post(transfer::verify))
         .route("/api/cas/{client}/v1/xorbs/default/{hash}", post(cas::put_xorb))
+        .route("/api/cas/{client}/v1/chunks/default/{hash}", get(cas::get_known_chunks))
+        .route("/api/cas/{client}/v1/chunks/default-merkledb/{hash}", get(cas::get_known_chunks))
         .route("/api/cas/{client}/v1/shards", post(cas::put_shard))
         .route("/api/cas/{client}/v2/shards", post(cas::put_shard_with_progress))
         .route("/api/cas/{client}/v1/reconstructions/{file}", get(reconstruction::get_v1))

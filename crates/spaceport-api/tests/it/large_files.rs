@@ -464,6 +464,28 @@ async fn a_xet_token_is_for_one_repository() {
 }
 
 #[tokio::test]
+async fn an_account_is_told_which_chunks_it_has_sent() {
+    let app = TestApp::start().await;
+    let (alice, bob) = (app.person("alice").await, app.person("bob").await);
+    let repo = model(&app, &alice, "tiny", "public").await;
+    let file = XetFile::of(&[b"content"]);
+    // Of one chunk, the xorb has the chunk's own hash.
+    let path = format!("/v1/chunks/default/{}", file.xorb_hash);
+    let session = Session::of(&app, &repo, Some(&alice), "write").await;
+    assert_eq!(session.get(&app, &path, None).await.status, 404);
+    session.upload(&app, &file).await;
+    let known = session.get(&app, &path, None).await;
+    assert_eq!((known.status.as_u16(), known.text.contains("HFRepoMetaData")), (200, true));
+    assert_eq!(session.get(&app, "/v1/chunks/default/xyz", None).await.status, 400);
+    // That the file is public changes nothing: bob would have to send it, too.
+    let other = model(&app, &bob, "own", "public").await;
+    let other = Session::of(&app, &other, Some(&bob), "write").await;
+    assert_eq!(other.get(&app, &path, None).await.status, 404);
+    let reading = Session::of(&app, &repo, Some(&alice), "read").await;
+    assert_eq!(reading.get(&app, &path, None).await.status, 403);
+}
+
+#[tokio::test]
 async fn a_shard_is_checked_with_progress() {
     let app = TestApp::start().await;
     let alice = app.person("alice").await;
@@ -485,7 +507,6 @@ async fn a_shard_is_checked_with_progress() {
     let put = session.post(&app, &format!("/v1/xorbs/default/{}", "0".repeat(64)), &file.xorb).await;
     assert_eq!(put.status, 400);
     // What this store does without.
-    assert_eq!(session.get(&app, &format!("/v1/chunks/default/{}", file.xorb_hash), None).await.status, 404);
     let grant = session.post(&app, &format!("/v1/xorb-grants/default/{}", file.xorb_hash), b"{}").await;
     assert_eq!(grant.status, 404);
 }
