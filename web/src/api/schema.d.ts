@@ -3305,6 +3305,7 @@ export interface components {
             /** @description Whether it is hidden from others. */
             private: boolean;
             /** @description `public`, `protected` or `private`. */
+            safetensors?: components["schemas"]["SafetensorsInfo"] | null;
             visibility: string;
         };
         /** @description Permissions for one repository, or for all of a namespace: exactly one of the three is there. */
@@ -3352,6 +3353,18 @@ export interface components {
         SessionView: {
             /** @description Signed in. */
             createdAt: string;
+        /** @description The parameters of a model. */
+        SafetensorsInfo: {
+            /** @description How many of each type, `BF16` for one. */
+            parameters: {
+                [key: string]: number;
+            };
+            /**
+             * Format: int64
+             * @description How many in all.
+             */
+            total: number;
+        };
             /** @description Whether it is the one that asks. */
             current: boolean;
             /** @description Ends then, however much it is used. */
