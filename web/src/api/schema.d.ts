@@ -1005,6 +1005,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/spaces/zero-gpu/quota": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * How much ZeroGPU is left
+         * @description There is none.
+         */
+        get: operations["get_zero_gpu_quota"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/spaces/{owner}/{name}": {
         parameters: {
             query?: never;
@@ -1090,6 +1110,26 @@ export interface paths {
         get: operations["get_build_log"];
         put?: never;
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/spaces/{owner}/{name}/dev-mode": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Dev mode of a Space
+         * @description It cannot be enabled: an app is what its commits are. Disabling it is answered as on the Hub.
+         */
+        post: operations["set_dev_mode"];
         delete?: never;
         options?: never;
         head?: never;
@@ -2467,6 +2507,11 @@ export interface components {
             /** @description `pending`, `delivered` or `dead`. */
             state: string;
         };
+        /** @description Whether dev mode shall be on. */
+        DevMode: {
+            /** @description Off is what it always is here. */
+            enabled: boolean;
+        };
         /** @description A word on a program that waits. */
         DeviceAnswer: {
             /** @description Whether it gets a token. */
@@ -3260,6 +3305,7 @@ export interface components {
             pipeline_tag?: string | null;
             /** @description Whether it is hidden from others. */
             private?: boolean;
+            safetensors?: components["schemas"]["SafetensorsInfo"] | null;
             /** @description The commit; absent for those who may not read the files. */
             sha?: string | null;
             /** @description The files of the commit. */
@@ -3305,8 +3351,19 @@ export interface components {
             /** @description Whether it is hidden from others. */
             private: boolean;
             /** @description `public`, `protected` or `private`. */
-            safetensors?: components["schemas"]["SafetensorsInfo"] | null;
             visibility: string;
+        };
+        /** @description The parameters of a model. */
+        SafetensorsInfo: {
+            /** @description How many of each type, `BF16` for one. */
+            parameters: {
+                [key: string]: number;
+            };
+            /**
+             * Format: int64
+             * @description How many in all.
+             */
+            total: number;
         };
         /** @description Permissions for one repository, or for all of a namespace: exactly one of the three is there. */
         ScopeRequest: {
@@ -3353,18 +3410,6 @@ export interface components {
         SessionView: {
             /** @description Signed in. */
             createdAt: string;
-        /** @description The parameters of a model. */
-        SafetensorsInfo: {
-            /** @description How many of each type, `BF16` for one. */
-            parameters: {
-                [key: string]: number;
-            };
-            /**
-             * Format: int64
-             * @description How many in all.
-             */
-            total: number;
-        };
             /** @description Whether it is the one that asks. */
             current: boolean;
             /** @description Ends then, however much it is used. */
@@ -6116,6 +6161,33 @@ export interface operations {
             };
         };
     };
+    get_zero_gpu_quota: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
     get_space: {
         parameters: {
             query?: {
@@ -6286,6 +6358,50 @@ export interface operations {
                 };
             };
             404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    set_dev_mode: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The account it belongs to. */
+                owner: string;
+                /** @description Its name. */
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["DevMode"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SpaceRuntime"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            403: {
                 headers: {
                     [name: string]: unknown;
                 };
