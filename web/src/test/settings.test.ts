@@ -182,6 +182,21 @@ describe("the password", () => {
     expect(document.querySelector<HTMLInputElement>("#new-password")!.value).toBe("");
   });
 
+  it("is not changed with a wrong one", async () => {
+    hub(
+      (request) =>
+        request.method === "POST" ? json({ error: "'current' is not the current password" }, { status: 403 }) : json([]),
+      () => ({ user: user("ada"), provider: null }),
+    );
+    await open();
+    type("#current-password", "a guess");
+    type("#new-password", "correct horse");
+    await submit("#new-password");
+    expect(document.querySelector("#current-password-problem")?.textContent).toContain("not your current password");
+    expect(document.activeElement?.id).toBe("current-password");
+    expect(document.querySelector<HTMLInputElement>("#new-password")!.value).toBe("correct horse");
+  });
+
   it("is set for the first time without one", async () => {
     const asked = account([], [], user("ada", { hasPassword: false }));
     await open();
