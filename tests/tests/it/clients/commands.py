@@ -38,7 +38,7 @@ def templates():
     found = hf_json("spaces", "templates")
     assert {"gradio", "docker", "static"} <= {entry["sdk"] for entry in found}, found
     template = next(entry["repo_id"] for entry in found if entry["sdk"] == "static")
-    hf("repos", "create", "admin/from-template", "--type", "space", "--template", template)
+    hf("repos", "create", "admin/from-template", "--type", "space", "--space-sdk", "static", "--template", template)
     assert "index.html" in api.list_repo_files("admin/from-template", repo_type="space")
 
 
@@ -80,7 +80,7 @@ CASES = {
     "card": lambda: works("card", repo, shows="A clock."),
     "templates": templates,
     "hardware": lambda: works("hardware", shows="cpu-basic"),
-    "logs": lambda: says("logs", repo, sentence="static"),
+    "logs": lambda: (works("logs", repo), works("logs", repo, "--build", "-n", "5")),
     "wait": lambda: works("wait", repo, "--timeout", "60s"),
     "pause": lambda: says("pause", repo, sentence="nothing to pause"),
     "restart": lambda: works("restart", repo),
