@@ -39,7 +39,7 @@ def templates():
     assert {"gradio", "docker", "static"} <= {entry["sdk"] for entry in found}, found
     template = next(entry["repo_id"] for entry in found if entry["sdk"] == "static")
     hf("repos", "create", "admin/from-template", "--type", "space", "--space-sdk", "static", "--template", template)
-    assert "index.html" in api.list_repo_files("admin/from-template", repo_type="space")
+    assert "src/index.html" in api.list_repo_files("admin/from-template", repo_type="space")
 
 
 def volumes():
