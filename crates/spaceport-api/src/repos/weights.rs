@@ -12,11 +12,12 @@ use futures::TryStreamExt;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use spaceport_core::Sha256;
 use spaceport_git::{Content, Entry, NodeKind, ObjectId};
 
 use crate::access::ReadRepo;
 use crate::error::ApiError;
-use crate::large::holdings::readable;
+use crate::large::holdings::are_readable;
 use crate::state::ApiState;
 
 /// Longer headers are not read; the largest models have some hundred kilobytes.
@@ -63,6 +64,13 @@ pub(super) async fn weights(state: &ApiState, read: &ReadRepo, entries: &[Entry]
     if files.is_empty() || files.len() > MAX_FILES {
         return Ok(None);
     }
+    // Also when their headers are known: a file may not be this repository's any more.
+    let names: Result<Vec<Sha256>, _> =
+        files.iter().filter_map(|file| file.lfs.as_ref()).map(|lfs| lfs.object.sha256.parse()).collect();
+    let Ok(names) = names else { return Ok(None) };
+    if !are_readable(state, read, &names).await? {
+        return Ok(None);
+    }
     let mut sum = Weights::default();
     for file in files {
         let Some(weights) = of_file(state, read, file).await? else { return Ok(None) };
@@ -96,13 +104,6 @@ fn is_part(name: &str) -> bool {
 }
 
 async fn of_file(state: &ApiState, read: &ReadRepo, file: &Entry) -> Result<Option<Arc<Weights>>, ApiError> {
-    if let Some(lfs) = &file.lfs {
-        // Also when its header is known: the file may not be this repository's any more.
-        let Ok(sha256) = lfs.object.sha256.parse() else { return Ok(None) };
-        if readable(state, read, sha256).await?.is_none() {
-            return Ok(None);
-        }
-    }
     if let Some(known) = state.weights.get(file.oid) {
         return Ok(known);
     }

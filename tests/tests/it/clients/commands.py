@@ -28,6 +28,11 @@ def works(*words: str, shows: str = "", **how):
     assert shows in said, (words, said)
 
 
+def listed():
+    assert repo in [entry["id"] for entry in hf_json("spaces", "ls", "--author", "admin")]
+    works("list", repo, shows="index.html")
+
+
 def searched():
     found = hf_json("spaces", "search", "clock", "--include-non-running", "--description")
     equal([(entry["id"], entry["sdk"]) for entry in found], [(repo, "static")])
@@ -74,7 +79,7 @@ def hot_reload():
 
 secrets, variables = (lambda: pairs("secrets")), (lambda: pairs("variables"))
 CASES = {
-    "list | ls": lambda: (works("ls", "--author", "admin", shows=repo), works("list", repo, shows="index.html")),
+    "list | ls": listed,
     "search": searched,
     "info": lambda: equal(hf_json("spaces", "info", repo)["sdk"], "static"),
     "card": lambda: works("card", repo, shows="A clock."),
