@@ -11,6 +11,7 @@ pub(crate) mod cas;
 mod claims;
 pub(crate) mod content;
 pub(crate) mod files;
+pub(crate) mod forget;
 pub(crate) mod holdings;
 pub(crate) mod reconstruction;
 pub(crate) mod tokens;

@@ -42,6 +42,7 @@ pub use files::commit::spool::Uploads;
 pub use files::downloads::Downloads;
 pub use health::{Health, HealthPart};
 pub use large::{ClaimKey, LargeFiles};
+pub use repos::weights::WeightHeaders;
 pub use router::{openapi, openapi_json, router};
 pub use sign_in::oidc::{Admission, CannotCall, GroupRole, Oidc, OidcConfig};
 pub use sign_in::{SignIn, sign_in_link};

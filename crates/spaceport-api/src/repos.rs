@@ -12,6 +12,7 @@ pub mod moving;
 pub(crate) mod record;
 pub mod settings;
 pub mod tags;
+pub(crate) mod weights;
 
 use spaceport_core::RepoKind;
 

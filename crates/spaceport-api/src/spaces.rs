@@ -5,6 +5,7 @@ pub mod agents;
 pub mod builds;
 pub mod hardware;
 pub mod jwt;
+pub mod refused;
 pub mod run;
 pub mod search;
 pub mod secrets;

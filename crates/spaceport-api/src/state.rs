@@ -21,6 +21,7 @@ use crate::files::commit::spool::Uploads;
 use crate::files::downloads::Downloads;
 use crate::health::Health;
 use crate::large::LargeFiles;
+use crate::repos::weights::WeightHeaders;
 use crate::sign_in::SignIn;
 use crate::slots::GitSlots;
 
@@ -49,6 +50,8 @@ pub struct ApiState {
     pub lifetime: Lifetime,
     /// Downloads that are not in the database yet.
     pub downloads: Downloads,
+    /// What is known of models' weights.
+    pub weights: WeightHeaders,
     /// Where uploads wait until they are stored.
     pub uploads: Uploads,
     /// How people sign in.

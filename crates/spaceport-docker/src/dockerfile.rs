@@ -2,7 +2,9 @@
 //!
 //! The context goes up as a stream from its file. Time is limited here, the rest by `buildkit`. The
 //! site's certificates cannot be put under somebody else's `FROM`; a step that needs them mounts
-//! them: `RUN --mount=type=secret,id=spaceport-ca,target=/etc/spaceport-ca.pem …`.
+//! them: `RUN --mount=type=secret,id=spaceport-ca,target=/etc/spaceport-ca.pem …`. Writing that mount, and an `ARG`
+//! for the variables behind each `FROM`, into the Dockerfile was considered: its text is read by whatever frontend
+//! its `# syntax` names, the lines of its mistakes would be others, and `COPY . .` would copy what nobody wrote.
 //!
 //! BuildKit has one cache for everybody. A step's key knows neither the secrets it was given nor what it
 //! downloaded, so a stranger with the same Dockerfile would get both. Each build therefore has a

@@ -68,7 +68,7 @@ pub(crate) fn tips(opened: &Repository) -> Result<Vec<Oid>, git2::Error> {
     Ok(tips)
 }
 
-fn lfs_files(opened: &Repository, new: &[Oid], known: &[Oid]) -> Result<Vec<LfsFile>, git2::Error> {
+pub(crate) fn lfs_files(opened: &Repository, new: &[Oid], known: &[Oid]) -> Result<Vec<LfsFile>, git2::Error> {
     let odb = opened.odb()?;
     let mut files = Vec::new();
     introduced(opened, new, known, |blob, path| {

@@ -33,6 +33,7 @@ mod overlay;
 mod references;
 mod repositories;
 mod revision;
+mod rewrite;
 mod rpc;
 mod rules;
 mod serve;

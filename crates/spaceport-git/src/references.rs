@@ -293,7 +293,7 @@ fn check_name(name: &str) -> Result<(), String> {
 }
 
 /// Waits while another process holds a lock, as every push does for a moment.
-fn patiently<T>(mut change: impl FnMut() -> Result<T, git2::Error>) -> Result<T, git2::Error> {
+pub(crate) fn patiently<T>(mut change: impl FnMut() -> Result<T, git2::Error>) -> Result<T, git2::Error> {
     let deadline = Instant::now() + LOCK_TIMEOUT;
     loop {
         match change() {

@@ -9,6 +9,8 @@
 //! hashes/ab/abcd…            the SHA-256 of a Xet file, by its Xet hash
 //! xorbs/ab/abcd…/xorb        a xorb, by its hash
 //! xorbs/ab/abcd…/{account}   this account has uploaded it
+//! chunks/{account}/ab/abcd…  xorbs of the account that hold this chunk, a hint
+//! unused/{account}/abcd…     no file is made of this xorb of the account yet, a hint
 //! parts/{account}-{sha256}/  a multipart upload
 //! tmp/                       what is being received or removed
 //! ```
@@ -41,7 +43,9 @@ impl Folder {
             }
             _ => {}
         }
-        for path in [folder.tmp(), folder.plain(), folder.files(), folder.hashes(), folder.xorbs(), folder.parts()] {
+        let (plain, files, hashes, xorbs) = (folder.plain(), folder.files(), folder.hashes(), folder.xorbs());
+        let (parts, hints) = (folder.parts(), [folder.chunks(), folder.unused_of_all()]);
+        for path in [folder.tmp(), plain, files, hashes, xorbs, parts].into_iter().chain(hints) {
             fs::create_dir_all(path).map_err(ObjectError::io("create the folder of large files"))?;
         }
         Ok(folder)
@@ -69,6 +73,26 @@ impl Folder {
 
     pub(crate) fn parts(&self) -> PathBuf {
         self.root.join("parts")
+    }
+
+    pub(crate) fn chunks(&self) -> PathBuf {
+        self.root.join("chunks")
+    }
+
+    pub(crate) fn unused_of_all(&self) -> PathBuf {
+        self.root.join("unused")
+    }
+
+    pub(crate) fn unused(&self, account: AccountId) -> PathBuf {
+        self.unused_of_all().join(account.to_string())
+    }
+
+    pub(crate) fn unused_path(&self, account: AccountId, xorb: &XetHash) -> PathBuf {
+        self.unused(account).join(xorb.to_string())
+    }
+
+    pub(crate) fn chunk_path(&self, account: AccountId, chunk: &XetHash) -> PathBuf {
+        sharded(self.chunks().join(account.to_string()), &chunk.to_string())
     }
 
     pub(crate) fn plain_path(&self, sha256: &Sha256) -> PathBuf {

@@ -96,6 +96,7 @@ impl Sweep<'_> {
                 self.swept.bytes_kept += bytes;
             }
         }
+        self.inner.sweep_hints()?;
         self.give_up_uploads()?;
         Ok(self.swept)
     }
@@ -141,7 +142,7 @@ fn upload(path: &Path) -> Option<(AccountId, Sha256)> {
 }
 
 /// Everything in a folder of folders that is named by a hash.
-fn entries<H: FromStr>(folder: &Path) -> Result<Vec<(H, PathBuf)>, ObjectError> {
+pub(crate) fn entries<H: FromStr>(folder: &Path) -> Result<Vec<(H, PathBuf)>, ObjectError> {
     let mut found = Vec::new();
     for shard in list(folder)? {
         let named = |path: PathBuf| Some((path.file_name()?.to_str()?.parse().ok()?, path));
@@ -150,7 +151,7 @@ fn entries<H: FromStr>(folder: &Path) -> Result<Vec<(H, PathBuf)>, ObjectError> 
     Ok(found)
 }
 
-fn list(folder: &Path) -> Result<Vec<PathBuf>, ObjectError> {
+pub(crate) fn list(folder: &Path) -> Result<Vec<PathBuf>, ObjectError> {
     let entries = fs::read_dir(folder).and_then(|entries| entries.map(|entry| Ok(entry?.path())).collect());
     entries.map_err(ObjectError::io("list large files"))
 }
@@ -163,7 +164,7 @@ fn size(path: &Path) -> Result<u64, ObjectError> {
     }
 }
 
-fn remove_file(path: &Path) -> Result<(), ObjectError> {
+pub(crate) fn remove_file(path: &Path) -> Result<(), ObjectError> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != ErrorKind::NotFound => Err(ObjectError::io("remove an unused record")(error)),
         _ => Ok(()),

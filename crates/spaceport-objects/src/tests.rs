@@ -1,5 +1,6 @@
 //! The store as its users see it, on a real folder.
 
+mod known;
 mod multipart;
 mod plain;
 mod sweep;

@@ -2,6 +2,7 @@
 
 pub(crate) mod chunk;
 mod files;
+mod known;
 pub(crate) mod merkle;
 mod reconstruct;
 mod register;

@@ -13,7 +13,7 @@ use tempfile::TempDir;
 
 use spaceport_api::{
     ApiState, ClaimKey, Downloads, GitLimits, GitSlots, Health, HealthPart, HealthProbe, LargeFiles, Lifetime, SignIn,
-    Site, Uploads, random_token,
+    Site, Uploads, WeightHeaders, random_token,
 };
 use spaceport_control::{ControlHandle, LogStore};
 use spaceport_core::account::{Account, AccountKind, Scopes, Session, TokenRole, session_cookie};
@@ -155,6 +155,7 @@ impl TestApp {
             }),
             lifetime: lifetime.clone(),
             downloads: Downloads::default(),
+            weights: WeightHeaders::default(),
             uploads: Uploads::open(folder.path().join("uploads")).expect("a folder for uploads"),
             sign_in,
             making: Arc::default(),

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize, Serializer};
 use spaceport_core::{Catalog, FlavorName, HardwareFlavor};
 use spaceport_objects::ObjectsConfig;
 use url::Url;
@@ -23,7 +23,7 @@ pub use crate::config::oidc::OidcSettings;
 const HOUR: u64 = 60 * 60;
 
 /// Everything the server is told.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
     /// Where to listen; port 0 picks a free one.
@@ -179,8 +179,14 @@ impl fmt::Debug for Secret {
     }
 }
 
+impl Serialize for Secret {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str("(set)")
+    }
+}
+
 /// `[builder]`: how apps are built.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Builder {
     /// Builds at once.
@@ -248,7 +254,7 @@ impl Default for Builder {
 }
 
 /// `[docker]`: the engine.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Docker {
     /// Socket path or URL; default: `DOCKER_HOST`, else `/var/run/docker.sock`.
@@ -271,7 +277,7 @@ pub struct Docker {
 }
 
 /// `[proxy]`: the data plane.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Proxy {
     /// Threads; 0 is one per core.
@@ -292,7 +298,7 @@ impl Default for Proxy {
 }
 
 /// `[git]`: limits of a push.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Git {
     /// One push may bring so many MiB.
@@ -308,7 +314,7 @@ impl Default for Git {
 }
 
 /// `[webhooks]`: who may be told what happens.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Webhooks {
     /// Also receivers on this machine and in private networks: any user of the hub can then send requests
@@ -317,7 +323,7 @@ pub struct Webhooks {
 }
 
 /// `[objects]`: large files, sent by git-lfs or Xet.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Objects {
     /// One file may have so many GiB.
@@ -362,7 +368,7 @@ impl Objects {
 }
 
 /// `[log]`: what the server itself prints.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Log {
     /// As in `RUST_LOG`: `info`, `spaceport_control=debug,info`.
@@ -395,6 +401,22 @@ impl Config {
             bail!("the configuration is wrong:\n  - {}", problems.join("\n  - "));
         }
         Ok(config)
+    }
+
+    /// The whole configuration as a file that says the same, but for secrets.
+    ///
+    /// # Errors
+    /// When a value cannot be written so.
+    pub fn to_toml(&self) -> anyhow::Result<String> {
+        let mut shown = self.clone();
+        // Of a free port nothing is known before it is taken.
+        if self.listen.port() != 0 {
+            let hub = self.hub_url(self.listen);
+            shown.spaces_domain = Some(self.spaces_domain(&hub));
+            shown.hub_url = Some(hub);
+        }
+        shown.hardware = self.flavors();
+        toml::to_string_pretty(&shown).context("the configuration could not be written as TOML")
     }
 
     fn apply_environment(&mut self, variable: &dyn Fn(&str) -> Option<String>) -> Vec<String> {
@@ -635,6 +657,24 @@ mod tests {
         assert_eq!(config.check(), Vec::<String>::new());
         let capacity = config.capacity.control();
         assert_eq!((capacity.cpu_factor_milli, capacity.memory_factor_milli), (2500, 1000));
+    }
+
+    #[test]
+    fn what_is_printed_says_the_same() {
+        let text = "data_dir = \"/srv\"\nadmin_token = \"hf_0123456789abcdef\"\n[docker]\ndns = [\"192.0.2.1\"]\n\
+            [oidc]\nclient_secret = \"hunter2hunter2\"\n\
+            [[oidc.organizations]]\ngroup = \"a\"\norganization = \"b\"\nrole = \"write\"";
+        let config: Config = toml::from_str(text).unwrap();
+        let printed = config.to_toml().unwrap();
+        for secret in ["0123456789", "hunter2"] {
+            assert!(!printed.contains(secret), "{printed}");
+        }
+        assert!(printed.contains("admin_token = \"(set)\""), "{printed}");
+        assert!(!printed.contains("database_url"), "what is not set is not there: {printed}");
+        let read: Config = toml::from_str(&printed).unwrap();
+        assert_eq!(read.hub_url.as_deref(), Some("http://localhost:8080"));
+        assert_eq!(read.flavors(), config.flavors());
+        assert_eq!(read.to_toml().unwrap(), printed);
     }
 
     #[test]

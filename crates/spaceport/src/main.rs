@@ -43,7 +43,9 @@ enum Command {
         #[arg(long, env = "SPACEPORT_CONFIG")]
         config: Option<PathBuf>,
     },
-    /// Print the configuration that `serve` would use, and check it.
+    /// Print the configuration that `serve` would use as TOML, and check it.
+    ///
+    /// Secrets are shown as "(set)".
     Config {
         /// The configuration file.
         #[arg(long, env = "SPACEPORT_CONFIG")]
@@ -56,7 +58,9 @@ fn main() -> ExitCode {
     let result = match arguments.command {
         Command::Client(command) => return client(*command),
         Command::Serve { config } => config::Config::load(config.as_deref()).and_then(serve::run),
-        Command::Config { config } => config::Config::load(config.as_deref()).map(|config| println!("{config:#?}")),
+        Command::Config { config } => {
+            config::Config::load(config.as_deref()).and_then(|config| config.to_toml()).map(|text| print!("{text}"))
+        }
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -10,6 +10,7 @@ use std::time::Duration;
 use anyhow::Context;
 use spaceport_api::{
     ApiState, Downloads, GitSlots, Health, HealthPart, HealthProbe, LargeFiles, Lifetime, SignIn, Site, Uploads,
+    WeightHeaders,
 };
 use spaceport_control::{
     Builds, Clock, ControlConfig, ControlHandle, Engine, Hardware, LogStore, Parts, Routes, Spaces, WebhookConfig,
@@ -131,6 +132,7 @@ async fn serve(mut config: Config) -> anyhow::Result<()> {
         health: health(&parts),
         lifetime,
         downloads: Downloads::default(),
+        weights: WeightHeaders::default(),
         uploads,
         sign_in: SignIn::with_provider(config.oidc.provider(ca_bundle(&config)?)?),
         making: Arc::default(),

@@ -54,7 +54,12 @@ fn endpoints() -> Vec<Endpoint> {
 #[test]
 fn the_table_is_current() {
     let mut text = INTRODUCTION.to_owned();
-    for (ours, title) in [("full", "Answered"), ("partial", "Answered in part"), ("none", "Not answered")] {
+    for (ours, title) in [
+        ("full", "Answered"),
+        ("partial", "Answered in part"),
+        ("refused", "Refused with a reason"),
+        ("none", "Not answered"),
+    ] {
         write!(text, "\n## {title}\n\n| Address | Methods | For | Missing |\n| --- | --- | --- | --- |\n").unwrap();
         for endpoint in endpoints().iter().filter(|endpoint| endpoint.ours == ours) {
             let Endpoint { address, methods, calls, missing, .. } = endpoint;
@@ -81,8 +86,12 @@ fn the_list_has_every_address_of_the_client() {
     let ours: BTreeSet<&str> = list.iter().map(|endpoint| endpoint.address.as_str()).collect();
     assert_eq!(theirs, ours);
     for endpoint in &list {
-        let known = ["full", "partial", "none", "page"].contains(&endpoint.ours.as_str());
-        assert!(known && (endpoint.ours == "partial") <= !endpoint.missing.is_empty(), "{}", endpoint.address);
+        let known = ["full", "partial", "refused", "none", "page"].contains(&endpoint.ours.as_str());
+        assert!(
+            known && (["partial", "refused"].contains(&endpoint.ours.as_str())) <= !endpoint.missing.is_empty(),
+            "{}",
+            endpoint.address
+        );
     }
 }
 
@@ -141,7 +150,9 @@ async fn what_the_table_says_is_true_of_a_running_server() {
             let (status, answer) = site.call(method.clone(), &path, body).await;
             let page = answer.as_str().is_some_and(|text| text.starts_with("<!"));
             let unknown = is_unknown(status, &answer) || page;
-            if unknown != (endpoint.ours == "none") || status.is_server_error() {
+            let refused = status == StatusCode::BAD_REQUEST && answer["error"].is_string();
+            let wrong_refusal = endpoint.ours == "refused" && !refused;
+            if unknown != (endpoint.ours == "none") || wrong_refusal || status.is_server_error() {
                 wrong.push(format!("{method} {path} is not {}: {status} {answer}", endpoint.ours));
             }
         }

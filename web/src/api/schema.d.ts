@@ -1258,6 +1258,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/spaces/zero-gpu/quota": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * How much ZeroGPU is left
+         * @description There is none.
+         */
+        get: operations["get_zero_gpu_quota"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/spaces/{owner}/{name}": {
         parameters: {
             query?: never;
@@ -1343,6 +1363,26 @@ export interface paths {
         get: operations["get_build_log"];
         put?: never;
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/spaces/{owner}/{name}/dev-mode": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Dev mode of a Space
+         * @description It cannot be enabled: an app is what its commits are. Disabling it is answered as on the Hub.
+         */
+        post: operations["set_dev_mode"];
         delete?: never;
         options?: never;
         head?: never;
@@ -2294,7 +2334,8 @@ export interface paths {
         put?: never;
         /**
          * Remove large files for good
-         * @description Commits keep naming them; their content is gone. Takes the right to administer the repository.
+         * @description With `rewriteHistory`, every branch, tag and pull request forgets them: commits that named them, and those that
+         *     follow, get new ids. Without, commits keep naming what is gone. Takes the right to administer the repository.
          */
         post: operations["delete_large_files"];
         delete?: never;
@@ -2794,7 +2835,7 @@ export interface components {
         };
         /** @description Which, and how. */
         Deletion: {
-            /** @description Whether commits shall be changed as well; not offered here. */
+            /** @description Whether the commits that name them are made anew without them. */
             rewriteHistory?: boolean;
             /** @description Their `fileOid`, at most 1000. */
             sha: string[];
@@ -2836,6 +2877,11 @@ export interface components {
             responseStatus?: number | null;
             /** @description `pending`, `delivered` or `dead`. */
             state: string;
+        };
+        /** @description Whether dev mode shall be on. */
+        DevMode: {
+            /** @description Off is what it always is here. */
+            enabled: boolean;
         };
         /** @description A word on a program that waits. */
         DeviceAnswer: {
@@ -4129,6 +4175,7 @@ export interface components {
             pipeline_tag?: string | null;
             /** @description Whether it is hidden from others. */
             private?: boolean;
+            safetensors?: components["schemas"]["SafetensorsInfo"] | null;
             /** @description The commit; absent for those who may not read the files. */
             sha?: string | null;
             /** @description The files of the commit. */
@@ -4175,6 +4222,18 @@ export interface components {
             private: boolean;
             /** @description `public`, `protected` or `private`. */
             visibility: string;
+        };
+        /** @description The parameters of a model. */
+        SafetensorsInfo: {
+            /** @description How many of each type, `BF16` for one. */
+            parameters: {
+                [key: string]: number;
+            };
+            /**
+             * Format: int64
+             * @description How many in all.
+             */
+            total: number;
         };
         /** @description Permissions for one repository, or for all of a namespace: exactly one of the three is there. */
         ScopeRequest: {
@@ -7596,6 +7655,33 @@ export interface operations {
             };
         };
     };
+    get_zero_gpu_quota: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
     get_space: {
         parameters: {
             query?: {
@@ -7766,6 +7852,50 @@ export interface operations {
                 };
             };
             404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    set_dev_mode: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The account it belongs to. */
+                owner: string;
+                /** @description Its name. */
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["DevMode"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SpaceRuntime"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            403: {
                 headers: {
                     [name: string]: unknown;
                 };

@@ -1,8 +1,7 @@
 //! The content-addressed store, writing: xorbs, and the shards that say which files they make.
 //! Specification: <https://huggingface.co/docs/xet/api>.
 //!
-//! What is not here is answered with 404, and clients go on without: upload grants, the search for
-//! known chunks of other accounts.
+//! What is not here is answered with 404, and clients go on without: upload grants.
 
 use std::io;
 use std::sync::Arc;
@@ -82,6 +81,19 @@ pub async fn put_xorb(
     let now = state.control.clock().now();
     let new = state.large.objects.put_xorb(hash, session.account, upload(body), now).await?;
     Ok(Json(json!({"was_inserted": new})))
+}
+
+/// `GET …/v1/chunks/default/{hash}`: which chunks the client need not send. Only what the account itself has sent
+/// counts: that somebody else has a chunk is nobody's business.
+pub async fn get_known_chunks(
+    State(state): State<ApiState>,
+    session: WriteSession,
+    Path((_, hash)): Path<(String, String)>,
+) -> Result<Response, ApiError> {
+    let now = state.control.clock().now();
+    let shard = state.large.objects.known_chunks(session.account, parse(&hash)?, now).await?;
+    let shard = shard.ok_or_else(|| ApiError::not_found("This account has not sent this chunk"))?;
+    Ok(([(CONTENT_TYPE, "application/octet-stream")], shard).into_response())
 }
 
 /// `POST …/v1/shards`.

@@ -15,9 +15,8 @@ use spaceport_store::RepoObject;
 
 use super::holdings::{Holding, Named, look};
 use super::may_upload;
-use crate::access::{ReadFiles, ReadRepo, WriteRepo, find_used};
+use crate::access::{ReadFiles, ReadRepo, find_used};
 use crate::allowance;
-use crate::audit;
 use crate::error::{ApiError, ErrorBody};
 use crate::extract::{CalledUrl, JsonBody, Params};
 use crate::repos::kind;
@@ -27,7 +26,7 @@ use crate::views::RepoPath;
 /// Of one page.
 const PAGE: u64 = 1000;
 /// Removed or copied by one call.
-const MOST: usize = 1000;
+pub(super) const MOST: usize = 1000;
 
 /// A large file of a repository.
 #[derive(Debug, Serialize, ToSchema)]
@@ -99,67 +98,6 @@ async fn name(state: &ApiState, read: &ReadRepo, page: &mut [RepoObject]) -> Res
         object.path = paths.get(&object.sha256.to_string()).cloned();
     }
     Ok(())
-}
-
-/// Files to be removed.
-#[derive(Debug, Deserialize, ToSchema)]
-pub struct Deletions {
-    /// Which, and how.
-    pub deletions: Deletion,
-}
-
-/// Which, and how.
-#[derive(Debug, Deserialize, ToSchema)]
-pub struct Deletion {
-    /// Their `fileOid`, at most 1000.
-    pub sha: Vec<String>,
-    /// Whether commits shall be changed as well; not offered here.
-    #[serde(rename = "rewriteHistory", default)]
-    pub rewrite_history: bool,
-}
-
-/// Remove large files for good
-///
-/// Commits keep naming them; their content is gone. Takes the right to administer the repository.
-#[utoipa::path(post, path = "/api/{kind}/{owner}/{name}/lfs-files/batch", tag = "large files", params(RepoPath),
-    request_body = Deletions,
-    responses((status = 200, body = Object), (status = 400, body = ErrorBody), (status = 403, body = ErrorBody)))]
-pub async fn delete_large_files(
-    State(state): State<ApiState>,
-    read: ReadRepo,
-    JsonBody(body): JsonBody<Deletions>,
-) -> Result<Json<Value>, ApiError> {
-    let to = read.into_own()?;
-    let Deletion { sha, rewrite_history } = body.deletions;
-    if rewrite_history {
-        return Err(ApiError::bad_request(
-            "This server does not rewrite the history of repositories: call it with 'rewriteHistory' false, and remove \
-             the files from the commits with git filter-repo and a push",
-        ));
-    }
-    if sha.len() > MOST {
-        return Err(ApiError::bad_request(format!("At most {MOST} files are removed by one call")));
-    }
-    let names: Vec<Sha256> = sha.iter().map(|name| name.parse()).collect::<Result<_, _>>().map_err(|_| {
-        ApiError::bad_request("'sha' holds the 'fileOid' of files, as the list of large files gives them")
-    })?;
-    let work = state.lifetime.detach({
-        let state = state.clone();
-        async move { delete(&state, &to, &names).await }
-    });
-    let removed = work.await.map_err(ApiError::internal)??;
-    Ok(Json(json!({"removed": removed})))
-}
-
-async fn delete(state: &ApiState, to: &WriteRepo, names: &[Sha256]) -> Result<usize, ApiError> {
-    let mut removed = Vec::new();
-    for name in names {
-        if state.store.repo_object_remove(to.repo.id, *name).await? {
-            removed.push(name.to_string());
-        }
-    }
-    audit::record(state, &to.user, "repo.large_files.delete", &to.repo.path(), json!({"files": removed})).await?;
-    Ok(removed.len())
 }
 
 /// Files to be copied without sending them.

@@ -151,6 +151,15 @@ pub(crate) async fn readable(
     Ok(rows.into_iter().find(|object| is_usable(object, read)))
 }
 
+/// Whether the caller may read all of these files in a repository.
+///
+/// # Errors
+/// When the database fails.
+pub(crate) async fn are_readable(state: &ApiState, read: &ReadRepo, names: &[Sha256]) -> Result<bool, ApiError> {
+    let rows = state.store.repo_objects(read.repo.id, names).await?;
+    Ok(names.iter().all(|name| rows.iter().any(|row| row.sha256 == *name && is_usable(row, read))))
+}
+
 /// What was uploaded and is in no commit yet is for its uploader and for those who write here.
 fn is_usable(object: &RepoObject, read: &ReadRepo) -> bool {
     let theirs = object.uploader.is_some() && object.uploader == read.caller.account().map(|account| account.id);

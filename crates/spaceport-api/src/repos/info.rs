@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use spaceport_control::index;
 use spaceport_core::space::Space;
-use spaceport_core::{CommitSha, Repo};
+use spaceport_core::{CommitSha, Repo, RepoKind};
 use spaceport_git::{Entry, Listing, NodeKind};
 
 use crate::access::{ReadRepo, ReadSpace, find_space};
@@ -14,6 +14,7 @@ use crate::caller::Caller;
 use crate::error::{ApiError, ErrorBody};
 use crate::extract::Params;
 use crate::files::{ReadAt, revision};
+use crate::repos::weights::weights;
 use crate::state::ApiState;
 use crate::views::repo::{Commit, Fields, RepoView, Sibling, SiblingLfs};
 use crate::views::runtime::{Insight, runtime_view};
@@ -84,8 +85,16 @@ async fn answer(state: &ApiState, read: &ReadRepo, sha: Option<CommitSha>, param
     if rights.code && (!fields.is_restricted() || fields.names("usedStorage")) {
         view.used_storage = Some(state.store.repo_storage(repo.id).await?);
     }
-    if rights.code && (!fields.is_restricted() || fields.names("siblings")) {
-        view.siblings = Some(siblings(state, repo, at.as_ref(), params.flag("blobs")).await?);
+    let wants = |field: &str| rights.code && (!fields.is_restricted() || fields.names(field));
+    let wants_weights = repo.kind == RepoKind::Model && wants("safetensors");
+    if wants("siblings") || wants_weights {
+        let entries = entries(state, repo, at.as_ref()).await?;
+        if wants_weights {
+            view.safetensors = weights(state, read, &entries).await?;
+        }
+        if wants("siblings") {
+            view.siblings = Some(as_siblings(entries, params.flag("blobs")));
+        }
     }
     match state.store.space_by_id(repo.id.into()).await? {
         Some(space) => Ok(fields.keep(&space_view(state, &space, view, rights.code, rights.write).await?)),
@@ -138,14 +147,22 @@ pub(crate) async fn siblings(
     sha: Option<&CommitSha>,
     blobs: bool,
 ) -> Result<Vec<Sibling>, ApiError> {
+    Ok(as_siblings(entries(state, repo, sha).await?, blobs))
+}
+
+/// The files and folders of a commit, as many as are looked at.
+async fn entries(state: &ApiState, repo: &Repo, sha: Option<&CommitSha>) -> Result<Vec<Entry>, ApiError> {
     let Some(sha) = sha else { return Ok(Vec::new()) };
     let all = Listing { folder: String::new(), recursive: true, after: None, limit: MAX_SIBLINGS };
-    let Some(page) = state.repositories.list(repo.id, sha, all).await? else { return Ok(Vec::new()) };
+    Ok(state.repositories.list(repo.id, sha, all).await?.map(|page| page.entries).unwrap_or_default())
+}
+
+fn as_siblings(entries: Vec<Entry>, blobs: bool) -> Vec<Sibling> {
     let sibling = |Entry { path, size, oid, lfs, .. }: Entry| Sibling {
         rfilename: path,
         size: blobs.then_some(size),
         blob_id: blobs.then(|| oid.to_string()),
         lfs: lfs.filter(|_| blobs).map(SiblingLfs::of),
     };
-    Ok(page.entries.into_iter().filter(|entry| entry.kind == NodeKind::File).map(sibling).collect())
+    entries.into_iter().filter(|entry| entry.kind == NodeKind::File).map(sibling).collect()
 }

@@ -166,21 +166,23 @@ pub async fn sign_out(State(state): State<ApiState>, caller: Caller) -> Result<R
 /// Whose password it is. Unknown names take as long, and wait as long, as known ones.
 ///
 /// # Errors
-/// 429 when too many attempts failed.
+/// 429 when too many attempts failed; 503 when too many others sign in.
 pub(crate) async fn check_password(
     state: &ApiState,
     name: &str,
     password: String,
     address: &str,
 ) -> Result<Option<Account>, ApiError> {
-    let gate = state.sign_in.gate();
+    let (gate, passwords) = (state.sign_in.gate(), state.sign_in.passwords());
+    // Before the attempt counts: whoever is sent away has not failed.
+    let place = passwords.queue()?;
     gate.attempt(name, address, state.control.clock().now()).map_err(ApiError::too_many_attempts)?;
     let account = state.store.account_by_name(name).await?.filter(|account| account.kind == AccountKind::User);
     let hash = match &account {
         Some(account) => state.store.password_of(account.id).await?,
         None => None,
     };
-    if state.sign_in.passwords().is_right(password, hash).await? {
+    if passwords.is_right(place, password, hash).await? {
         gate.succeeded(name, address);
         return Ok(account);
     }

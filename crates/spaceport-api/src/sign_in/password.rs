@@ -1,19 +1,24 @@
 //! Passwords: hashed with Argon2id, compared in the same time whether or not there is an account.
 //!
 //! A hash takes some 20 MiB and tens of milliseconds on purpose, so they run beside the requests and
-//! only a few at once: many attempts at the same time queue up instead of filling the memory.
+//! only a few at once: many attempts at the same time queue up instead of filling the memory. The queue is short:
+//! whoever would wait for seconds is sent away at once, and requests do not pile up behind it.
 
 use std::sync::Arc;
 
 use argon2::Argon2;
 use argon2::password_hash::phc::PasswordHash;
 use argon2::password_hash::{PasswordHasher, PasswordVerifier};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::error::ApiError;
 
 /// Hashes at once.
 const AT_ONCE: usize = 4;
+/// Hashes at once and those that wait: the last of them waits a second or two.
+const MOST: usize = 64;
+/// By then the queue has moved on.
+const RETRY_AFTER_S: u32 = 5;
 /// Shortest password, in characters. NIST SP 800-63B §3.1.1 asks for 8 where it is one factor of
 /// several and for 15 where it is the only one; guessing is slowed down here.
 const SHORTEST: usize = 10;
@@ -28,24 +33,43 @@ const NOBODYS: &str =
 /// Hashes and compares.
 #[derive(Debug, Clone)]
 pub(crate) struct Passwords {
+    places: Arc<Semaphore>,
     turns: Arc<Semaphore>,
+}
+
+/// A place in the queue: whoever has one will get a turn.
+#[derive(Debug)]
+pub(crate) struct Place {
+    _permit: OwnedSemaphorePermit,
 }
 
 impl Default for Passwords {
     fn default() -> Self {
-        Self { turns: Arc::new(Semaphore::new(AT_ONCE)) }
+        Self { places: Arc::new(Semaphore::new(MOST)), turns: Arc::new(Semaphore::new(AT_ONCE)) }
     }
 }
 
 impl Passwords {
+    /// A place in the queue.
+    ///
+    /// # Errors
+    /// 503 with `Retry-After` when it is full.
+    pub(crate) fn queue(&self) -> Result<Place, ApiError> {
+        let place = Arc::clone(&self.places).try_acquire_owned();
+        place.map(|permit| Place { _permit: permit }).map_err(|_| {
+            ApiError::busy("Too many people sign in at this moment; try again in a few seconds", RETRY_AFTER_S)
+        })
+    }
+
     /// What is stored of a password.
     ///
     /// # Errors
-    /// When it is too short or too long.
+    /// When it is too short or too long; 503 when too many others are hashed.
     pub(crate) async fn hash(&self, password: String) -> Result<String, ApiError> {
         check(&password)?;
+        let place = self.queue()?;
         let hashed =
-            self.work(move || Argon2::default().hash_password(password.as_bytes()).map(|hash| hash.to_string()));
+            self.work(place, move || Argon2::default().hash_password(password.as_bytes()).map(|hash| hash.to_string()));
         hashed.await?.map_err(|error| ApiError::internal(error.to_string()))
     }
 
@@ -53,12 +77,17 @@ impl Passwords {
     ///
     /// # Errors
     /// When the stored hash is not one.
-    pub(crate) async fn is_right(&self, password: String, hash: Option<String>) -> Result<bool, ApiError> {
+    pub(crate) async fn is_right(
+        &self,
+        place: Place,
+        password: String,
+        hash: Option<String>,
+    ) -> Result<bool, ApiError> {
         // A longer one cannot have been set; it must not cost more either.
         let password = if password.len() > LONGEST { String::new() } else { password };
         let known = hash.is_some();
         let hash = hash.unwrap_or_else(|| NOBODYS.to_owned());
-        let compared = self.work(move || {
+        let compared = self.work(place, move || {
             let hash = PasswordHash::new(&hash)?;
             Ok::<_, argon2::password_hash::phc::Error>(
                 Argon2::default().verify_password(password.as_bytes(), &hash).is_ok(),
@@ -68,11 +97,15 @@ impl Passwords {
         Ok(right && known)
     }
 
-    async fn work<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, ApiError> {
+    async fn work<T: Send + 'static>(
+        &self,
+        place: Place,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, ApiError> {
         let turn = Arc::clone(&self.turns).acquire_owned().await.map_err(ApiError::internal)?;
         let done = tokio::task::spawn_blocking(move || {
             // Given back when the work is done, not when the request is dropped.
-            let _turn = turn;
+            let _taken = (place, turn);
             work()
         });
         done.await.map_err(ApiError::internal)
@@ -102,7 +135,7 @@ mod tests {
         let hash = passwords.hash("correct horse ü".to_owned()).await.unwrap();
         assert!(hash.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{hash}");
         let is_right = async |password: &str, hash: Option<&String>| {
-            passwords.is_right(password.to_owned(), hash.cloned()).await.unwrap()
+            passwords.is_right(passwords.queue().unwrap(), password.to_owned(), hash.cloned()).await.unwrap()
         };
         assert!(is_right("correct horse ü", Some(&hash)).await);
         assert!(!is_right("correct horse u", Some(&hash)).await);
@@ -110,6 +143,17 @@ mod tests {
         assert!(!is_right("correct horse ü", None).await);
         assert!(!is_right(&"x".repeat(1 << 20), Some(&hash)).await);
         assert_ne!(passwords.hash("correct horse ü".to_owned()).await.unwrap(), hash, "salted");
+    }
+
+    #[tokio::test]
+    async fn the_queue_is_short_and_moves_on() {
+        let passwords = Passwords::default();
+        let mut places: Vec<_> = (0..MOST).map(|_| passwords.queue().unwrap()).collect();
+        let refused = passwords.hash("correct horse".to_owned()).await.unwrap_err();
+        assert_eq!(refused.status().as_u16(), 503, "{refused:?}");
+        let place = places.pop().unwrap();
+        assert!(!passwords.is_right(place, "correct horse".to_owned(), None).await.unwrap());
+        assert!(passwords.hash("correct horse".to_owned()).await.is_ok(), "the place is free again");
     }
 
     #[tokio::test]

@@ -10,6 +10,7 @@ use spaceport_git::LfsPointer;
 
 use crate::error::ApiError;
 use crate::extract::Params;
+use crate::repos::weights::Weights;
 
 /// What every kind may be asked for.
 const COMMON: [&str; 14] = [
@@ -130,6 +131,9 @@ pub struct RepoView {
     /// Bytes of its large files, those of all its commits together.
     #[serde(rename = "usedStorage", skip_serializing_if = "Option::is_none")]
     pub used_storage: Option<u64>,
+    /// Of a model with weights in this format: how many parameters it has.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub safetensors: Option<Weights>,
     /// The files of the commit.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub siblings: Option<Vec<Sibling>>,
@@ -229,6 +233,7 @@ impl RepoView {
             tags,
             card_data: card,
             used_storage: None,
+            safetensors: None,
             siblings: None,
         }
     }

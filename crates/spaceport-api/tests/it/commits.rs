@@ -426,3 +426,49 @@ async fn readers_propose_commits() {
     app.post("/api/repos/create", Some(&alice.write), &hidden).await;
     assert_eq!(commit(&app, &bob.write, "alice/hidden", "main?create_pr=1", &lines).await.status, 404);
 }
+
+/// A file in the format of safetensors with one tensor of each type.
+fn safetensors(tensors: &[(&str, &[u64])]) -> Vec<u8> {
+    let tensor = |(dtype, shape): &(&str, &[u64])| {
+        (format!("layer.{dtype}"), json!({"dtype": dtype, "shape": shape, "data_offsets": [0, 0]}))
+    };
+    let mut header: serde_json::Map<String, Value> = tensors.iter().map(tensor).collect();
+    header.insert("__metadata__".to_owned(), json!({"format": "pt"}));
+    let header = Value::Object(header).to_string().into_bytes();
+    [&u64::try_from(header.len()).unwrap().to_le_bytes(), header.as_slice(), &[0; 64]].concat()
+}
+
+#[tokio::test]
+async fn a_model_tells_how_many_parameters_it_has() {
+    let app = TestApp::start().await;
+    let alice = app.person("alice").await;
+    let id = model(&app, &alice, "tiny").await;
+    let url = format!("/api/models/{id}");
+    let info = async || app.get(&url, None).await.json["safetensors"].clone();
+    assert_eq!(info().await, Value::Null);
+    let parts = [safetensors(&[("F32", &[2, 3]), ("BF16", &[4])]), safetensors(&[("F32", &[5])])];
+    for part in &parts {
+        upload(&app, &id, &alice, part).await;
+    }
+    let names = ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"];
+    let lines = [header("Weights"), large(names[0], &parts[0], None), large(names[1], &parts[1], None)];
+    committed(&app, &alice, &id, &lines).await;
+    let expected = json!({"parameters": {"BF16": 4, "F32": 11}, "total": 15});
+    assert_eq!(info().await, expected);
+    let expanded = app.get(&format!("{url}?expand=safetensors"), None).await.json;
+    assert_eq!((&expanded["safetensors"], expanded.get("siblings")), (&expected, None));
+    let before = app.get(&url, None).await.json["sha"].as_str().unwrap().to_owned();
+    // One whole model beside its parts is the model; small enough, it is kept in git.
+    let whole = safetensors(&[("F16", &[7])]);
+    committed(&app, &alice, &id, &[header("Whole"), put("model.safetensors", &whole)]).await;
+    assert_eq!(info().await, json!({"parameters": {"F16": 7}, "total": 7}));
+    let then = app.get(&format!("{url}/revision/{before}"), None).await.json;
+    assert_eq!(then["safetensors"], expected);
+    committed(&app, &alice, &id, &[header("Broken"), put("model.safetensors", b"\xff\xff\xff\xff\xff\xff\xff\xffxyz")])
+        .await;
+    assert_eq!(info().await, Value::Null);
+    // Of a file that is gone nothing is told, though its header is known.
+    let gone = json!({"deletions": {"sha": [sha256(&parts[0])]}});
+    assert_eq!(app.post(&format!("{url}/lfs-files/batch"), Some(&alice.write), &gone).await.status, 200);
+    assert_eq!(app.get(&format!("{url}/revision/{before}"), None).await.json["safetensors"], Value::Null);
+}

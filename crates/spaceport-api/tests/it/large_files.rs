@@ -246,11 +246,41 @@ async fn a_removed_file_is_not_given_out_at_old_addresses() {
     assert_eq!((&file["filename"], &file["size"]), (&json!("a.bin"), &json!(5)), "{}", listed.text);
     let path = format!("/api/models/{repo}/lfs-files/batch");
     let deletions = |rewrite| json!({"deletions": {"sha": [file["fileOid"]], "rewriteHistory": rewrite}});
-    assert_eq!(app.post(&path, Some(&alice.write), &deletions(true)).await.status, 400);
     assert_eq!(app.post(&path, Some(&alice.read), &deletions(false)).await.status, 403);
     assert_eq!(app.post(&path, Some(&alice.write), &deletions(false)).await.json["removed"], 1);
     assert_eq!(follow(&app, "GET", &asked["actions"]["download"]["href"], b"").await.status, 404);
     assert_eq!(app.get(&format!("/api/models/{repo}/lfs-files"), None).await.json, json!([]));
+}
+
+#[tokio::test]
+async fn a_removed_file_is_forgotten_by_every_ref() {
+    let app = TestApp::start().await;
+    let (alice, bob) = (app.person("alice").await, app.person("bob").await);
+    let repo = model(&app, &alice, "tiny", "public").await;
+    upload(&app, &repo, &alice, b"first").await;
+    assert_eq!(commit(&app, &repo, &alice, b"first").await.status, 200);
+    let branch = format!("/api/models/{repo}/branch/side");
+    assert_eq!(app.post(&branch, Some(&alice.write), &json!({})).await.status, 200);
+    let before = app.get(&format!("/api/models/{repo}"), None).await.json["sha"].clone();
+    let path = format!("/api/models/{repo}/lfs-files/batch");
+    let forget = json!({"deletions": {"sha": [sha256(b"first")], "rewriteHistory": true}});
+    assert_eq!(app.post(&path, Some(&bob.write), &forget).await.status, 403);
+    let done = app.post(&path, Some(&alice.write), &forget).await;
+    assert_eq!(done.json, json!({"removed": 1, "refs": ["refs/heads/main", "refs/heads/side"]}), "{}", done.text);
+    let info = app.get(&format!("/api/models/{repo}"), None).await.json;
+    assert_ne!(info["sha"], before);
+    assert!(!info["siblings"].to_string().contains("a.bin"), "{info}");
+    for revision in ["main", "side"] {
+        assert_eq!(app.get(&format!("/{repo}/resolve/{revision}/a.bin"), None).await.status, 404);
+    }
+    // A commit on what was is told that it is not there any more.
+    let lines = format!("{{\"key\":\"header\",\"value\":{{\"summary\":\"x\",\"parentCommit\":{before}}}}}\n");
+    let ndjson = [("content-type", "application/x-ndjson")];
+    let commit = format!("/api/models/{repo}/commit/main");
+    let late = app.send("POST", &commit, Some(&alice.write), &ndjson, lines.into_bytes()).await;
+    assert_eq!(late.status, 412, "{}", late.text);
+    let again = app.post(&path, Some(&alice.write), &forget).await;
+    assert_eq!(again.json, json!({"removed": 0, "refs": []}));
 }
 
 #[tokio::test]
@@ -434,6 +464,28 @@ async fn a_xet_token_is_for_one_repository() {
 }
 
 #[tokio::test]
+async fn an_account_is_told_which_chunks_it_has_sent() {
+    let app = TestApp::start().await;
+    let (alice, bob) = (app.person("alice").await, app.person("bob").await);
+    let repo = model(&app, &alice, "tiny", "public").await;
+    let file = XetFile::of(&[b"content"]);
+    // Of one chunk, the xorb has the chunk's own hash.
+    let path = format!("/v1/chunks/default/{}", file.xorb_hash);
+    let session = Session::of(&app, &repo, Some(&alice), "write").await;
+    assert_eq!(session.get(&app, &path, None).await.status, 404);
+    session.upload(&app, &file).await;
+    let known = session.get(&app, &path, None).await;
+    assert_eq!((known.status.as_u16(), known.text.contains("HFRepoMetaData")), (200, true));
+    assert_eq!(session.get(&app, "/v1/chunks/default/xyz", None).await.status, 400);
+    // That the file is public changes nothing: bob would have to send it, too.
+    let other = model(&app, &bob, "own", "public").await;
+    let other = Session::of(&app, &other, Some(&bob), "write").await;
+    assert_eq!(other.get(&app, &path, None).await.status, 404);
+    let reading = Session::of(&app, &repo, Some(&alice), "read").await;
+    assert_eq!(reading.get(&app, &path, None).await.status, 403);
+}
+
+#[tokio::test]
 async fn a_shard_is_checked_with_progress() {
     let app = TestApp::start().await;
     let alice = app.person("alice").await;
@@ -455,7 +507,6 @@ async fn a_shard_is_checked_with_progress() {
     let put = session.post(&app, &format!("/v1/xorbs/default/{}", "0".repeat(64)), &file.xorb).await;
     assert_eq!(put.status, 400);
     // What this store does without.
-    assert_eq!(session.get(&app, &format!("/v1/chunks/default/{}", file.xorb_hash), None).await.status, 404);
     let grant = session.post(&app, &format!("/v1/xorb-grants/default/{}", file.xorb_hash), b"{}").await;
     assert_eq!(grant.status, 404);
 }

@@ -48,6 +48,7 @@ fn rows(space: &str) -> Vec<Row> {
         row("POST", "/hardware", &json!({"flavor": "cpu-upgrade"}), OWNER_WRITES),
         row("POST", "/sleeptime", &json!({"seconds": 300}), OWNER_WRITES),
         row("POST", "/pause", &none, OWNER_WRITES),
+        row("POST", "/dev-mode", &json!({"enabled": false}), OWNER_WRITES),
         row("POST", "/restart", &none, OWNER_WRITES),
         row("GET", "/logs/run?follow=false", &none, OWNER_WRITES),
         row("GET", "/logs/build?follow=false", &none, OWNER_WRITES),

@@ -9,4 +9,5 @@ mod policy;
 mod push;
 mod read;
 mod requests;
+mod rewrite;
 mod support;

@@ -26,7 +26,7 @@ fn having(there: Vec<LfsObject>) -> (PushPolicy, Arc<Mutex<Vec<LfsObject>>>) {
     (PushPolicy { lfs: Some(lfs), ..PushPolicy::default() }, asked)
 }
 
-fn object(number: u8) -> LfsObject {
+pub fn object(number: u8) -> LfsObject {
     LfsObject { sha256: format!("{number:02x}").repeat(32), size: u64::from(number) }
 }
 

@@ -103,14 +103,25 @@ impl ObjectStore {
         }
         let inner = Arc::clone(&self.inner);
         blocking(move || {
-            let keep = |(block, sha256): &(FileBlock, Sha256)| {
+            let keep = |Checked { block, sha256, first }: &Checked| {
                 inner.keep_file(block, sha256, now)?;
+                if let Some(first) = first {
+                    inner.note_file(account, first, block)?;
+                }
                 Ok(RegisteredFile { sha256: *sha256, file: block.file, size: block.size() })
             };
             checked.iter().map(keep).collect()
         })
         .await
     }
+}
+
+/// A file about which everything said is true.
+struct Checked {
+    block: FileBlock,
+    sha256: Sha256,
+    /// Its first chunk; an empty file has none.
+    first: Option<XetHash>,
 }
 
 /// The check of one file.
@@ -120,6 +131,7 @@ struct Check {
     now: Timestamp,
     block: FileBlock,
     sha256: Sha256,
+    first: Option<XetHash>,
     tree: Tree,
     /// Absent when it is known that a file with this hash has this SHA-256.
     hasher: Option<sha2::Sha256>,
@@ -143,7 +155,7 @@ impl Check {
         blocking(move || {
             let known = FileRecord::load(&inner.folder, &sha256)?.is_some_and(|record| record.file == block.file);
             let hasher = (!known).then(sha2::Sha256::new);
-            Ok(Self { inner, account, now, block, sha256, tree: Tree::default(), hasher, last: None })
+            Ok(Self { inner, account, now, block, sha256, first: None, tree: Tree::default(), hasher, last: None })
         })
         .await
     }
@@ -164,6 +176,7 @@ impl Check {
         for number in chunks.clone() {
             let hash = xorb.index.chunks[number].hash;
             verification.push(&hash);
+            self.first.get_or_insert(hash);
             self.tree.push(hash, xorb.index.unpacked_length(&(number..number + 1)));
         }
         if verification.finish() != self.block.verification[at] {
@@ -178,7 +191,7 @@ impl Check {
         Ok(self)
     }
 
-    fn finish(self) -> Result<(FileBlock, Sha256), ObjectError> {
+    fn finish(self) -> Result<Checked, ObjectError> {
         let hash = self.tree.file_hash();
         if hash != self.block.file {
             let announced = self.block.file;
@@ -190,6 +203,6 @@ impl Check {
                 return Err(ObjectError::WrongContent { expected: self.sha256, actual });
             }
         }
-        Ok((self.block, self.sha256))
+        Ok(Checked { block: self.block, sha256: self.sha256, first: self.first })
     }
 }

@@ -2,11 +2,15 @@
 //!
 //! Layout: a header of 48 bytes; for each file a head, its terms, their verification hashes and
 //! its SHA-256, every one 48 bytes; a head of ones that ends the list; the same for xorbs. What
-//! follows is a lookup table for local use and is not read.
+//! follows is a lookup table for local use and is not read. A shard that is given out has a footer, and no such
+//! table: clients make their own.
 //! Specification: <https://huggingface.co/docs/xet/shard>.
 
 use std::io::Read;
 
+use spaceport_core::Timestamp;
+
+use super::xorb::XorbIndex;
 use crate::error::FormatError;
 use crate::{Sha256, XetHash};
 
@@ -18,6 +22,8 @@ const TAG: [u8; 32] = [
     129, 87, 131, 165, 189, 217, 92, 205, 209, 74, 169,
 ];
 const VERSION: u64 = 2;
+const FOOTER_VERSION: u64 = 1;
+const FOOTER: u64 = 200;
 const ENTRY: usize = 48;
 const END: XetHash = XetHash::from_bytes([0xff; 32]);
 const WITH_VERIFICATION: u32 = 1 << 31;
@@ -161,6 +167,62 @@ impl FileBlock {
         put(&mut out, &END, [0; 4]);
         put(&mut out, &END, [0; 4]);
         out
+    }
+}
+
+/// A shard without files that tells of xorbs and their chunks.
+pub(crate) struct XorbsShard {
+    out: Vec<u8>,
+    unpacked: u64,
+    packed: u64,
+}
+
+impl XorbsShard {
+    pub(crate) fn new() -> Self {
+        let mut out = Vec::from(TAG);
+        out.extend(VERSION.to_le_bytes());
+        out.extend(FOOTER.to_le_bytes());
+        put(&mut out, &END, [0; 4]);
+        Self { out, unpacked: 0, packed: 0 }
+    }
+
+    /// Its bytes so far.
+    pub(crate) fn len(&self) -> usize {
+        self.out.len()
+    }
+
+    pub(crate) fn push(&mut self, xorb: &XorbIndex) {
+        let count = u32::try_from(xorb.chunks.len()).expect("a xorb has at most 8192 chunks");
+        let (unpacked, packed) = xorb.chunks.last().map_or((0, 0), |last| (last.unpacked_end, last.packed_end));
+        put(&mut self.out, &xorb.hash, [0, count, unpacked, packed]);
+        let mut start = 0;
+        for chunk in &xorb.chunks {
+            put(&mut self.out, &chunk.hash, [start, chunk.unpacked_end - start, 0, 0]);
+            start = chunk.unpacked_end;
+        }
+        self.unpacked += u64::from(unpacked);
+        self.packed += u64::from(packed);
+    }
+
+    /// The whole, to be relied on until `expiry`; `None` when there are no xorbs.
+    pub(crate) fn finish(self, now: Timestamp, expiry: Timestamp) -> Option<Vec<u8>> {
+        let Self { mut out, unpacked, packed } = self;
+        let xorbs_at = 2 * ENTRY as u64;
+        if u64::try_from(out.len()).is_ok_and(|length| length == xorbs_at) {
+            return None;
+        }
+        put(&mut out, &END, [0; 4]);
+        let footer_at = u64::try_from(out.len()).expect("a shard fits the memory");
+        let seconds = |at: Timestamp| u64::try_from(at.as_millis() / 1000).unwrap_or(0);
+        let mut words = |words: &[u64]| words.iter().for_each(|word| out.extend(word.to_le_bytes()));
+        // Where files and xorbs are, and three tables without entries: of files, xorbs and chunks.
+        words(&[FOOTER_VERSION, ENTRY as u64, xorbs_at, footer_at, 0, footer_at, 0, footer_at, 0]);
+        // The chunks' hashes are not keyed: whoever gets them has sent the chunks.
+        words(&[0; 4]);
+        words(&[seconds(now), seconds(expiry)]);
+        words(&[0; 6]);
+        words(&[packed, unpacked, unpacked, footer_at]);
+        Some(out)
     }
 }
 

@@ -57,6 +57,7 @@ impl ObjectStore {
             temporary.write_all(&index.to_bytes()).map_err(&writing)?;
             let new = inner.place(temporary, &inner.folder.xorb_path(&hash), now)?;
             inner.place_bytes(b"", &inner.folder.possession_path(&hash, account), now)?;
+            inner.note_xorb(account, &index)?;
             Ok(new)
         })
         .await

@@ -1,7 +1,7 @@
 //! `[oidc]`: sign-in through an OpenID Connect provider.
 
 use anyhow::Context;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use spaceport_api::{Admission, GroupRole, Oidc, OidcConfig};
 use spaceport_core::account::OrgRole;
 use url::{Host, Url};
@@ -9,7 +9,7 @@ use url::{Host, Url};
 use crate::config::Secret;
 
 /// How people sign in elsewhere; without `issuer` nobody does.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct OidcSettings {
     /// The provider, exactly as its discovery document calls it.
@@ -39,7 +39,7 @@ pub struct OidcSettings {
 }
 
 /// `[[oidc.organizations]]`
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Mapping {
     /// What the provider calls the group.

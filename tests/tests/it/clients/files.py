@@ -292,9 +292,10 @@ loaded.validate()
 # --- Large files are listed, and can be forgotten. ---
 listed = list(api.list_lfs_files(repo))
 assert {file.oid for file in listed} >= {sha256(weights), sha256(weights[::-1])}, listed
-api.permanently_delete_lfs_files(repo, [file for file in listed if file.oid == sha256(weights[::-1])], rewrite_history=False)
-with refused(Exception):
+api.permanently_delete_lfs_files(repo, [file for file in listed if file.oid == sha256(weights[::-1])])
+with refused(RemoteEntryNotFoundError):
     hf_hub_download(repo, "proposed.bin", force_download=True)
+assert all(not api.file_exists(repo, "proposed.bin", revision=commit.commit_id) for commit in api.list_repo_commits(repo))
 equal(read(hf_hub_download(repo, "weights.bin", force_download=True)), weights)
 
 # --- Between repositories, without sending anything twice: the client does it for what came by Xet. ---

@@ -16,3 +16,9 @@ async fn a_space_from_the_command_line() {
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_command_works_or_says_why_not() {
+    let Some(site) = super::site().await else { return };
+    super::tell(site.script(include_str!("commands.py"))).await;
+}

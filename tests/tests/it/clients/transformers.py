@@ -67,6 +67,8 @@ ids = AutoTokenizer.from_pretrained(repo)(sentence).input_ids
 assert numpy.array_equal(forward(load_file(path), ids), expected)
 metadata = get_safetensors_metadata(repo)
 equal(metadata.parameter_count, {"F32": sum(array.size for array in weights.values())})
+told = api.model_info(repo).safetensors
+equal((told.parameters, told.total), (metadata.parameter_count, sum(metadata.parameter_count.values())))
 with safe_open(path, framework="numpy") as file:
     equal(file.get_slice("filler.weight").get_shape(), [500, 1000])
 
