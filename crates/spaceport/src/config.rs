@@ -113,7 +113,7 @@ pub struct Machine {
 }
 
 /// `[capacity]`: how much of the machine is given out.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Capacity {
     /// So many times its cores.
