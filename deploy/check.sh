@@ -4,8 +4,9 @@
 #   deploy/check.sh target/release/spaceport [base image]
 #
 # The container image is made from the given binary, so no registry is needed; the base image is any
-# Debian or Ubuntu that the engine has or can pull. What this machine cannot do (no systemd, no
-# compose plugin) is said and left out. Nothing is left behind.
+# Debian or Ubuntu that the engine has or can pull, and Debian's packages must be in reach for the systemd
+# that the unit is started by. What this machine cannot do (no compose plugin) is said and left out. Nothing
+# is left behind.
 set -euo pipefail
 
 binary=$(realpath "${1:?usage: deploy/check.sh PATH-OF-THE-BINARY [BASE-IMAGE]}")
@@ -14,16 +15,15 @@ port=${SPACEPORT_CHECK_PORT:-18080}
 deploy=$(cd "$(dirname "$0")" && pwd)
 work=$(mktemp -d)
 name=spaceport-check-$$
-unit=/run/systemd/system/$name.service
+postgres=${POSTGRES_IMAGE:-postgres:17-alpine}
+compose=()
 
 clean_up() {
-    docker rm --force "$name" >/dev/null 2>&1 || true
-    docker image rm --force "$name" >/dev/null 2>&1 || true
-    if [[ -e $unit ]]; then
-        systemctl stop "$name" || true
-        rm -f "$unit"
-        systemctl daemon-reload
+    if ((${#compose[@]})); then
+        "${compose[@]}" --profile postgres down --volumes --timeout 10 >/dev/null 2>&1 || true
     fi
+    docker rm --force --volumes "$name" "$name-systemd" >/dev/null 2>&1 || true
+    docker image rm --force "$name" "$name-systemd" >/dev/null 2>&1 || true
     rm -rf "$work"
 }
 trap clean_up EXIT
@@ -39,6 +39,14 @@ healthy() {
         fi
         sleep 0.2
     done
+}
+
+# Usage: compose_up PROFILE; with the variables of .env in the environment.
+compose_up() {
+    COMPOSE_PROFILES=$1 "${compose[@]}" up --detach --no-build --quiet-pull >/dev/null 2>&1
+    healthy "${compose[@]}" logs
+    echo "   ${1:-SQLite}: healthy"
+    COMPOSE_PROFILES=$1 "${compose[@]}" down --volumes --timeout 60 >/dev/null 2>&1
 }
 
 echo "== container image"
@@ -75,11 +83,28 @@ docker rm --volumes "$name" >/dev/null
 
 echo "== compose file"
 if docker compose version >/dev/null 2>&1; then
-    for profile in "" postgres; do
-        SPACEPORT_HUB_URL=https://hub.example.com SPACEPORT_SPACES_DOMAIN=example-apps.com DOCKER_GID=999 \
-            COMPOSE_PROFILES=$profile docker compose --file "$deploy/compose.yaml" config --quiet
-    done
-    echo "   valid"
+    export SPACEPORT_IMAGE=$name SPACEPORT_LISTEN=127.0.0.1:$port SPACEPORT_HUB_URL=http://localhost:$port
+    export SPACEPORT_SPACES_DOMAIN=localhost:$port SPACEPORT_CONFIG=/etc/spaceport.toml
+    DOCKER_GID=$(stat -c %g /var/run/docker.sock)
+    export DOCKER_GID POSTGRES_PASSWORD=only-for-this-check
+    # What differs from an admin's: data of its own, and the helper image of this engine.
+    install -d -m 0777 "$work/data"
+    cat >"$work/override.yaml" <<EOF
+services:
+  spaceport:
+    volumes:
+      - $work/data:/var/lib/spaceport
+      - $work/spaceport.toml:/etc/spaceport.toml:ro
+EOF
+    compose=(docker compose --project-name "$name" --file "$deploy/compose.yaml" --file "$work/override.yaml")
+    SPACEPORT_DATABASE_URL='' compose_up ""
+    if docker image inspect "$postgres" >/dev/null 2>&1 || docker pull --quiet "$postgres"; then
+        SPACEPORT_DATABASE_URL=postgres://spaceport:$POSTGRES_PASSWORD@127.0.0.1:5432/spaceport compose_up postgres
+    else
+        echo "   PostgreSQL: not started, $postgres cannot be pulled"
+        "${compose[@]}" --profile postgres config --quiet
+        echo "   PostgreSQL: valid"
+    fi
 else
     echo "   left out: no compose plugin (install docker-compose-plugin)"
 fi
@@ -89,25 +114,39 @@ if command -v systemd-analyze >/dev/null; then
     sed "s|^ExecStart=[^ ]*|ExecStart=$binary|" "$deploy/spaceport.service" >"$work/spaceport.service"
     systemd-analyze verify "$work/spaceport.service"
     echo "   valid"
-else
-    echo "   left out: no systemd-analyze (install systemd)"
 fi
-if [[ -d /run/systemd/system && $EUID == 0 ]]; then
-    # A binary below /home or /tmp would be hidden from the service.
-    sed -e "s|^ExecStart=.*|ExecStart=/run/$name/spaceport serve|" \
-        -e "s|^EnvironmentFile=.*|Environment=SPACEPORT_LISTEN=127.0.0.1:$port SPACEPORT_HUB_URL=http://localhost:$port SPACEPORT_SPACES_DOMAIN=localhost:$port|" \
-        -e "s|^User=.*|DynamicUser=yes|" -e "/^Group=/d" -e "s|^Restart=.*|Restart=no|" \
-        -e "s|^StateDirectory=.*|RuntimeDirectory=$name-data|; s|^StateDirectoryMode=|RuntimeDirectoryMode=|" \
-        -e "s|/var/lib/spaceport|/run/$name-data|" \
-        "$deploy/spaceport.service" >"$unit"
-    install -D -m 0755 "$binary" "/run/$name/spaceport"
-    trap 'clean_up; rm -rf "/run/$name"' EXIT
-    systemctl daemon-reload
-    systemctl start "$name"
-    healthy journalctl --unit "$name" --no-pager
-    echo "   healthy"
-    systemctl stop "$name"
-    echo "   stopped: $(systemctl show --property Result --value "$name")"
-else
-    echo "   not started: that needs root on a machine that runs systemd"
+# In a container whose first process is systemd: the unit is started as it is, whatever runs this machine.
+docker build --quiet --network host --tag "$name-systemd" - <<EOF
+FROM $base
+USER root
+RUN apt-get update -qq && apt-get install -qqy --no-install-recommends systemd dbus && apt-get clean
+EOF
+docker run --detach --name "$name-systemd" --network host --tmpfs /run:exec --tmpfs /run/lock --tmpfs /tmp \
+    --cap-add SYS_ADMIN --cap-add SYS_PTRACE --cap-add NET_ADMIN --security-opt seccomp=unconfined \
+    --security-opt apparmor=unconfined --cgroupns host --volume /sys/fs/cgroup:/sys/fs/cgroup \
+    --volume /var/run/docker.sock:/run/docker.sock "$name-systemd" /lib/systemd/systemd >/dev/null
+inside() { docker exec "$name-systemd" "$@"; }
+inside groupadd --gid "$(stat -c %g /var/run/docker.sock)" docker
+inside useradd --system --home-dir /var/lib/spaceport --shell /usr/sbin/nologin spaceport
+inside install -d -m 0755 /etc/spaceport
+cat >"$work/spaceport.env" <<EOF
+SPACEPORT_LISTEN=127.0.0.1:$port
+SPACEPORT_HUB_URL=http://localhost:$port
+SPACEPORT_SPACES_DOMAIN=localhost:$port
+SPACEPORT_CONFIG=/etc/spaceport/spaceport.toml
+EOF
+docker cp "$binary" "$name-systemd:/usr/local/bin/spaceport"
+docker cp "$work/spaceport.env" "$name-systemd:/etc/spaceport/spaceport.env"
+docker cp "$work/spaceport.toml" "$name-systemd:/etc/spaceport/spaceport.toml"
+docker cp "$deploy/spaceport.service" "$name-systemd:/etc/systemd/system/spaceport.service"
+inside systemctl daemon-reload
+inside systemctl start spaceport
+healthy inside journalctl --unit spaceport --no-pager
+echo "   healthy"
+inside systemctl stop spaceport
+result=$(inside systemctl show --property Result --value spaceport)
+if [[ $result != success ]]; then
+    echo "the unit stopped with $result" >&2
+    exit 1
 fi
+echo "   stopped cleanly; $(inside systemd-analyze security spaceport --no-pager | tail -1)"

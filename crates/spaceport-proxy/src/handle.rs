@@ -94,9 +94,8 @@ async fn by_host(
         if moved.is_some() && answers::wants_page(&request.parts) {
             match (&found.route.access, entry) {
                 (Access::Public, _) => return move_on(worker, client, at, None, &request.parts),
-                (Access::Private { .. }, Entry::Ticket(account)) => {
-                    let ticket = visitor::ticket(worker, found.route.space, account);
-                    return move_on(worker, client, at, ticket, &request.parts);
+                (Access::Private { .. }, Entry::Ticket(_)) => {
+                    return move_on(worker, client, at, visitor.into_ticket(), &request.parts);
                 }
                 // The session is for the former host alone: there it is good until it ends.
                 (Access::Private { .. }, Entry::Open) => {}

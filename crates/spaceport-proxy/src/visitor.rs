@@ -9,10 +9,10 @@ use http::request::Parts;
 use http::uri::PathAndQuery;
 use percent_encoding::percent_decode_str;
 use sha2::{Digest, Sha256};
+use spaceport_core::AccountId;
 use spaceport_core::account::SESSION_COOKIES;
 use spaceport_core::route::{Access, RouteTable, TokenHolder};
-use spaceport_core::ticket::{Audience, LINK_LIFETIME, SESSION_LIFETIME};
-use spaceport_core::{AccountId, SpaceId};
+use spaceport_core::ticket::{Audience, SESSION_LIFETIME};
 
 use crate::headers::{X_HF_AUTHORIZATION, remove_cookies, token};
 use crate::worker::{Site, Worker};
@@ -44,6 +44,11 @@ impl Visitor {
     /// Takes what is the hub's business out of address and cookies. Cheap where there is neither.
     pub(crate) fn take_from(parts: &mut Parts) -> Self {
         Self { ticket: take_ticket(parts), sessions: take_sessions(&mut parts.headers) }
+    }
+
+    /// The ticket it came with, which is for the Space, whatever its host.
+    pub(crate) fn into_ticket(self) -> Option<String> {
+        self.ticket
     }
 
     /// How the visitor may come in at `host`; `None` when it may not know of the Space.
@@ -85,12 +90,6 @@ pub(crate) fn strip_credentials(worker: &Worker, headers: &mut HeaderMap) {
     for value in own {
         headers.append(AUTHORIZATION, value);
     }
-}
-
-/// A ticket for a Space, for whoever came with one to a host it no longer has.
-pub(crate) fn ticket(worker: &Worker, space: SpaceId, account: AccountId) -> Option<String> {
-    let now = (worker.config.clock)();
-    Some(worker.table().key.as_ref()?.seal(Audience::Space(space), account, now, LINK_LIFETIME))
 }
 
 /// The cookie of a session. A page in a frame of the hub's is a third party there, so over https

@@ -19,7 +19,11 @@ const REPO_MOVE: &str = "UPDATE repos SET name = $1, name_key = $2, owner_id = $
 const REDIRECT_FORGET: &str = "DELETE FROM redirects WHERE name_key = $1";
 const REDIRECT_ADD: &str = "INSERT INTO redirects (name_key, repo_id) VALUES ($1, $2) \
      ON CONFLICT (name_key) DO UPDATE SET repo_id = excluded.repo_id";
-const LABEL_TAKEN: &str = "SELECT COUNT(*) FROM spaces WHERE subdomain = $1 AND id <> $2";
+/// A label that another Space has, or had before it moved: programs and bookmarks still come there, unless the name
+/// that it was made of is the one that is taken now.
+const LABEL_TAKEN: &str = "SELECT (SELECT COUNT(*) FROM spaces WHERE subdomain = $1 AND id <> $2) + \
+     (SELECT COUNT(*) FROM former_labels f WHERE f.label = $1 AND f.space_id <> $2 AND NOT EXISTS \
+     (SELECT 1 FROM redirects r WHERE r.name_key = $3 AND r.repo_id = f.space_id))";
 const LABEL_OF: &str = "SELECT subdomain FROM spaces WHERE id = $1";
 const LABEL_SET: &str = "UPDATE spaces SET subdomain = $1 WHERE id = $2";
 const LABEL_FORGET: &str = "DELETE FROM former_labels WHERE label = $1";
@@ -36,12 +40,14 @@ pub(crate) async fn take_name(tx: &mut Tx, key: &str) -> Result<(), StoreError> 
     run_tx!(tx, "redirect_forget", db => sqlx::query(REDIRECT_FORGET).bind(key).execute(db).map_ok(crate::unit))
 }
 
-/// A host label for a Space of this name that no other Space has; whatever led from it to another Space ends.
+/// A host label for a Space of this name that no other Space has; whatever led from it to another Space ends. Asked
+/// before [`take_name`].
 pub(crate) async fn take_label(tx: &mut Tx, space: SpaceId, name: &RepoName) -> Result<Subdomain, StoreError> {
+    let key = RepoKind::Space.key(name);
     let mut label = Subdomain::of(name, 0);
     for attempt in 1..LABEL_ATTEMPTS {
         let (taken,) = run_tx!(tx, "label_taken", db => sqlx::query_as::<_, (i64,)>(LABEL_TAKEN)
-            .bind(label.as_str()).bind(space.to_string()).fetch_one(db))?;
+            .bind(label.as_str()).bind(space.to_string()).bind(&key).fetch_one(db))?;
         if taken == 0 {
             break;
         }
@@ -87,15 +93,15 @@ impl Store {
         if rows != 1 {
             return Ok(false);
         }
+        if repo.kind == RepoKind::Space && old != new {
+            move_label(&mut tx, repo.id.into(), to).await?;
+        }
         if old != new {
             take_name(&mut tx, &new).await?;
             run_tx!(&mut tx, "redirect_add", db => sqlx::query(REDIRECT_ADD)
                 .bind(&old).bind(repo.id.to_string()).execute(db).map_ok(crate::unit))?;
         }
         if repo.kind == RepoKind::Space {
-            if old != new {
-                move_label(&mut tx, repo.id.into(), to).await?;
-            }
             run_tx!(&mut tx, "space_renamed", db => sqlx::query(SPACE_RENAMED)
                 .bind(repo.id.to_string()).execute(db).map_ok(crate::unit))?;
         }

@@ -380,14 +380,15 @@ impl Store {
     /// When the database fails.
     pub async fn space_doom(&self, id: SpaceId, at: Timestamp) -> Result<bool, StoreError> {
         let mut tx = self.begin().await?;
+        tell(&mut tx, id.into(), at, &Change::RepoDeleted).await?;
+        // The repository's row first, as a move does: two that lock in one order never wait for each other.
+        run_tx!(&mut tx, "repo_doom", db => sqlx::query(REPO_DOOM)
+            .bind(at.as_millis()).bind(id.to_string()).execute(db).map_ok(crate::unit))?;
         let rows = run_tx!(&mut tx, "space_doom", db => sqlx::query(SPACE_DOOM)
             .bind(id.to_string()).execute(db).map_ok(crate::Rows::rows))?;
         if rows != 1 {
             return Ok(false);
         }
-        tell(&mut tx, id.into(), at, &Change::RepoDeleted).await?;
-        run_tx!(&mut tx, "repo_doom", db => sqlx::query(REPO_DOOM)
-            .bind(at.as_millis()).bind(id.to_string()).execute(db).map_ok(crate::unit))?;
         run_tx!(&mut tx, "redirects_forget", db => sqlx::query(REDIRECTS_FORGET)
             .bind(id.to_string()).execute(db).map_ok(crate::unit))?;
         moves::forget_labels(&mut tx, id).await?;

@@ -16,6 +16,7 @@ use crate::error::{ApiError, ErrorBody};
 use crate::extract::JsonBody;
 use crate::orgs::overview::OrgView;
 use crate::orgs::{check_manages, named};
+use crate::sign_in::oidc::Oidc;
 use crate::state::ApiState;
 
 /// Longest name for people.
@@ -53,6 +54,15 @@ pub async fn create_org(
 ) -> Result<Json<OrgView>, ApiError> {
     check_account(&body.name).map_err(|error| ApiError::bad_request(error.to_string()))?;
     check_text("fullname", body.fullname.as_deref(), MAX_FULL_NAME)?;
+    // Its people come from the provider's groups: whoever were the first to make it would have them all.
+    let is_mapped =
+        |oidc: &Oidc| oidc.config().organizations.iter().any(|map| map.organization.eq_ignore_ascii_case(&body.name));
+    if !user.account().is_admin && state.sign_in.oidc().is_some_and(is_mapped) {
+        return Err(ApiError::forbidden(format!(
+            "The members of {} come from the groups of the sign-in provider; ask an administrator to make it",
+            body.name
+        )));
+    }
     let clock = state.control.clock();
     let org = Account {
         id: clock.account_id(),

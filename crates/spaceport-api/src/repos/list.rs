@@ -25,6 +25,8 @@ use crate::views::space::SpaceView;
 const DEFAULT_LIMIT: u64 = 100;
 /// Most entries of a page.
 const MAX_LIMIT: u64 = 1000;
+/// Files listed in a page, in all its entries: whoever asks for more gets the rest with the next page.
+const MAX_FILES: usize = 50_000;
 /// Rows read at once: not every row of them need be in the answer.
 const BATCH: i64 = 200;
 /// Most tags and most words of one question.
@@ -114,16 +116,19 @@ async fn list(
     if asks_for_the_impossible(params) {
         return Ok(Json(json!([])).into_response());
     }
-    let mut page: Vec<Value> = Vec::new();
+    let (mut page, mut files): (Vec<Value>, usize) = (Vec::new(), 0);
     let next = 'pages: loop {
         let repos = state.store.repos(&filter).await?;
         let full = i64::try_from(repos.len()).is_ok_and(|count| count == filter.limit);
         for (repo, position) in repos {
-            if page.len() == limit {
+            if page.len() == limit || files >= MAX_FILES {
                 break 'pages filter.after;
             }
             filter.after = Some((position, repo.id.to_string()));
-            page.extend(entry(state, caller, &fields, params, &repo).await?);
+            if let Some(entry) = entry(state, caller, &fields, params, &repo).await? {
+                files += entry["siblings"].as_array().map_or(0, Vec::len);
+                page.push(entry);
+            }
         }
         if !full {
             break None;

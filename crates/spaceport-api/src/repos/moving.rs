@@ -10,6 +10,7 @@ use serde_json::json;
 use utoipa::ToSchema;
 
 use spaceport_core::account::Account;
+use spaceport_core::volume::VolumeSource;
 use spaceport_core::{Repo, RepoKind, RepoName};
 use spaceport_store::StoreError;
 
@@ -87,17 +88,25 @@ async fn carry_out(state: &ApiState, to: &WriteRepo, name: &RepoName, owner: &Ac
     audit::record(state, user, "repo.move", &repo.path(), detail).await
 }
 
-/// A bucket stays with its owner, and so must not go along in a Space that others will own.
+/// A bucket stays with its owner, and so must not go along in a Space that others will own: neither in what it shall
+/// mount nor in the release that runs.
 async fn check_buckets(state: &ApiState, repo: &Repo, owner: &Account) -> Result<(), ApiError> {
     if repo.kind != RepoKind::Space || repo.owner == owner.id {
         return Ok(());
     }
     let volumes = state.store.volumes(repo.id.into()).await?;
-    let Some(bucket) = volumes.iter().find(|volume| volume.kind.repo_kind().is_none()) else { return Ok(()) };
+    let wanted =
+        volumes.iter().find(|volume| volume.kind.repo_kind().is_none()).map(|volume| volume.source.to_string());
+    let running = state.store.release_last_ready(repo.id.into(), None).await?;
+    let mounted = running.into_iter().flat_map(|release| release.volumes).find_map(|volume| match volume.source {
+        VolumeSource::Bucket { name, .. } => Some(format!("{}/{name}", repo.name.owner())),
+        VolumeSource::Files { .. } | VolumeSource::Missing { .. } => None,
+    });
+    let Some(bucket) = wanted.or(mounted) else { return Ok(()) };
     Err(ApiError::bad_request(format!(
-        "{} has the bucket {} as a volume, which stays with {}; remove the volume before the Space gets another owner",
+        "{} has the bucket {bucket} as a volume, which stays with {}; remove the volume and let the Space run without it \
+         before it gets another owner",
         repo.name,
-        bucket.source,
         repo.name.owner()
     )))
 }

@@ -21,6 +21,8 @@ use crate::state::ApiState;
 const BATCH: i64 = 1000;
 /// So many repositories are looked at, those that changed last.
 const MAX_REPOS: usize = 10_000;
+/// So many tags are told; who picks from a list picks from no longer one.
+const MAX_TAGS: usize = 10_000;
 
 /// A tag.
 #[derive(Debug, Serialize, ToSchema)]
@@ -61,12 +63,12 @@ async fn tags(state: &ApiState, kind: RepoKind, caller: &Caller) -> Result<TagsB
         for (repo, _) in repos.iter().filter(|(repo, _)| rights(repo, caller).code) {
             found.extend(card::sorted_tags(kind, repo.card.as_ref()));
         }
-        if !full || looked_at >= MAX_REPOS {
+        if !full || looked_at >= MAX_REPOS || found.len() >= MAX_TAGS {
             break;
         }
     }
     let mut tags = TagsByType::new();
-    for (sort, id, label) in found {
+    for (sort, id, label) in found.into_iter().take(MAX_TAGS) {
         tags.entry(sort).or_default().push(TagView { id, label, sort });
     }
     Ok(tags)

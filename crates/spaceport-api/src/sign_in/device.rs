@@ -30,6 +30,7 @@ use crate::audit;
 use crate::caller::{Owner, User, origin};
 use crate::error::{ApiError, ErrorBody};
 use crate::extract::{JsonBody, Params, read_body};
+use crate::sign_in::gate::network;
 use crate::sign_in::session::random_secret;
 use crate::state::ApiState;
 
@@ -37,7 +38,7 @@ use crate::state::ApiState;
 const LIFETIME: Duration = Duration::from_secs(15 * 60);
 /// A program asks as often as this.
 const INTERVAL: Duration = Duration::from_secs(5);
-/// Programs that wait at the same time, and those of one address.
+/// Programs that wait at the same time, and those of one address or network.
 const MOST: usize = 1000;
 const MOST_OF_ONE: usize = 20;
 /// How long a token of this kind is good.
@@ -80,7 +81,8 @@ impl Devices {
     /// One more that waits: its two codes.
     fn begin(&self, origin: &str, now: Timestamp) -> Option<(String, String)> {
         let mut waiting = self.waiting(now);
-        let of_one = waiting.values().filter(|one| one.origin == origin).count();
+        let from = network(origin);
+        let of_one = waiting.values().filter(|one| network(&one.origin) == from).count();
         if waiting.len() >= MOST || of_one >= MOST_OF_ONE {
             return None;
         }

@@ -117,7 +117,7 @@ fn keys(account: &str, address: &str) -> [(Key, Patience); 2] {
 }
 
 /// An IPv6 customer has at least a /64 of addresses (RFC 6177): they count as one.
-fn network(address: &str) -> String {
+pub(super) fn network(address: &str) -> String {
     match address.parse() {
         Ok(IpAddr::V6(address)) => format!("{:x?}", &address.segments()[..4]),
         Ok(IpAddr::V4(_)) | Err(_) => address.to_owned(),

@@ -44,7 +44,8 @@ pub async fn list_variables(State(state): State<ApiState>, to: WriteSpace) -> Re
 
 /// Set a variable
 ///
-/// Adds it or replaces it; the Space is started anew with it.
+/// Adds it or replaces it; the Space is started anew with it. Whoever duplicates the Space gets its variables, and
+/// never its secrets.
 #[utoipa::path(post, path = "/api/spaces/{owner}/{name}/variables", tag = "settings", params(SpacePath),
     request_body = NewSetting,
     responses((status = 200, body = BTreeMap<String, VariableView>), (status = 400, body = ErrorBody)))]

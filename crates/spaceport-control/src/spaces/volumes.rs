@@ -50,8 +50,10 @@ async fn source(parts: &Parts, space: &Space, volume: &Volume) -> Result<VolumeS
         let owner = parts.store.account_by_name(volume.source.owner()).await?;
         let label = format!("bucket {}", volume.source);
         return Ok(match owner {
-            Some(owner) => VolumeSource::Bucket { owner: owner.id, name: volume.source.name().to_ascii_lowercase() },
-            None => VolumeSource::Missing { label },
+            Some(owner) if owner.id == space.owner => {
+                VolumeSource::Bucket { owner: owner.id, name: volume.source.name().to_ascii_lowercase() }
+            }
+            Some(_) | None => VolumeSource::Missing { label },
         });
     };
     let revision = volume.revision.as_deref().unwrap_or("main");
@@ -75,6 +77,10 @@ pub(super) async fn provide(
     for volume in &release.volumes {
         let name = match &volume.source {
             VolumeSource::Missing { label } => return Err(unavailable(parts, label)),
+            // The right is asked for at every start: a bucket does not go along when a Space gets another owner.
+            VolumeSource::Bucket { owner, name } if *owner != space.owner => {
+                return Err(unavailable(parts, &format!("bucket {name}")));
+            }
             VolumeSource::Bucket { owner, name } => {
                 let spec = VolumeSpec {
                     name: format!("spaceport-bucket-{owner}-{name}"),

@@ -69,6 +69,13 @@ async fn a_volume_that_is_not_the_owners_to_read_is_said() {
                 .is_some_and(|why| why.reason == Reason::VolumeUnavailable && why.message.contains("bob/secret"))
         })
         .await;
+    // Neither is somebody else's bucket, however it got into the list.
+    set(&world, space, &[volume(VolumeKind::Bucket, "bob/data", "/x")]).await;
+    world
+        .wait_for("the reason", || async {
+            world.seen(space).await.diagnosis.is_some_and(|why| why.message.contains("bucket bob/data"))
+        })
+        .await;
     // Without it, all is well again.
     set(&world, space, &[]).await;
     world.wait_stage(space, SpaceStage::Running).await;

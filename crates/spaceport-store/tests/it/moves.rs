@@ -65,6 +65,14 @@ async fn a_space_takes_the_host_label_of_its_name() {
         assert!(store.space_doom(taken.id, at(4)).await.unwrap());
         assert!(move_to("a/B-C").await);
         assert_eq!(store.space_by_id(demo.id).await.unwrap().unwrap().subdomain, label);
+        // Nobody gets the host that somebody else's Space left, only because two names make the same label.
+        let like = space(store, &ab, "old-x", 4, 5).await;
+        assert_eq!(like.subdomain.as_str(), "a-b-old-x");
+        let one = store.repo_by_id(like.id.into()).await.unwrap().unwrap();
+        assert!(store.repo_move(&one, &"a-b/elsewhere".parse().unwrap(), ab.id, at(5)).await.unwrap());
+        let neighbour = space(store, &alice, "b-old-x", 5, 5).await;
+        assert!(neighbour.subdomain.as_str().starts_with("a-b-old-x-"), "{}", neighbour.subdomain);
+        assert!(store.space_doom(like.id, at(5)).await.unwrap() && !store.space_doom(like.id, at(5)).await.unwrap());
         // A new Space takes a label that was left.
         assert_eq!(space(store, &alice, "old", 3, 5).await.subdomain, old);
         assert_eq!(store.former_labels().await.unwrap(), [(new.clone(), label)]);

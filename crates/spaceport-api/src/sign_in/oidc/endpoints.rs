@@ -117,7 +117,12 @@ async fn settle(
     let wants = |claims: &serde_json::Map<String, Value>| admit::wants_more(config, claims);
     let redirect_uri = redirect_uri(&state.site);
     let provider = oidc.provider();
+    // Each code costs the provider a question, and there are only so many turns for all: neither one errand nor one
+    // address has them all.
+    let (gate, key) = (state.sign_in.gate(), format!("errand {}", errand.nonce));
+    gate.attempt(&key, &origin, now).map_err(|_| Problem::Busy)?;
     let claims = provider.redeem(code, &errand.verifier, &errand.nonce, &redirect_uri, now, wants).await?;
+    gate.succeeded(&key, &origin);
     if let Some(id) = errand.connect {
         let account = still_signed_in(state, parts).await?.filter(|account| account.id == id);
         let account = account.ok_or(Problem::Errand("nobody, or somebody else, is signed in now"))?;
