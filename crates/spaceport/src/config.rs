@@ -415,7 +415,6 @@ impl Config {
             shown.spaces_domain = Some(self.spaces_domain(&hub));
             shown.hub_url = Some(hub);
         }
-        shown.hardware = self.flavors();
         toml::to_string_pretty(&shown).context("the configuration could not be written as TOML")
     }
 
@@ -663,7 +662,7 @@ mod tests {
     fn what_is_printed_says_the_same() {
         let text = "data_dir = \"/srv\"\nadmin_token = \"hf_0123456789abcdef\"\n[docker]\ndns = [\"192.0.2.1\"]\n\
             [oidc]\nclient_secret = \"hunter2hunter2\"\n\
-            [[oidc.organizations]]\ngroup = \"a\"\norganization = \"b\"\nrole = \"write\"";
+            [[oidc.organizations]]\ngroup = \"a\"\norganization = \"b\"\nrole = \"write\"\n[hardware.large]\ncpu_millicores = 8000";
         let config: Config = toml::from_str(text).unwrap();
         let printed = config.to_toml().unwrap();
         for secret in ["0123456789", "hunter2"] {
@@ -673,8 +672,8 @@ mod tests {
         assert!(!printed.contains("database_url"), "what is not set is not there: {printed}");
         let read: Config = toml::from_str(&printed).unwrap();
         assert_eq!(read.hub_url.as_deref(), Some("http://localhost:8080"));
-        assert_eq!(read.flavors(), config.flavors());
         assert_eq!(read.to_toml().unwrap(), printed);
+        assert_eq!((read.hardware, read.gpu), (config.hardware, config.gpu));
     }
 
     #[test]
