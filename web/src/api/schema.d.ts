@@ -1715,7 +1715,8 @@ export interface paths {
         put?: never;
         /**
          * Set a variable
-         * @description Adds it or replaces it; the Space is started anew with it.
+         * @description Adds it or replaces it; the Space is started anew with it. Whoever duplicates the Space gets its variables, and
+         *     never its secrets.
          */
         post: operations["set_variable"];
         /**

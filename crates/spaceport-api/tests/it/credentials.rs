@@ -128,6 +128,8 @@ fn rows() -> Vec<(&'static str, &'static str, Value, Needs)> {
         ("POST", below("/pause"), none(), Write),
         ("POST", below("/restart"), none(), Write),
         ("POST", below("/stop"), none(), Elsewhere("also needs a site admin")),
+        ("POST", below("/dev-mode"), json!({"enabled": false}), Write),
+        ("GET", "/api/spaces/zero-gpu/quota", none(), Anybody),
         ("GET", below("/queue"), none(), Read),
         ("GET", "/api/gpu/devices", none(), Anybody),
         ("POST", "/api/gpu/devices/{device}/drain", none(), SiteAdmin),
