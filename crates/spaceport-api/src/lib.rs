@@ -18,6 +18,7 @@ mod extract;
 mod files;
 mod finish;
 mod git;
+mod gpu;
 mod health;
 mod large;
 mod markdown;

@@ -26,7 +26,7 @@ use crate::error::{ApiError, X_ERROR_CODE, X_ERROR_MESSAGE};
 use crate::finish::finish;
 use crate::state::ApiState;
 use crate::{
-    account, admin, avatar, community, files, git, health, large, orgs, repos, sign_in, spaces, streams, unasked,
+    account, admin, avatar, community, files, git, gpu, health, large, orgs, repos, sign_in, spaces, streams, unasked,
     users, web, webhooks,
 };
 
@@ -51,6 +51,7 @@ const PREFLIGHT_AGE: Duration = Duration::from_secs(24 * 60 * 60);
         (name = "files", description = "Files, branches and commits"),
         (name = "large files", description = "Files that git-lfs and Xet carry"),
         (name = "spaces", description = "How a Space runs"),
+        (name = "gpu", description = "Accelerators: devices, the queue, quotas, use"),
         (name = "settings", description = "Variables, secrets and volumes"),
         (name = "builds", description = "Builds, releases and attempts"),
         (name = "logs", description = "Server-sent events"),
@@ -266,6 +267,23 @@ fn documented() -> (Router<ApiState>, utoipa::openapi::OpenApi) {
         .routes(routes!(streams::run_log::stream_run_log))
         .routes(routes!(streams::events::stream_events))
         .routes(routes!(streams::metrics::stream_metrics))
+        .routes(routes!(gpu::devices::list_devices))
+        .routes(routes!(gpu::marks::drain_device))
+        .routes(routes!(gpu::marks::undrain_device))
+        .routes(routes!(gpu::marks::cordon_node))
+        .routes(routes!(gpu::marks::uncordon_node))
+        .routes(routes!(gpu::queue::list_queue))
+        .routes(routes!(gpu::queue::move_claim))
+        .routes(routes!(gpu::queue::cancel_claim))
+        .routes(routes!(gpu::waiting::get_space_queue))
+        .routes(routes!(gpu::quotas::list_quotas))
+        .routes(routes!(gpu::quotas::get_quota, gpu::quota_change::set_quota, gpu::quota_change::remove_quota))
+        .routes(routes!(gpu::usage::get_usage))
+        .routes(routes!(gpu::forecasts::get_forecast))
+        .routes(routes!(gpu::refunds::create_refund))
+        .routes(routes!(gpu::reservations::list_reservations, gpu::reservations::create_reservation))
+        .routes(routes!(gpu::reservations::end_reservation))
+        .routes(routes!(gpu::metrics::get_metrics))
         .routes(routes!(admin::users::list_users, admin::users::create_user))
         .routes(routes!(admin::users::delete_user))
         .routes(routes!(admin::users::disable_user))

@@ -5,7 +5,7 @@
 
 pub mod build_log;
 pub mod events;
-mod follow;
+pub(crate) mod follow;
 pub mod metrics;
 pub(crate) mod reader;
 pub mod run_log;

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use serde::Serialize;
 use tokio::sync::{Notify, broadcast, watch};
 
+use spaceport_core::gpu::schedule::World;
 use spaceport_core::{InstanceId, SpaceId, Timestamp};
 use spaceport_runtime::Usage;
 
@@ -52,6 +53,7 @@ struct Inner {
     usage_wanted: Mutex<HashMap<SpaceId, Timestamp>>,
     statuses: Mutex<HashMap<&'static str, TaskStatus>>,
     inventory: Inventory,
+    world: Mutex<Option<Arc<World>>>,
 }
 
 /// Use of one Space at one moment.
@@ -111,6 +113,7 @@ impl ControlHandle {
                 usage_wanted: Mutex::default(),
                 statuses: Mutex::default(),
                 inventory: Inventory::default(),
+                world: Mutex::default(),
             }),
         }
     }
@@ -131,6 +134,18 @@ impl ControlHandle {
     #[must_use]
     pub fn inventory(&self) -> &Inventory {
         &self.inner.inventory
+    }
+
+    /// What the scheduler last decided from; `None` until it looked for the first time. For trying out what a change
+    /// would do.
+    #[must_use]
+    pub fn world(&self) -> Option<Arc<World>> {
+        lock(&self.inner.world).clone()
+    }
+
+    /// Keeps what the scheduler decided from.
+    pub fn set_world(&self, world: World) {
+        *lock(&self.inner.world) = Some(Arc::new(world));
     }
 
     /// Says that the desired state of a Space changed. Losing the call costs time, not

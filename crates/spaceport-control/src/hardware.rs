@@ -24,6 +24,7 @@ use crate::engine::chain;
 use crate::handle::TaskStatus;
 use crate::spaces::Parts;
 
+pub use demand::spent;
 use past::Past;
 use there::There;
 
@@ -147,6 +148,7 @@ impl Hardware {
     /// Asks the scheduler, and keeps what it wants to know the next time.
     async fn decide(&self, seen: &Seen) -> Result<Decision, StoreError> {
         let mut world = self.world(seen).await?;
+        self.parts.control.set_world(world.clone());
         // Who was not there before is told to it one by one: it learns how much overtakes others.
         let waited = seen.claims.iter().filter(|claim| claim.again.is_some()).map(|claim| claim.claim.id);
         let waited: BTreeSet<ClaimId> = waited.chain(world.promises.iter().map(|promise| promise.claim)).collect();

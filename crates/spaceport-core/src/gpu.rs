@@ -18,6 +18,7 @@ pub mod place;
 pub mod quota;
 pub mod reading;
 pub mod schedule;
+pub mod trial;
 pub mod wait;
 pub mod watch;
 

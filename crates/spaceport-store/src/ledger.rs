@@ -166,6 +166,17 @@ impl Store {
         Ok(entries)
     }
 
+    /// One row.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn ledger_entry(&self, id: EntryId) -> Result<Option<Entry>, StoreError> {
+        run!(self, "entry_by_id", db => sqlx::query_as::<_, EntryRow>(ENTRY_BY_ID)
+            .bind(id.to_string()).fetch_optional(db))?
+        .map(EntryRow::into_entry)
+        .transpose()
+    }
+
     /// Gives back a part of a row, or all of it.
     ///
     /// # Errors
@@ -177,9 +188,7 @@ impl Store {
         why: LeaseEnd,
         at: Timestamp,
     ) -> Result<Refunded, StoreError> {
-        let row = run!(self, "entry_by_id", db => sqlx::query_as::<_, EntryRow>(ENTRY_BY_ID)
-            .bind(of.to_string()).fetch_optional(db))?;
-        let Some(entry) = row.map(EntryRow::into_entry).transpose()?.filter(|entry| entry.refund_of.is_none()) else {
+        let Some(entry) = self.ledger_entry(of).await?.filter(|entry| entry.refund_of.is_none()) else {
             return Ok(Refunded::NoEntry);
         };
         let mut tx = self.begin().await?;

@@ -34,6 +34,7 @@ mod scheduler;
 mod sessions;
 mod settings;
 mod spaces;
+mod tallies;
 mod tokens;
 pub mod vault;
 mod webhooks;
@@ -58,6 +59,7 @@ pub use reservations::StoredReservation;
 pub use sessions::{NewSession, SESSION_IDLE};
 pub use settings::{Secret, Variable};
 pub use spaces::NewSpace;
+pub use tallies::{EndTally, WaitTally};
 pub use tokens::{NewToken, token_hash};
 
 use std::path::Path;

@@ -286,6 +286,208 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/gpu/devices": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * The devices of the site
+         * @description What there is, how it is, and who has it. Devices that are gone are left out unless `lost=true`.
+         */
+        get: operations["list_devices"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/gpu/devices/{device}/drain": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Take a device out of service
+         * @description Nothing new is placed on it; what runs may finish.
+         */
+        post: operations["drain_device"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/gpu/devices/{device}/undrain": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Put a device back into service
+         * @description Errors that its driver told are forgotten as well; what is still wrong drains it again with the next look.
+         */
+        post: operations["undrain_device"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/gpu/nodes/{node}/cordon": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Take a machine out of service
+         * @description Nothing new is placed on it; what runs may finish.
+         */
+        post: operations["cordon_node"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/gpu/nodes/{node}/uncordon": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Put a machine back into service */
+        post: operations["uncordon_node"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/gpu/queue": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * The queue for hardware
+         * @description Everybody who waits, in the order of turns. Other people's Spaces have no names but for those who may see them.
+         */
+        get: operations["list_queue"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/gpu/queue/{claim}/cancel": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Take a claim out of the queue
+         * @description For site admins. The Space is paused, since it would ask anew otherwise; its owner may restart it, and then it
+         *     waits at the end.
+         */
+        post: operations["cancel_claim"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/gpu/queue/{claim}/move": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Move a claim in the queue
+         * @description For site admins. A class that its quota does not allow is given all the same.
+         */
+        post: operations["move_claim"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/gpu/reservations": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Reservations that are not over
+         * @description Those of the places that the caller sees the quota of.
+         */
+        get: operations["list_reservations"];
+        put?: never;
+        /**
+         * Reserve devices
+         * @description They are drained in time, kept while somebody may come, and given up when nobody does.
+         */
+        post: operations["create_reservation"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/gpu/reservations/{reservation}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /**
+         * End a reservation
+         * @description What it kept is free at once; what runs on it runs on.
+         */
+        delete: operations["end_reservation"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/health": {
         parameters: {
             query?: never;
@@ -595,6 +797,54 @@ export interface paths {
         put?: never;
         post?: never;
         delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/quotas": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * The quota tree
+         * @description Site admins see all of it; admins of an organization what is theirs and below it; others what is their own, and
+         *     what stands above it.
+         */
+        get: operations["list_quotas"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/quotas/{place}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The quota of a place */
+        get: operations["get_quota"];
+        /**
+         * Set the quota of a place
+         * @description What is not given has its default. It holds from the next decision of the scheduler on. With `dryRun=true` nothing
+         *     is changed, and the answer says who would have to leave and whose wait would be another. Site admins set every
+         *     place, admins of an organization those below it, as far as its own numbers allow.
+         */
+        put: operations["set_quota"];
+        post?: never;
+        /**
+         * Take the quota of a place away
+         * @description From then on it has the default one: nothing guaranteed, no limit of its own. `dryRun` as for setting it.
+         */
+        delete: operations["remove_quota"];
         options?: never;
         head?: never;
         patch?: never;
@@ -1275,6 +1525,27 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/spaces/{owner}/{name}/queue": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * A Space in the queue for hardware
+         * @description Position, reason and expected start. With `Accept: text/event-stream` at once and then on each change, until the
+         *     client leaves or the Space is gone.
+         */
+        get: operations["get_space_queue"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/spaces/{owner}/{name}/releases": {
         parameters: {
             query?: never;
@@ -1436,6 +1707,68 @@ export interface paths {
          * @description Buckets keep what is in them.
          */
         delete: operations["delete_volumes"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/usage": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Use of devices
+         * @description The ledger, added up; leases that go on count up to now. With `Accept: text/csv` the rows themselves, one for each
+         *     device of a lease and each refund. Site admins see everything, admins of an organization what is the
+         *     organization's, others what is their own.
+         */
+        get: operations["get_usage"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/usage/forecast": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * When budgets will be empty
+         * @description For every place with a budget whose use the caller may see, or for one.
+         */
+        get: operations["get_forecast"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/usage/{entry}/refund": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Give back device time
+         * @description A part of a row of the ledger, or all of it. Rows have their ids in `GET /api/usage` with `Accept: text/csv`.
+         */
+        post: operations["create_refund"];
+        delete?: never;
         options?: never;
         head?: never;
         patch?: never;
@@ -2214,6 +2547,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/metrics": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Metrics for Prometheus
+         * @description For site admins: give Prometheus a token of one as its credentials.
+         */
+        get: operations["get_metrics"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/spaces/{owner}/{name}/agents.md": {
         parameters: {
             query?: never;
@@ -2723,6 +3076,315 @@ export interface components {
             /** @description `refs/tags/…`. */
             tags: components["schemas"]["GitRef"][];
         };
+        /** @description A device, and who has it. */
+        GpuDevice: {
+            drained?: components["schemas"]["GpuMark"] | null;
+            /** @description `healthy`, `drained` (nothing new is placed on it) or `lost`. */
+            health: string;
+            /** @description Who has it. */
+            holders: components["schemas"]["GpuHolder"][];
+            /** @description Identity: `GPU-8f2a…`. */
+            id: string;
+            /**
+             * Format: int32
+             * @description Its number there.
+             */
+            index: number;
+            /**
+             * Format: int32
+             * @description What is leased of it, in thousandths.
+             */
+            leasedMilli: number;
+            /**
+             * Format: int64
+             * @description Its memory.
+             */
+            memoryBytes: number;
+            /**
+             * Format: int64
+             * @description Memory in use; null where the driver does not tell.
+             */
+            memoryUsedBytes?: number | null;
+            /** @description `NVIDIA A100-SXM4-80GB`. */
+            model: string;
+            /** @description The machine. */
+            node: string;
+            /**
+             * Format: int32
+             * @description Milliwatts.
+             */
+            powerMw?: number | null;
+            /** @description Why it is not healthy. */
+            reason?: string | null;
+            /** @description For a slice: of which device. */
+            sliceOf?: string | null;
+            /**
+             * Format: int32
+             * @description Degrees Celsius.
+             */
+            temperatureCelsius?: number | null;
+            /**
+             * Format: int32
+             * @description Percent of the last second in which something ran on it; null where the driver does not tell.
+             */
+            utilizationPercent?: number | null;
+        };
+        /** @description Machines and their devices. */
+        GpuDevices: {
+            /** @description By node and number. */
+            devices: components["schemas"]["GpuDevice"][];
+            /** @description By name. */
+            nodes: components["schemas"]["GpuNode"][];
+            /** @description When the drivers were last read. */
+            readAt?: string | null;
+        };
+        /** @description What becomes of a budget if all goes on as it did. */
+        GpuForecast: {
+            /** @description Charged by the end of the period at this rate. */
+            byEndHours: string;
+            /** @description When that is reached; null: not in this period. */
+            emptyAt?: string | null;
+            /** @description When the period began. */
+            from: string;
+            /** @description Where the budget ends: the hard edge, else the soft one. */
+            limitHours?: string | null;
+            /** @description The Space that used the most of late. */
+            mainConsumer?: string | null;
+            /**
+             * Format: int32
+             * @description Its part, in thousandths.
+             */
+            mainPartMilli?: number | null;
+            /** @description Whose. */
+            place: string;
+            /** @description The same in a sentence. */
+            sentence: string;
+            /** @description When it ends. */
+            until: string;
+            /** @description Charged so far, in device hours. */
+            usedHours: string;
+        };
+        /** @description What has to end. */
+        GpuFreedBy: {
+            /** @description Whose use it is; null for one the caller may not see. */
+            account?: string | null;
+            /** @description It was told to end by then. */
+            endsBy?: string | null;
+            /** @description The Space that has the hardware; null for one the caller may not see. */
+            space?: string | null;
+        };
+        /** @description Who has a device, or a part of it. */
+        GpuHolder: {
+            /** @description Whose quota it counts against; null for one the caller may not see. */
+            account?: string | null;
+            /** @description It was told to end by then. */
+            endsBy?: string | null;
+            /** @description The flavor that was asked for. */
+            flavor: string;
+            /**
+             * Format: int32
+             * @description How much of the device, in thousandths.
+             */
+            milli: number;
+            /** @description Since when. */
+            since: string;
+            /** @description The Space; null for one the caller may not see. */
+            space?: string | null;
+            /** @description Why it ends. */
+            why?: string | null;
+        };
+        /** @description What a Space has. */
+        GpuLease: {
+            /** @description The ids of the devices; only for those who may change the Space. */
+            devices?: string[] | null;
+            /** @description It ends by then. */
+            endsBy?: string | null;
+            /** @description The flavor. */
+            flavor: string;
+            /** @description The machine; only for those who may change the Space. */
+            node?: string | null;
+            /** @description Since when. */
+            since: string;
+            /** @description Why, in a sentence. */
+            why?: string | null;
+        };
+        /** @description An admin wants nothing new there. */
+        GpuMark: {
+            /** @description When. */
+            at: string;
+            /** @description Who said so. */
+            by: string;
+            /** @description Why, in words. */
+            reason: string;
+        };
+        /** @description Another place in the queue. */
+        GpuMove: {
+            /** @description `low`, `normal` or `high`: a higher class goes before a lower one, whatever else. */
+            priority?: string | null;
+            /** @description As if it had waited since then; RFC 3339. */
+            submittedAt?: string | null;
+        };
+        /** @description A machine. */
+        GpuNode: {
+            cordoned?: components["schemas"]["GpuMark"] | null;
+            /**
+             * Format: int64
+             * @description CPU that is given out, in thousandths of a core; null while the machine is away.
+             */
+            cpuMillicores?: number | null;
+            /** @description Gone since. */
+            lostAt?: string | null;
+            /**
+             * Format: int64
+             * @description Memory that is given out, in bytes; null while the machine is away.
+             */
+            memoryBytes?: number | null;
+            /** @description Its name. */
+            name: string;
+        };
+        /** @description What an owner was told. */
+        GpuNotice: {
+            /** @description When. */
+            at: string;
+            /** @description When it happens. */
+            dueAt?: string | null;
+            /** @description `preemption`, `kept`, `idle`, `asleep`, `lost` or `budget`. */
+            kind: string;
+            /** @description One or two sentences: what, why, by when. */
+            message: string;
+        };
+        /** @description Why nothing new is wanted there. */
+        GpuOutOfService: {
+            /** @description In words, for whoever asks. */
+            reason?: string;
+        };
+        /** @description Who waits. */
+        GpuQueue: {
+            /** @description How many claims wait. */
+            total: number;
+            /** @description The first of them, by position. */
+            waiting: components["schemas"]["GpuWaiting"][];
+        };
+        /** @description What was given back. */
+        GpuRefund: {
+            /** @description The row that says so. */
+            entry: string;
+            /** @description Device hours. */
+            hours: string;
+        };
+        /** @description What to give back. */
+        GpuRefundRequest: {
+            /** @description RFC 3339; the beginning of the row when absent. */
+            from?: string | null;
+            /** @description Why: `device_lost`, `node_lost` or `start_failed`. */
+            reason: string;
+            /** @description RFC 3339; the end of the row when absent. */
+            until?: string | null;
+        };
+        /** @description A reservation. */
+        GpuReservation: {
+            /** @description Who made it. */
+            createdBy: string;
+            /**
+             * Format: int32
+             * @description How many whole devices.
+             */
+            devices: number;
+            /** @description From. */
+            from: string;
+            /** @description Identity. */
+            id: string;
+            /** @description Models that will do; empty: any. */
+            models: string[];
+            /** @description What for. */
+            note: string;
+            /** @description For whom: everybody below it. */
+            place: string;
+            /** @description `planned`, `running`, or `released`: nobody came, and it was given up. */
+            state: string;
+            /** @description Until. */
+            until: string;
+        };
+        /** @description When a claim will start. */
+        GpuStart: {
+            /** @description As likely earlier as later. */
+            expected: string;
+            /** @description In half of all cases not before. */
+            from50: string;
+            /** @description In nine of ten cases not before. */
+            from90: string;
+            /** @description In half of all cases not after. */
+            until50: string;
+            /** @description In nine of ten cases not after. */
+            until90: string;
+        };
+        /** @description What was used in a period. */
+        GpuUsage: {
+            /** @description By what it is added up. */
+            by: string;
+            /** @description The first moment. */
+            from: string;
+            /** @description Most first. */
+            rows: components["schemas"]["GpuUsageRow"][];
+            /** @description All of them. */
+            total: components["schemas"]["GpuUsageRow"];
+            /** @description The first moment after it. */
+            until: string;
+        };
+        /** @description A sum. Hours are those of whole devices, with three digits after the point. */
+        GpuUsageRow: {
+            /** @description What is charged. */
+            chargedHours: string;
+            /** @description What is charged, exactly: thousandths of a device times milliseconds. */
+            chargedMilliDeviceMs: string;
+            /** @description Of what: a Space, an account, a device, …; empty for the total. */
+            key: string;
+            /**
+             * Format: int64
+             * @description How many rows of leases.
+             */
+            leases: number;
+            /** @description What of it is given back, since the platform was at fault. */
+            refundedHours: string;
+            /** @description What leases had. */
+            usedHours: string;
+            /** @description What is charged, times the weights of the models. */
+            weightedHours: string;
+        };
+        /** @description How a claim waits. */
+        GpuWaiting: {
+            /** @description Whose quota it counts against; null for one the caller may not see. */
+            account?: string | null;
+            /** @description Everything that has to be otherwise; empty for Spaces the caller may not see. */
+            because: string[];
+            /** @description The claim's identity. */
+            claim: string;
+            /** @description When this was decided. */
+            decidedAt?: string | null;
+            /** @description The flavor that was asked for. */
+            flavor: string;
+            freedBy?: components["schemas"]["GpuFreedBy"] | null;
+            /** @description Why it lost the hardware it had. */
+            lost?: string | null;
+            /**
+             * Format: int32
+             * @description How many start before it if nothing changes; null until it was looked at.
+             */
+            position?: number | null;
+            /** @description Its class: `low`, `normal`, `high`. */
+            priority: string;
+            /** @description One sentence with numbers: why it does not start now. */
+            reason: string;
+            /** @description The Space; null for one the caller may not see. */
+            space?: string | null;
+            start?: components["schemas"]["GpuStart"] | null;
+            /** @description Since when it is in the queue; what counts for its place. */
+            submittedAt: string;
+            /** @description Since when it waits for this: later than `submittedAt` when it had hardware before. */
+            waitingSince: string;
+            /** @description The same in words: `2 × NVIDIA L4`. */
+            what: string;
+        };
         /** @description A request for hardware. */
         HardwareRequest: {
             /** @description One of `GET /api/spaces/hardware`. */
@@ -2969,6 +3631,24 @@ export interface components {
             /** @description Relative to the root. */
             path: string;
         };
+        /** @description A reservation to be made. */
+        NewGpuReservation: {
+            /**
+             * Format: int64
+             * @description How many whole devices.
+             */
+            devices: number;
+            /** @description RFC 3339; now when absent. */
+            from?: string | null;
+            /** @description Models that will do, as `GET /api/gpu/devices` spells them; empty: any. */
+            models?: string[];
+            /** @description What for. */
+            note?: string;
+            /** @description `@site`, `~USER`, `ORGANIZATION` or `ORGANIZATION/USER`. */
+            place: string;
+            /** @description RFC 3339. */
+            until: string;
+        };
         /** @description Whether a discussion is locked. */
         NewLock: {
             /** @description Whether it is. */
@@ -3209,6 +3889,179 @@ export interface components {
             head: string;
             /** @description The commit that merged it. */
             mergeCommitId?: string | null;
+        };
+        /** @description What a place may have. Devices are counted in thousandths: 1000 is one device. */
+        Quota: {
+            /**
+             * @description Whether it may have more than is guaranteed while others leave it unused.
+             * @default true
+             */
+            borrows: boolean;
+            /** @default null */
+            budget: components["schemas"]["QuotaBudget"] | null;
+            /**
+             * Format: int64
+             * @description Always its own when it wants it: what others borrow comes back after the grace time.
+             * @default 0
+             */
+            guaranteedMilli: number;
+            /**
+             * @description Whether others may use what is guaranteed to it while it does not.
+             * @default true
+             */
+            lends: boolean;
+            /**
+             * Format: int64
+             * @description Never more; null: all there is.
+             * @default null
+             */
+            limitMilli: number | null;
+            /**
+             * Format: int64
+             * @description Builds at once at most; null: any number.
+             * @default null
+             */
+            maxBuilds: number | null;
+            /**
+             * @description The highest class its Spaces may have: `low`, `normal`, `high`.
+             * @default normal
+             */
+            maxPriority: string;
+            /**
+             * Format: int64
+             * @description Spaces at most; null: any number.
+             * @default null
+             */
+            maxSpaces: number | null;
+            /**
+             * Format: int64
+             * @description Bytes of repositories and large files at most; null: any number.
+             * @default null
+             */
+            maxStorageBytes: number | null;
+            /**
+             * Format: int64
+             * @description Its share beside its siblings; 1000 is the rule.
+             * @default 1000
+             */
+            weightMilli: number;
+        };
+        /** @description Device time that may be used in a period. */
+        QuotaBudget: {
+            /**
+             * Format: int64
+             * @description Beyond it nothing starts, and what runs is put to sleep.
+             */
+            hardDeviceSeconds?: number | null;
+            /**
+             * Format: int64
+             * @description The period's length; periods follow each other from 1970-01-01.
+             */
+            periodDays: number;
+            /**
+             * Format: int64
+             * @description Beyond it claims go behind those that are within theirs.
+             */
+            softDeviceSeconds?: number | null;
+        };
+        /** @description Where a budget stands. */
+        QuotaBudgetUse: {
+            /** @description `within`, `soft` (past it) or `hard` (past it). */
+            edge: string;
+            /** @description When the next period begins. */
+            renewsAt: string;
+            /**
+             * Format: int64
+             * @description Charged in the running period.
+             */
+            usedDeviceSeconds: number;
+        };
+        /** @description What a change of a quota did, or would do. */
+        QuotaChange: {
+            /** @description What it has, or would have. */
+            after: components["schemas"]["Quota"];
+            /** @description What it had before. */
+            before: components["schemas"]["Quota"];
+            /** @description It was only tried: nothing is changed. */
+            dryRun: boolean;
+            effect?: components["schemas"]["QuotaEffect"] | null;
+            /** @description The place as it is: with the change, unless it was only tried. */
+            place: components["schemas"]["QuotaPlace"];
+            /** @description What is allowed and perhaps not meant. */
+            warnings: string[];
+        };
+        /** @description What a change would do at once. */
+        QuotaEffect: {
+            /** @description Everybody who would fare differently. */
+            changes: components["schemas"]["QuotaEffectOn"][];
+            /** @description How many have hardware and would have to give it back. */
+            leave: number;
+            /** @description How many wait and would start at once. */
+            start: number;
+        };
+        /** @description A Space that would fare differently. */
+        QuotaEffectOn: {
+            /** @description Whose quota it counts against; null for one the caller may not see. */
+            account?: string | null;
+            /** @description As it would be. */
+            after: components["schemas"]["QuotaOutcome"];
+            /** @description As it is. */
+            before: components["schemas"]["QuotaOutcome"];
+            /** @description The claim. */
+            claim: string;
+            /** @description The flavor. */
+            flavor: string;
+            /** @description The Space; null for one the caller may not see. */
+            space?: string | null;
+        };
+        /** @description What becomes of a claim. */
+        QuotaOutcome: {
+            /** @description Of one that leaves: by when. */
+            endsBy?: string | null;
+            /**
+             * Format: int32
+             * @description Of one that waits: how many start before it.
+             */
+            position?: number | null;
+            /** @description Why it leaves, or waits. */
+            reason?: string | null;
+            start?: components["schemas"]["GpuStart"] | null;
+            /** @description `runs`, `leaves`, `starts` or `waits`. */
+            state: string;
+        };
+        /** @description A place of the tree. */
+        QuotaPlace: {
+            budget?: components["schemas"]["QuotaBudgetUse"] | null;
+            /**
+             * Format: int64
+             * @description What it and what lies below it have now, in thousandths of a device.
+             */
+            inUseMilli: number;
+            /** @description Whether that was written down for it; otherwise it is the default. */
+            isSet: boolean;
+            /** @description `@site`, `lab`, `lab/alice`, or `~alice` for a user's own Spaces. */
+            place: string;
+            /** @description What it may have. */
+            quota: components["schemas"]["Quota"];
+            /** @description When it was last written. */
+            updatedAt?: string | null;
+            /** @description How many claims of it and below it wait. */
+            waiting: number;
+        };
+        /** @description The tree. */
+        QuotaTree: {
+            /**
+             * Format: int64
+             * @description What there is, in thousandths of a device; what is lost or out of service is not counted.
+             */
+            devicesMilli: number;
+            /**
+             * Format: int64
+             * @description Raised by every change; a change can say which one it was made against.
+             */
+            generation: number;
+            /** @description The places the caller may see, parents first. */
+            places: components["schemas"]["QuotaPlace"][];
         };
         /** @description An immutable release: what runs, with which settings, on which hardware. */
         ReleaseView: {
@@ -3548,6 +4401,15 @@ export interface components {
             sdk?: string;
             /** @description The app's host label. */
             subdomain?: string;
+        };
+        /** @description Where a Space stands. */
+        SpaceQueue: {
+            lease?: components["schemas"]["GpuLease"] | null;
+            /** @description What its owner was told of late, newest first; only for those who may change the Space. */
+            notices?: components["schemas"]["GpuNotice"][] | null;
+            /** @description `none` (it asks for no hardware that is given out by lease), `waiting` or `leased`. */
+            state: string;
+            waiting?: components["schemas"]["GpuWaiting"] | null;
         };
         /** @description Copies of the app. */
         SpaceReplicas: {
@@ -4472,6 +5334,434 @@ export interface operations {
             };
         };
     };
+    list_devices: {
+        parameters: {
+            query?: {
+                /** @description Also those that are not there any more */
+                lost?: boolean;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["GpuDevices"];
+                };
+            };
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    drain_device: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Its id */
+                device: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["GpuOutOfService"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["GpuDevice"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    undrain_device: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Its id */
+                device: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["GpuDevice"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    cordon_node: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Its name */
+                node: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["GpuOutOfService"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["GpuNode"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    uncordon_node: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Its name */
+                node: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["GpuNode"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    list_queue: {
+        parameters: {
+            query?: {
+                /** @description At most so many; 100 when absent, 1000 at most */
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["GpuQueue"];
+                };
+            };
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    cancel_claim: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Its id, as the queue lists it */
+                claim: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": Record<string, never>;
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    move_claim: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Its id, as the queue lists it */
+                claim: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["GpuMove"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["GpuWaiting"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    list_reservations: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["GpuReservation"][];
+                };
+            };
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    create_reservation: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewGpuReservation"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["GpuReservation"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    end_reservation: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Its id */
+                reservation: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": Record<string, never>;
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
     get_health: {
         parameters: {
             query?: never;
@@ -5200,6 +6490,193 @@ export interface operations {
                 };
             };
             404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    list_quotas: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["QuotaTree"];
+                };
+            };
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    get_quota: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description `@site`, `~USER`, `ORGANIZATION` or `ORGANIZATION/USER` */
+                place: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["QuotaPlace"];
+                };
+            };
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    set_quota: {
+        parameters: {
+            query?: {
+                /** @description Only says what it would do */
+                dryRun?: boolean;
+                /** @description Refuses when the tree was changed since */
+                generation?: number;
+            };
+            header?: never;
+            path: {
+                /** @description `@site`, `~USER`, `ORGANIZATION` or `ORGANIZATION/USER` */
+                place: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Quota"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["QuotaChange"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    remove_quota: {
+        parameters: {
+            query?: {
+                /** @description Only says what it would do */
+                dryRun?: boolean;
+                /** @description Refuses when the tree was changed since */
+                generation?: number;
+            };
+            header?: never;
+            path: {
+                /** @description `@site`, `~USER`, `ORGANIZATION` or `ORGANIZATION/USER` */
+                place: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["QuotaChange"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            409: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -6611,6 +8088,40 @@ export interface operations {
             };
         };
     };
+    get_space_queue: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The account it belongs to. */
+                owner: string;
+                /** @description Its name. */
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description As JSON, or as events */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SpaceQueue"];
+                    "text/event-stream": string;
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
     list_releases: {
         parameters: {
             query?: {
@@ -7064,6 +8575,160 @@ export interface operations {
                 };
             };
             403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    get_usage: {
+        parameters: {
+            query?: {
+                /** @description `account` (when absent), `space`, `organization`, `device`, `model`, `node`, `flavor` or `reason` */
+                by?: string;
+                /** @description RFC 3339 or a day; 30 days before `until` when absent */
+                from?: string;
+                /** @description RFC 3339 or a day; now when absent */
+                until?: string;
+                /** @description `~USER`, `ORGANIZATION` or `ORGANIZATION/USER` */
+                account?: string;
+                /** @description `owner/name` */
+                space?: string;
+                /** @description The id of a device */
+                device?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Sums as JSON, or rows as CSV */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["GpuUsage"];
+                    "text/csv": string;
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    get_forecast: {
+        parameters: {
+            query?: {
+                /** @description `@site`, `~USER`, `ORGANIZATION` or `ORGANIZATION/USER` */
+                account?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["GpuForecast"][];
+                };
+            };
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    create_refund: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The id of a row that is no refund itself */
+                entry: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["GpuRefundRequest"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["GpuRefund"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            404: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -8992,6 +10657,33 @@ export interface operations {
                 };
             };
             404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    get_metrics: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/plain": string;
+                };
+            };
+            403: {
                 headers: {
                     [name: string]: unknown;
                 };

@@ -14,6 +14,7 @@ mod discovery;
 mod duplicate;
 mod files;
 mod git;
+mod gpu;
 mod large_files;
 mod leaving;
 mod moving;

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use spaceport_core::gpu::ledger::{self, Period};
 use spaceport_core::gpu::schedule::{Carried, Running, Spent, World};
-use spaceport_core::gpu::{Claim, Lease, QuotaPath};
+use spaceport_core::gpu::{Claim, Lease, QuotaPath, QuotaTree};
 use spaceport_core::{ClaimId, Timestamp};
-use spaceport_store::{LedgerFilter, StoreError};
+use spaceport_store::{LedgerFilter, Store, StoreError};
 
 use super::past::{self, HALF_LIVES, Past};
 use super::{Hardware, Seen};
@@ -46,7 +46,7 @@ impl Hardware {
             waiting: waiting.collect(),
             running,
             used,
-            spent: self.spent(seen).await?,
+            spent: spent(&self.parts.store, &seen.quotas, seen.now).await?,
             reservations: seen.reservations.clone(),
             holds,
             run_lengths,
@@ -70,20 +70,23 @@ impl Hardware {
         self.with_memory(|memory| memory.past = Some(Past::new(&leases, half_life, now)));
         Ok(())
     }
+}
 
-    /// What each place with a budget has spent of the running period.
-    async fn spent(&self, seen: &Seen) -> Result<Vec<Spent>, StoreError> {
-        let budgets: Vec<(&QuotaPath, Period)> =
-            seen.quotas.places().filter_map(|(path, quota)| Some((path, quota.budget?.period(seen.now)))).collect();
-        let Some(from) = budgets.iter().map(|(_, period)| period.from).min() else { return Ok(Vec::new()) };
-        let period = Period { from, until: Timestamp::from_millis(i64::MAX) };
-        let filter = LedgerFilter { period, ..LedgerFilter::default() };
-        let entries = self.parts.store.ledger_with_open(&filter, seen.now).await?;
-        let spent = budgets.into_iter().map(|(place, period)| {
-            let used = ledger::used_by(&entries, place, period).net();
-            let milli_seconds = u64::try_from(used.milli_seconds()).unwrap_or_default();
-            Spent { place: place.clone(), milli_seconds, renews_at: period.until }
-        });
-        Ok(spent.collect())
-    }
+/// What each place with a budget has spent of the running period.
+///
+/// # Errors
+/// When the database fails.
+pub async fn spent(store: &Store, quotas: &QuotaTree, now: Timestamp) -> Result<Vec<Spent>, StoreError> {
+    let budgets: Vec<(&QuotaPath, Period)> =
+        quotas.places().filter_map(|(path, quota)| Some((path, quota.budget?.period(now)))).collect();
+    let Some(from) = budgets.iter().map(|(_, period)| period.from).min() else { return Ok(Vec::new()) };
+    let period = Period { from, until: Timestamp::from_millis(i64::MAX) };
+    let filter = LedgerFilter { period, ..LedgerFilter::default() };
+    let entries = store.ledger_with_open(&filter, now).await?;
+    let spent = budgets.into_iter().map(|(place, period)| {
+        let used = ledger::used_by(&entries, place, period).net();
+        let milli_seconds = u64::try_from(used.milli_seconds()).unwrap_or_default();
+        Spent { place: place.clone(), milli_seconds, renews_at: period.until }
+    });
+    Ok(spent.collect())
 }

@@ -144,6 +144,16 @@ pub enum QuotaError {
         /// What is allowed.
         limit: u64,
     },
+    /// Who is past the hard edge never sees the soft one.
+    #[error("the soft edge of the budget of {path} is {soft} device seconds and lies above the hard one, {hard}")]
+    SoftAboveHard {
+        /// Where.
+        path: QuotaPath,
+        /// Whole device seconds.
+        soft: u64,
+        /// Whole device seconds.
+        hard: u64,
+    },
     /// It would never get anything, or everything.
     #[error("the weight of {path} is {weight_milli} thousandths; it must be between 1 and 1,000,000")]
     Weight {
@@ -168,6 +178,12 @@ impl QuotaTree {
             {
                 let guaranteed = quota.guaranteed_milli;
                 problems.push(QuotaError::GuaranteedAboveLimit { path: path.clone(), guaranteed, limit });
+            }
+            if let Some(Budget { soft_milli_seconds: Some(soft), hard_milli_seconds: Some(hard), .. }) = quota.budget
+                && soft > hard
+            {
+                let (soft, hard) = (soft / 1000, hard / 1000);
+                problems.push(QuotaError::SoftAboveHard { path: path.clone(), soft, hard });
             }
             if !(1..=1_000_000).contains(&quota.weight_milli) {
                 problems.push(QuotaError::Weight { path: path.clone(), weight_milli: quota.weight_milli });
@@ -225,8 +241,10 @@ mod tests {
         let mut low = place("lab", 3000);
         low.quota.limit_milli = Some(2000);
         low.quota.weight_milli = 0;
+        let edges = (Some(2000), Some(1000));
+        low.quota.budget = Some(Budget { period_days: 1, soft_milli_seconds: edges.0, hard_milli_seconds: edges.1 });
         let problems = QuotaTree::new([low]).unwrap_err();
-        assert_eq!(problems.len(), 2, "{problems:?}");
+        assert_eq!(problems.len(), 3, "{problems:?}");
     }
 
     #[test]

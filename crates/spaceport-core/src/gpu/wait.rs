@@ -38,6 +38,21 @@ impl Wait {
     pub fn reason(&self) -> String {
         self.because.first().map_or_else(|| "it is decided in a moment".to_owned(), reason)
     }
+
+    /// All reasons, the one to tell first.
+    #[must_use]
+    pub fn reasons(&self) -> Vec<String> {
+        self.because.iter().map(reason).collect()
+    }
+
+    /// The first reason for those who may not know whose quota it is.
+    #[must_use]
+    pub fn reason_for_others(&self) -> String {
+        match self.because.first() {
+            Some(why) if why.place().is_some() => "its account has what it may have".to_owned(),
+            _ => self.reason(),
+        }
+    }
 }
 
 fn reason(why: &Constraint) -> String {
@@ -152,8 +167,10 @@ mod tests {
             ),
             (Constraint::NoSuchNode { devices: 8, most: 4 }, "no machine has 8 such devices; the most is 4"),
         ] {
+            let is_of_a_place = why.place().is_some();
             let wait = Wait { position: 0, because: vec![why], freed_by: None, start: None };
-            assert_eq!(wait.reason(), text);
+            assert_eq!((wait.reason(), wait.reasons()), (text.to_owned(), vec![text.to_owned()]));
+            assert_eq!(wait.reason_for_others() != text, is_of_a_place, "{text}");
         }
     }
 

@@ -58,12 +58,22 @@ async fn who_waits_for_hardware_is_told_why_and_for_how_long() {
     waiting.stage = SpaceStage::Sleeping;
     if let Some(diagnosis) = &mut waiting.diagnosis {
         diagnosis.reason = Reason::HardwareWaiting;
-        diagnosis.message = "Waiting for 1 × A100: all 4 are in use. 2 come before it.".to_owned();
+        diagnosis.message = "Waiting for 1 × A100: all 4 are in use. 2 come before it; expected to start between \
+            2026-01-02 03:00 and 2026-01-02 04:00 UTC."
+            .to_owned();
     }
     let response = show(&waiting, true);
     assert_eq!(response.headers()[RETRY_AFTER], "10");
     let html = text(response).await;
-    assert!(html.contains("<h1>Waiting for hardware</h1>") && html.contains("2 come before it."), "{html}");
+    for part in [
+        "<h1>Waiting for hardware</h1>",
+        "all 4 are in use. 2 come before it;",
+        "between 2026-01-02 03:00 and 2026-01-02 04:00 UTC",
+        // By itself, and without JavaScript.
+        "<meta http-equiv=\"refresh\" content=\"10\">",
+    ] {
+        assert!(html.contains(part), "{part}\n{html}");
+    }
 }
 
 #[tokio::test]

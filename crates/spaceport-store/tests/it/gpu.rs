@@ -339,6 +339,23 @@ async fn the_ledger_is_read_in_parts_and_gives_back() {
         assert_eq!(unknown.await.unwrap(), Refunded::NoEntry);
         let found = store.ledger(&lab, None, 10).await.unwrap();
         assert_eq!(found.iter().map(Entry::time).sum::<DeviceTime>(), DeviceTime((900 - 200) * 600));
+        assert_eq!(store.ledger_entry(first.id).await.unwrap(), Some(first));
+
+        // Counters never go back, so what was given back stays in them.
+        let mut times = store.time_tallies().await.unwrap();
+        times.sort();
+        let expected = [("lab/alice", 900 * 600), ("laboratory/bob", 800 * 600)];
+        assert_eq!(times, expected.map(|(account, time)| (QuotaPath(account.to_owned()), DeviceTime(time))));
+        let mut waits = store.wait_tallies().await.unwrap();
+        waits.sort_by_key(|tally| tally.waited_ms);
+        let waits: Vec<_> =
+            waits.iter().map(|tally| (tally.account.0.as_str(), tally.leases, tally.waited_ms)).collect();
+        assert_eq!(waits, [("lab/alice", 1, 90), ("laboratory/bob", 1, 190), ("lab/carol", 1, 290)]);
+        let ends = store.end_tallies().await.unwrap();
+        assert!(
+            ends.len() == 2 && ends.iter().all(|tally| (tally.why, tally.leases) == (LeaseEnd::Slept, 1)),
+            "{ends:?}"
+        );
     }
 }
 

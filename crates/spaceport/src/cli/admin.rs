@@ -3,9 +3,8 @@
 use clap::Subcommand;
 use reqwest::Method;
 use serde_json::json;
-use url::form_urlencoded::byte_serialize;
 
-use super::client::Client;
+use super::client::{Client, encode};
 use super::error::CliError;
 use super::output::{Output, field, moment, plain_table};
 
@@ -158,9 +157,4 @@ async fn token(command: TokenCommand, client: &Client, out: &Output) -> Result<(
         }
     }
     Ok(())
-}
-
-/// A text as one segment of a path.
-fn encode(text: &str) -> String {
-    byte_serialize(text.as_bytes()).collect::<String>().replace('+', "%20")
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use serde_json::Value;
 use url::Url;
+use url::form_urlencoded::byte_serialize;
 
 use super::Server;
 use super::error::{CliError, Kind};
@@ -60,6 +61,13 @@ impl Client {
     /// `GET` and its JSON.
     pub(super) async fn get(&self, path: &str) -> Result<Value, CliError> {
         self.json(self.request(Method::GET, path)).await
+    }
+
+    /// `GET` of a text of some type.
+    pub(super) async fn text(&self, path: &str, accept: &str) -> Result<String, CliError> {
+        let request = self.request(Method::GET, path).header("accept", accept).timeout(ANSWER_TIMEOUT);
+        let response = self.checked(self.answer(request).await?).await?;
+        response.text().await.map_err(|error| self.unreachable(&error))
     }
 
     /// A request with a JSON body and its JSON answer.
@@ -163,6 +171,11 @@ impl Client {
         let me = self.get("/api/whoami-v2").await?;
         Ok(format!("{}/{space}", me["name"].as_str().unwrap_or_default()))
     }
+}
+
+/// A text as one segment of a path.
+pub(super) fn encode(text: &str) -> String {
+    byte_serialize(text.as_bytes()).collect::<String>().replace('+', "%20")
 }
 
 async fn read_json(response: Response) -> Result<Value, CliError> {

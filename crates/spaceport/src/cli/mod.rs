@@ -6,15 +6,21 @@
 //! 6 the Space ended in an error, 7 out of time.
 
 mod admin;
+mod amounts;
 mod builds;
 mod client;
 mod error;
+mod gpu;
 mod logs;
 mod metrics;
 mod output;
+mod queue;
+mod quota;
+mod reservation;
 mod settings;
 mod site;
 mod space;
+mod usage;
 mod watch;
 
 use std::path::PathBuf;
@@ -64,6 +70,41 @@ pub enum Command {
         #[command(subcommand)]
         action: admin::AdminCommand,
     },
+    /// Accelerators: list, watch, take out of service.
+    Gpu {
+        #[command(flatten)]
+        server: Server,
+        #[command(subcommand)]
+        action: gpu::GpuCommand,
+    },
+    /// The queue for hardware: who waits, why, and moving them.
+    Queue {
+        #[command(flatten)]
+        server: Server,
+        #[command(subcommand)]
+        action: queue::QueueCommand,
+    },
+    /// Who may have how much hardware.
+    Quota {
+        #[command(flatten)]
+        server: Server,
+        #[command(subcommand)]
+        action: quota::QuotaCommand,
+    },
+    /// Who used how much hardware, and how long budgets will last.
+    Usage {
+        #[command(flatten)]
+        server: Server,
+        #[command(subcommand)]
+        action: usage::UsageCommand,
+    },
+    /// Devices that are kept for somebody at some time.
+    Reservation {
+        #[command(flatten)]
+        server: Server,
+        #[command(subcommand)]
+        action: reservation::ReservationCommand,
+    },
     /// The hardware a Space can ask for.
     Hardware {
         #[command(flatten)]
@@ -102,6 +143,26 @@ pub async fn run(command: Command, mut root: clap::Command) -> ExitCode {
         }
         Command::Admin { server, action } => {
             let result = with(&server, async |client, out| admin::run(action, client, out).await).await;
+            (server, result)
+        }
+        Command::Gpu { server, action } => {
+            let result = with(&server, async |client, out| gpu::run(action, client, out).await).await;
+            (server, result)
+        }
+        Command::Queue { server, action } => {
+            let result = with(&server, async |client, out| queue::run(action, client, out).await).await;
+            (server, result)
+        }
+        Command::Quota { server, action } => {
+            let result = with(&server, async |client, out| quota::run(action, client, out).await).await;
+            (server, result)
+        }
+        Command::Usage { server, action } => {
+            let result = with(&server, async |client, out| usage::run(action, client, out).await).await;
+            (server, result)
+        }
+        Command::Reservation { server, action } => {
+            let result = with(&server, async |client, out| reservation::run(action, client, out).await).await;
             (server, result)
         }
         Command::Hardware { server } => {
