@@ -80,7 +80,8 @@ pub async fn create_commit(
 ) -> Result<Json<CommitAnswer>, ApiError> {
     let proposes = params.flag("create_pr");
     let target = Target::find(&state, read, &place.whole, proposes).await?;
-    allowance::for_bytes(&state, &target.to.repo, allowance::length(&headers)).await?;
+    // Files are sent as base64, which is a third longer.
+    allowance::for_bytes(&state, &target.to.repo, allowance::length(&headers) / 4 * 3).await?;
     let repo = target.to.repo.clone();
     let spool = Spool::new(&state.uploads);
     let wish = match body::read(body, &spool).await {
