@@ -96,7 +96,8 @@ async fn what_is_no_page_is_forwarded_without_its_ticket() {
 
 #[tokio::test]
 async fn whoever_is_not_signed_in_is_shown_the_way_whether_or_not_there_is_a_space() {
-    let proxy = private_with(ProxyConfig { hub_url: Some("https://hub.example".to_owned()), ..config() }).await;
+    let (hub_url, spaces_domain) = (Some("https://hub.example".to_owned()), Some("localhost".to_owned()));
+    let proxy = private_with(ProxyConfig { hub_url, spaces_domain, ..config() }).await;
     let name = HOST.strip_suffix(".localhost").unwrap();
     let way = |name: &str| format!("href=\"https://hub.example/login?app={}", name.replace('-', "%2D"));
     let private = proxy.get("/a/b?x='1&y=%20", PAGE).await;
