@@ -188,14 +188,24 @@ impl Lab {
         self.site.ask(Method::POST, &format!("/api/spaces/{}/pause", known.id), None).await;
     }
 
-    /// A place of the quota tree is given a quota.
-    pub async fn set_quota(&self, place: &str, quota: &Value) {
-        let script = format!(
-            "import sqlite3, json\nc = sqlite3.connect('{}', timeout=20)\nc.execute('UPDATE quota_tree SET generation = \
-             generation + 1')\nc.execute('INSERT INTO quotas VALUES (?, ?, 1, 1)', ('{place}', '{quota}'))\nc.commit()",
-            self.site.data_dir().join("spaceport.db").display()
-        );
-        assert!(Command::new("python3").args(["-c", &script]).status().expect("python").success());
+    /// Who has which device, as the command line lists them.
+    pub fn holders(&self) -> BTreeMap<String, String> {
+        let list = self.site.cli(&["gpu", "list"]);
+        let devices = list["devices"].as_array().expect("devices").iter();
+        let holder = |device: &Value| {
+            let space = device["holders"][0]["space"].as_str()?;
+            Some((device["id"].as_str()?.to_owned(), space.to_owned()))
+        };
+        devices.filter_map(holder).collect()
+    }
+
+    /// Thousandths of a device times milliseconds, by what is asked; and the sum the report says.
+    pub fn charged(&self, by: &str) -> (BTreeMap<String, i64>, i64) {
+        let report = self.site.cli(&["usage", "report", "--by", by]);
+        let charged = |row: &Value| row["chargedMilliDeviceMs"].as_str().and_then(|text| text.parse().ok());
+        let rows = report["rows"].as_array().expect("rows").iter();
+        let row = |row: &Value| Some((row["key"].as_str()?.to_owned(), charged(row)?));
+        (rows.filter_map(row).collect(), charged(&report["total"]).expect("a sum"))
     }
 
     /// A device is pulled out.

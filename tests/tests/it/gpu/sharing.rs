@@ -13,7 +13,8 @@ async fn two_teams_share_six_devices() {
     let Some(mut lab) = Lab::start(6).await else { return };
     for team in ["red", "blue"] {
         lab.team(team).await;
-        lab.set_quota(team, &json!({"guaranteed_milli": 3000})).await;
+        let said = lab.site.cli(&["quota", "set", team, "--guaranteed", "3"]);
+        assert!(said.is_object(), "{said}");
     }
 
     // Red is alone and borrows what blue does not use.
@@ -25,6 +26,18 @@ async fn two_teams_share_six_devices() {
         told.insert(lab.card_of(&known).await);
     }
     assert_eq!(told, cards, "each app is told its own card");
+    for (card, space) in lab.holders() {
+        let known = red.iter().find(|known| known.id == space).expect("a Space of red's has it");
+        assert_eq!(lab.card_of(known).await, card);
+    }
+    let queue = lab.site.cli(&["queue", "list"]);
+    let positions: Vec<_> =
+        queue["waiting"].as_array().expect("who waits").iter().map(|one| &one["position"]).collect();
+    assert_eq!(positions, [&json!(0), &json!(1), &json!(2), &json!(3)], "{queue}");
+    // What blue comes to have is known before.
+    let tree = lab.site.cli(&["quota", "tree"]);
+    let red_place = tree["places"].as_array().expect("places").iter().find(|place| place["place"] == "red");
+    assert_eq!(red_place.expect("red's place")["inUseMilli"], 6000, "{tree}");
     for waiting in seen.iter().filter(|runtime| runtime.stage == "APP_STARTING") {
         assert_eq!(waiting.reason, "hardware_waiting");
         assert!(waiting.message.starts_with("Waiting for 1 × Stand-in: "), "{}", waiting.message);
@@ -97,4 +110,19 @@ async fn two_teams_share_six_devices() {
         lab.pause(known).await;
     }
     lab.wait_cards(0).await;
+    until("all leases are in the ledger", 60, async || {
+        let holders = lab.holders();
+        if holders.is_empty() { Ok(()) } else { Err(format!("{holders:?}")) }
+    })
+    .await;
+
+    // The ledger adds up, however it is looked at.
+    let ((accounts, total), (devices, by_device), (spaces, by_space)) =
+        (lab.charged("account"), lab.charged("device"), lab.charged("space"));
+    assert!(total > 0 && total == by_device && total == by_space, "{accounts:?} {devices:?} {spaces:?}");
+    for rows in [&accounts, &devices, &spaces] {
+        assert_eq!(rows.values().sum::<i64>(), total, "{rows:?}");
+    }
+    assert_eq!(devices.len(), 6);
+    assert!(accounts.len() == 2 && accounts.keys().all(|account| account.ends_with("/admin")), "{accounts:?}");
 }
