@@ -82,9 +82,10 @@ async fn a_device_that_fails_or_vanishes_is_told_with_the_reason() {
             let devices = list["devices"].as_array().unwrap();
             devices.iter().map(|device| (device["health"].clone(), device["reason"].clone())).collect()
         };
-        let fell = (json!("lost"), json!("XID 79: the GPU has fallen off the bus"));
-        assert_eq!(health(&stage.get("/api/gpu/devices", &stage.bob).await), [fell.clone()]);
+        let lost = |reason: &str| (json!("lost"), json!(reason));
+        let fell = "XID 79: the GPU has fallen off the bus";
+        assert_eq!(health(&stage.get("/api/gpu/devices", &stage.bob).await), [lost(fell)]);
         let all = stage.get("/api/gpu/devices?lost=true", &stage.bob).await;
-        assert_eq!(health(&all), [fell, (json!("lost"), json!("it is not there any more"))]);
+        assert_eq!(health(&all), [lost(fell), lost("it is not there any more")]);
     }
 }
