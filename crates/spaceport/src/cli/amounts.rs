@@ -47,6 +47,12 @@ pub(super) fn decimal(milli: &Value) -> String {
     }
 }
 
+/// `1 device`, `0.5 devices`.
+pub(super) fn devices(milli: &Value) -> String {
+    let number = decimal(milli);
+    if number == "1" { "1 device".to_owned() } else { format!("{number} devices") }
+}
+
 /// Hours of so many seconds, with one digit after the point; a dash for null.
 pub(super) fn hours(seconds: &Value) -> String {
     let tenths = seconds.as_i64().map(|seconds| seconds / 360);
@@ -68,6 +74,7 @@ mod tests {
         for text in ["", "-1", ".5", "1.", "1.0001", "1e3", "two", "9223372036854775807", "+1", "１"] {
             assert!(thousandths(text).is_err(), "{text}");
         }
+        assert_eq!((devices(&json!(1000)), devices(&json!(500))), ("1 device".into(), "0.5 devices".into()));
         assert_eq!((most("none"), most("10")), (Ok(Bound(None)), Ok(Bound(Some(10)))));
         assert!(most("-1").is_err() && most("1.5").is_err());
         assert_eq!((bound("none"), bound("3")), (Ok(Bound(None)), Ok(Bound(Some(3000)))));

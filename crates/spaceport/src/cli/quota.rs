@@ -4,7 +4,7 @@ use clap::{Args, Subcommand};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::amounts::{Bound, bound, decimal, hours, most, thousandths};
+use super::amounts::{Bound, bound, decimal, devices, hours, most, thousandths};
 use super::client::{Client, encode};
 use super::error::{CliError, Kind};
 use super::output::{Output, field, moment, plain_table};
@@ -185,7 +185,7 @@ fn tree_table(tree: &Value) -> String {
     };
     let rows: Vec<Vec<String>> = tree["places"].as_array().into_iter().flatten().map(row).collect();
     let table = plain_table(&["PLACE", "IN USE", "OWN", "LIMIT", "WEIGHT", "HOURS", "WAITING"], &rows);
-    format!("{table}\n{} devices are in service.", decimal(&tree["devicesMilli"]))
+    format!("{table}\nIn service: {}.", devices(&tree["devicesMilli"]))
 }
 
 /// `12.5 of 100.0`: of the hard edge, else of the soft one.
@@ -208,15 +208,11 @@ fn show(place: &Value) -> String {
     };
     let mut rows = vec![
         ("quota", origin),
-        ("in use", format!("{} devices, {} waiting", decimal(&place["inUseMilli"]), field(place, "/waiting"))),
-        ("own", format!("{} devices", decimal(&quota["guaranteedMilli"]))),
+        ("in use", format!("{}, {} waiting", devices(&place["inUseMilli"]), field(place, "/waiting"))),
+        ("own", devices(&quota["guaranteedMilli"])),
         (
             "limit",
-            if quota["limitMilli"].is_null() {
-                "all there is".to_owned()
-            } else {
-                format!("{} devices", decimal(&quota["limitMilli"]))
-            },
+            if quota["limitMilli"].is_null() { "all there is".to_owned() } else { devices(&quota["limitMilli"]) },
         ),
         ("borrows", may("borrows", "what others leave unused", "nothing")),
         ("lends", may("lends", "what it leaves unused", "nothing")),
