@@ -67,7 +67,7 @@ async fn a_file_is_known_by_its_first_chunk() {
 async fn what_was_told_of_is_kept_and_what_is_gone_is_not_told_of() {
     let (folder, store) = site();
     let chunk = noise(2000, 1);
-    let sent = xorb(&[chunk.clone()], Packing::None);
+    let sent = xorb(std::slice::from_ref(&chunk), Packing::None);
     put_xorb(&store, &sent, 1).await;
     let hash = chunk_hash(&chunk);
     let later = |days: u32| now() + HOUR * 24 * days;
