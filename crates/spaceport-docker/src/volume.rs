@@ -7,7 +7,9 @@
 use std::collections::{BTreeMap, HashMap};
 
 use bollard::Docker;
-use bollard::models::{ContainerCreateBody, HostConfig, Mount as EngineMount, MountType, VolumeCreateRequest};
+use bollard::models::{
+    ContainerCreateBody, HostConfig, Mount as EngineMount, MountType, MountVolumeOptions, VolumeCreateRequest,
+};
 use bollard::query_parameters::{ListVolumesOptions, RemoveVolumeOptions};
 use spaceport_runtime::{Mount, OwnVolume, RuntimeError, VolumeSpec};
 
@@ -23,13 +25,15 @@ const OWNER: u64 = 1000;
 /// Ends the name of a mark.
 const MARK: &str = "-complete";
 
-/// The engine's form of a mount.
+/// The engine's form of a mount. What an image has at its path is not copied into a new volume: others mount
+/// it too.
 pub(crate) fn mount(mount: &Mount) -> EngineMount {
     EngineMount {
         typ: Some(MountType::VOLUME),
         source: Some(mount.volume.clone()),
         target: Some(mount.path.clone()),
         read_only: Some(mount.read_only),
+        volume_options: Some(MountVolumeOptions { no_copy: Some(true), ..Default::default() }),
         ..Default::default()
     }
 }

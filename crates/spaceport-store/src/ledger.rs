@@ -1,11 +1,13 @@
 //! The ledger: rows are added and never changed.
 
+use std::collections::HashSet;
+
 use futures::TryFutureExt;
 use sqlx::FromRow;
 
 use spaceport_core::gpu::ledger::{Entry, Period};
 use spaceport_core::gpu::{DeviceId, LeaseEnd, NodeName, QuotaPath};
-use spaceport_core::{EntryId, FlavorName, SpaceId, Timestamp};
+use spaceport_core::{EntryId, FlavorName, LeaseId, SpaceId, Timestamp};
 
 use crate::rows::{random, text};
 use crate::{Store, StoreError, Tx, run, run_tx};
@@ -151,8 +153,9 @@ impl Store {
         // The leases first: one that ends in between is then in both, and is left out here.
         let open = self.leases_live().await?;
         let mut entries = self.ledger(filter, None, i64::MAX).await?;
+        let told: HashSet<LeaseId> = entries.iter().map(|entry| entry.lease).collect();
         for lease in open {
-            if entries.iter().any(|entry| entry.lease == lease.lease.id) {
+            if told.contains(&lease.lease.id) {
                 continue;
             }
             let is_asked = filter.account.as_ref().is_none_or(|place| lease.account.is_within(place))

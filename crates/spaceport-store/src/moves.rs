@@ -5,6 +5,7 @@
 
 use futures::TryFutureExt;
 
+use spaceport_core::gpu::LeaseEnd;
 use spaceport_core::webhook::Change;
 use spaceport_core::{AccountId, Repo, RepoKind, RepoName, SpaceId, Subdomain, Timestamp};
 
@@ -24,6 +25,9 @@ const REDIRECT_ADD: &str = "INSERT INTO redirects (name_key, repo_id) VALUES ($1
 const LABEL_TAKEN: &str = "SELECT (SELECT COUNT(*) FROM spaces WHERE subdomain = $1 AND id <> $2) + \
      (SELECT COUNT(*) FROM former_labels f WHERE f.label = $1 AND f.space_id <> $2 AND NOT EXISTS \
      (SELECT 1 FROM redirects r WHERE r.name_key = $3 AND r.repo_id = f.space_id))";
+/// Hardware is one owner's: under another the Space asks for it anew.
+const CLAIM_FORGET: &str = "UPDATE claims SET ended_at = $1, why = $2, generation = generation + 1 \
+     WHERE space_id = $3 AND ended_at IS NULL";
 const LABEL_OF: &str = "SELECT subdomain FROM spaces WHERE id = $1";
 const LABEL_SET: &str = "UPDATE spaces SET subdomain = $1 WHERE id = $2";
 const LABEL_FORGET: &str = "DELETE FROM former_labels WHERE label = $1";
@@ -102,6 +106,11 @@ impl Store {
                 .bind(&old).bind(repo.id.to_string()).execute(db).map_ok(crate::unit))?;
         }
         if repo.kind == RepoKind::Space {
+            if repo.owner != owner {
+                run_tx!(&mut tx, "claim_forget", db => sqlx::query(CLAIM_FORGET)
+                    .bind(at.as_millis()).bind(LeaseEnd::HardwareChanged.as_str()).bind(repo.id.to_string())
+                    .execute(db).map_ok(crate::unit))?;
+            }
             run_tx!(&mut tx, "space_renamed", db => sqlx::query(SPACE_RENAMED)
                 .bind(repo.id.to_string()).execute(db).map_ok(crate::unit))?;
         }

@@ -88,8 +88,8 @@ pub(super) async fn effect(state: &ApiState, caller: Caller, quotas: QuotaTree) 
 async fn view(eyes: &mut Eyes<'_>, difference: Difference) -> Result<DifferenceView, ApiError> {
     let Difference { claim, before, after } = difference;
     let Claim { id, space, account, flavor, .. } = claim;
+    let is_known = eyes.sees_use(&account);
     let (space, account) = eyes.whose(space, &account).await?;
-    let is_known = account.is_some();
     Ok(DifferenceView {
         claim: id.to_string(),
         space,

@@ -115,4 +115,9 @@ impl<'a> Eyes<'a> {
         let shown = name.is_some() || self.sight.sees_use(account);
         Ok((name, shown.then(|| account.0.clone())))
     }
+
+    /// Whether the caller may know the numbers of an account.
+    pub(crate) fn sees_use(&self, account: &QuotaPath) -> bool {
+        self.sight.sees_use(account)
+    }
 }

@@ -174,7 +174,8 @@ fn times(body: &NewReservation, now: Timestamp) -> Result<(Timestamp, Timestamp)
     let read = |key: &str, text: &str| {
         text.parse::<Timestamp>().map_err(|error| ApiError::bad_request(format!("'{key}': {error}")))
     };
-    let from = body.from.as_deref().map_or(Ok(now), |from| read("from", from))?;
+    // One that begins in the past begins now: nobody could come before.
+    let from = body.from.as_deref().map_or(Ok(now), |from| read("from", from))?.max(now);
     let until = read("until", &body.until)?;
     if until <= now {
         return Err(ApiError::bad_request(format!("'until' ({until}) is over")));

@@ -182,6 +182,7 @@ pub(super) async fn waiting_view(
 ) -> Result<WaitingView, ApiError> {
     let claim = &stored.claim;
     let (space, account) = eyes.whose(claim.space, &claim.account).await?;
+    let sees_numbers = eyes.sees_use(&claim.account);
     // What another version of the program wrote is decided anew in a moment.
     let decided = stored.decision::<Wait>().ok().flatten();
     let told = decided.clone().unwrap_or(Wait { position: 0, because: Vec::new(), freed_by: None, start: None });
@@ -202,8 +203,8 @@ pub(super) async fn waiting_view(
         waiting_since: stored.again.map_or(claim.submitted_at, |again| again.since).to_rfc3339(),
         lost,
         position: decided.map(|wait| wait.position),
-        reason: if account.is_some() { told.reason() } else { told.reason_for_others() },
-        because: if account.is_some() { told.reasons() } else { Vec::new() },
+        reason: if sees_numbers { told.reason() } else { told.reason_for_others() },
+        because: if sees_numbers { told.reasons() } else { Vec::new() },
         freed_by,
         start: told.start.map(StartView::from),
         decided_at: stored.decided_at.map(|at| at.to_rfc3339()),

@@ -66,9 +66,8 @@ impl Hardware {
         }
         seen.leases.retain(|lease| !ended.contains(&lease.lease.id));
         if !ended.is_empty() {
+            // The generations stay those that were read with the devices: what was drained since is not given out.
             seen.claims = store.claims_live().await?;
-            seen.there.generations =
-                store.nodes_known().await?.into_iter().map(|known| (known.name, known.generation)).collect();
         }
         Ok(())
     }

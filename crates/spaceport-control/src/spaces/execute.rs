@@ -160,6 +160,10 @@ impl Spaces {
         let why = match self.parts.engine.runtime.start(spec).await {
             Ok(container) => {
                 self.parts.store.instance_started(id, now()).await?;
+                if let Some(lease) = &lease {
+                    // It has its devices: whether the app makes use of them is its own affair.
+                    self.parts.store.outage_end(lease.lease.id, now()).await?;
+                }
                 self.followers.follow(&container);
                 return Ok(());
             }
@@ -176,7 +180,7 @@ impl Spaces {
             }),
             Err(RuntimeError::Devices { message, remedy, source }) => {
                 if let Some(lease) = &lease {
-                    // The platform's fault: nothing is charged until it answers.
+                    // The platform's fault: nothing is charged until it has them.
                     self.parts.store.outage_begin(lease.lease.id, LeaseEnd::StartFailed, now()).await?;
                 }
                 tracing::error!(space.id = %seen.space.id, "no device for an app: {message}. {remedy} ({source})");
@@ -310,9 +314,6 @@ impl Spaces {
             recorded?;
             if let Err(error) = capped {
                 tracing::warn!(error = &error as &dyn std::error::Error, "an app runs without its CPU limit");
-            }
-            if let Some(lease) = self.parts.store.lease_of(seen.space.id).await? {
-                self.parts.store.outage_end(lease.lease.id, now()).await?;
             }
             // The instance's own mark goes last: with it nobody asks again, and what was not done
             // before is never done.

@@ -55,7 +55,8 @@ fn waiting(stored: &StoredClaim) -> HardwareWait {
         flavor: claim.flavor.clone(),
         what: wait::what(&claim.shape, &claim.flavor),
         since: claim.submitted_at,
-        reason: wait.as_ref().map(Wait::reason),
+        // Visitors of the app read it: the numbers of an account are for `/queue` to tell those who may know them.
+        reason: wait.as_ref().map(Wait::reason_for_others),
         position: wait.as_ref().map(|wait| wait.position),
         starts: wait.and_then(|wait| wait.start).map(|start| (start.from_90, start.until_90)),
         again: stored.again.map(|again| (again.why, again.since)),

@@ -1,6 +1,6 @@
 //! Which node and which devices a claim gets.
 //!
-//! Where the node's [worth](worth) for the workload falls least, plus the price of [room](gangs) for claims of several
+//! Where the node's `worth` for the workload falls least, plus the price of room (`gangs`) for claims of several
 //! devices that it spoils. Equal costs go to the fullest node, and what is left of ties to the nodes' lots.
 //!
 //! The answer depends on the cluster's state, the workload that was learned and the claim's shape; not on names in any

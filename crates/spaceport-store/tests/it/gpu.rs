@@ -425,3 +425,22 @@ async fn reservations_notices_and_sleep() {
         assert_eq!(store.asleep(demo.id).await.unwrap(), None);
     }
 }
+
+#[tokio::test]
+async fn who_gets_a_space_asks_for_hardware_anew() {
+    for db in databases().await {
+        let store = &db.store;
+        let (alice, lab) = (account(store, "alice", 1).await, account(store, "lab", 2).await);
+        let demo = space(store, &lab, "demo", 1, 1).await;
+        let claim = Claim { space: demo.id, ..claim(1, "lab/alice") };
+        assert!(store.claim_add(&claim).await.unwrap());
+        let move_to = async |name: &str, owner| {
+            let row = store.repo_by_id(demo.id.into()).await.unwrap().unwrap();
+            assert!(store.repo_move(&row, &name.parse().unwrap(), owner, at(5)).await.unwrap());
+            store.claim_of(demo.id).await.unwrap().is_some()
+        };
+        assert!(move_to("lab/other", lab.id).await, "another name is no other owner");
+        assert!(!move_to("alice/other", alice.id).await, "{}", store.engine());
+        store.close().await;
+    }
+}
