@@ -44,7 +44,7 @@ pub fn next_builds(builds: &[Queued], limit: usize, quotas: &QuotaTree) -> Turns
     let mut waiting: Vec<&Queued> = builds.iter().filter(|build| !build.running).collect();
     let mut at_work: Vec<&QuotaPath> = builds.iter().filter(|one| one.running).map(|one| &one.account).collect();
     let mut turns = Turns::default();
-    while busy.len() < limit {
+    loop {
         let turn = waiting
             .iter()
             .filter(|build| !busy.contains(&build.space))
@@ -52,7 +52,11 @@ pub fn next_builds(builds: &[Queued], limit: usize, quotas: &QuotaTree) -> Turns
         let Some(turn) = turn.copied() else { break };
         waiting.retain(|build| build.build != turn.build);
         if let Some(full) = full(quotas, &turn.account, &at_work) {
+            // Also when no builder is free: one that became free would not help.
             turns.held.push((turn.build, full));
+            continue;
+        }
+        if busy.len() >= limit {
             continue;
         }
         *running.entry(turn.owner).or_default() += 1;
@@ -123,6 +127,10 @@ mod tests {
         assert_eq!(held, [(id(4), "lab", 2), (id(2), "lab", 2)]);
         let told = turns.held[0].1.to_string();
         assert_eq!(told, "lab may build 2 at once and does; it begins when one of them ends");
+        // It is told so also while no builder is free.
+        let turns = next_builds(&builds, 1, &quotas);
+        let held: Vec<_> = turns.held.iter().map(|(build, full)| (*build, full.place.0.as_str())).collect();
+        assert_eq!((turns.start.len(), held), (0, vec![(id(2), "lab/1")]));
     }
 
     #[test]

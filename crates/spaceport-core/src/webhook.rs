@@ -316,7 +316,7 @@ pub struct Delivery {
     pub next_at: Timestamp,
     /// Made.
     pub created_at: Timestamp,
-    /// When the last attempt ended.
+    /// When the last attempt ended; `None` before the first and while one is under way.
     pub ended_at: Option<Timestamp>,
     /// What the receiver answered, if it did.
     pub status: Option<i64>,

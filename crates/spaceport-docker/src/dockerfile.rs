@@ -148,6 +148,29 @@ fn failure(error: Error, progress: Progress, tag: &str) -> Result<String, Runtim
     match (&error, said) {
         (RuntimeError::DiskFull(_) | RuntimeError::Unreachable(_), _) | (_, None) => Err(error),
         (_, Some(_)) if status_of(&error).is_some_and(|status| status >= 500) && progress.is_empty() => Err(error),
-        (_, Some(said)) => Ok(progress.failure().unwrap_or(said)),
+        (_, Some(said)) => match progress.failure().unwrap_or(said) {
+            told if is_context_lost(&told) => Err(error),
+            told => Ok(told),
+        },
+    }
+}
+
+/// BuildKit did not find what it was sent by this connection, as happens on a busy engine (seen with 20.10): nothing
+/// of the Dockerfile's. Names of such contexts are the engine's own.
+fn is_context_lost(message: &str) -> bool {
+    message.contains("failed to read downloaded context") && message.contains("http://build-context-")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_context_the_engine_lost_is_no_mistake_of_the_dockerfile() {
+        let said = "failed to read downloaded context: Get \"http://build-context-5819\": context not found";
+        assert!(is_context_lost(said));
+        for mistake in ["failed to read downloaded context: Get \"https://example.com/a.tar\": 404", "exit code: 1"] {
+            assert!(!is_context_lost(mistake), "{mistake}");
+        }
     }
 }

@@ -70,7 +70,7 @@ const WEBHOOKS_DUE: &str =
     "SELECT DISTINCT webhook_id FROM deliveries WHERE state = 'pending' AND next_at <= $1 ORDER BY webhook_id";
 const DELIVERY_DUE: &str = "SELECT * FROM deliveries WHERE webhook_id = $1 AND state = 'pending' AND next_at <= $2 \
      ORDER BY created_at, event_id, id LIMIT 1";
-const DELIVERY_CLAIM: &str = "UPDATE deliveries SET attempts = attempts + 1, next_at = $1 \
+const DELIVERY_CLAIM: &str = "UPDATE deliveries SET attempts = attempts + 1, next_at = $1, ended_at = NULL \
      WHERE id = $2 AND attempts = $3 AND state = 'pending'";
 const DELIVERY_END: &str = "UPDATE deliveries SET state = $1, next_at = $2, status = $3, error = $4, ended_at = $5 \
      WHERE id = $6 AND attempts = $7 AND state = 'pending'";
