@@ -33,6 +33,8 @@ pub struct Routes {
     table: watch::Sender<Arc<RouteTable>>,
     /// The version that is on disk.
     saved: Mutex<u64>,
+    /// Held from reading where Spaces were to setting it: what was read first must not be set last.
+    former: Mutex<()>,
 }
 
 impl Routes {
@@ -46,7 +48,7 @@ impl Routes {
             table.key = Some(key);
             table.version += 1;
         }
-        Self { file, table: watch::Sender::new(Arc::new(table)), saved: Mutex::new(saved) }
+        Self { file, table: watch::Sender::new(Arc::new(table)), saved: Mutex::new(saved), former: Mutex::default() }
     }
 
     /// For the proxy.
@@ -103,6 +105,7 @@ impl Routes {
     /// # Errors
     /// When the database fails.
     pub(crate) async fn refresh_former(&self, store: &Store) -> Result<(), StoreError> {
+        let _turn = self.former.lock().await;
         let labels = store.former_labels().await?;
         let labels: HashMap<_, _> =
             labels.into_iter().map(|(label, now)| (label.to_string(), now.to_string())).collect();

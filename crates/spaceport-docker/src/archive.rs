@@ -1,6 +1,7 @@
 //! Tar archives to and from the engine, streamed.
 
 use std::path::Path;
+use std::time::Duration;
 
 use bollard::Docker;
 use bollard::query_parameters::{DownloadFromContainerOptions, UploadToContainerOptions};
@@ -64,10 +65,16 @@ pub(crate) async fn upload(docker: &Docker, container: &str, path: &str, tar: By
 }
 
 /// Unpacks an archive file of this host in a container.
-pub(crate) async fn upload_file(docker: &Docker, container: &str, path: &str, tar: &Path) -> Result<(), RuntimeError> {
+pub(crate) async fn upload_file(
+    docker: &Docker,
+    container: &str,
+    path: &str,
+    tar: &Path,
+    time: Duration,
+) -> Result<(), RuntimeError> {
     let body = bollard::body_try_stream(file_body(tar).await?);
     let call = docker.upload_to_container(container, Some(to(path)), body);
-    within(TRANSFER_TIMEOUT, &format!("unpack {} at {path}", tar.display()), call).await
+    within(time, &format!("unpack {} at {path}", tar.display()), call).await
 }
 
 fn to(path: &str) -> UploadToContainerOptions {
@@ -81,6 +88,7 @@ pub(crate) async fn download(
     path: &str,
     to: &Path,
     max_bytes: u64,
+    time: Duration,
 ) -> Result<bool, RuntimeError> {
     let operation = format!("read {path} of a build step");
     let writing = |error| engine_error(format!("write {}", to.display()), error);
@@ -100,7 +108,5 @@ pub(crate) async fn download(
         file.flush().await.map_err(writing)?;
         Ok(true)
     };
-    tokio::time::timeout(TRANSFER_TIMEOUT, copy)
-        .await
-        .unwrap_or_else(|_| Err(engine_error(&operation, "it took too long")))
+    tokio::time::timeout(time, copy).await.unwrap_or_else(|_| Err(engine_error(&operation, "it took too long")))
 }

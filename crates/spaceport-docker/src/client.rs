@@ -18,7 +18,7 @@ pub(crate) const PING_TIMEOUT: Duration = Duration::from_secs(5);
 pub(crate) const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 /// Starting and removing: 0.2 s, with hundreds of containers at once a minute.
 pub(crate) const START_TIMEOUT: Duration = Duration::from_secs(120);
-/// Uploads, downloads and commits of gigabytes.
+/// Uploads and answers of gigabytes that no build waits for; what one does has the build's time.
 pub(crate) const TRANSFER_TIMEOUT: Duration = Duration::from_secs(600);
 /// Until an answer begins; no call is meant to reach it, each has its own above.
 const HEADERS_TIMEOUT_S: u64 = 3600;

@@ -6,6 +6,7 @@
 //! gives none; otherwise a build step's command would become the app's.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use bollard::Docker;
 use bollard::models::{ContainerConfig, ContainerCreateBody, HostConfig, ImageConfig};
@@ -13,7 +14,7 @@ use bollard::query_parameters::CommitContainerOptions;
 use spaceport_core::ImageDigest;
 use spaceport_runtime::{ImageSettings, Layer, RuntimeError};
 
-use crate::client::{TRANSFER_TIMEOUT, within};
+use crate::client::within;
 use crate::scratch::Scratch;
 use crate::{DockerRuntime, archive, images, labels};
 
@@ -21,7 +22,7 @@ use crate::{DockerRuntime, archive, images, labels};
 const NO_COMMAND: [&str; 1] = ["/bin/sh"];
 
 pub(crate) async fn add_layer(runtime: &DockerRuntime, layer: Layer) -> Result<ImageDigest, RuntimeError> {
-    let Layer { image, path, archive, settings } = layer;
+    let Layer { image, path, archive, time, settings } = layer;
     let docker = runtime.docker().await?;
     let body = ContainerCreateBody {
         image: Some(image.to_string()),
@@ -32,11 +33,11 @@ pub(crate) async fn add_layer(runtime: &DockerRuntime, layer: Layer) -> Result<I
     // The image's settings are needed for the commit only, and each question has its price.
     let (base, scratch) =
         tokio::try_join!(images::config(&docker, &image), Scratch::create(runtime, &docker, &settings.tag, body))?;
-    archive::upload_file(&docker, scratch.id(), &path, &archive).await?;
+    archive::upload_file(&docker, scratch.id(), &path, &archive, time).await?;
     let trust = base.labels.as_ref().and_then(|all| all.get_key_value(labels::TRUST));
     let trust = trust.map(|(name, value)| (name.clone(), value.clone()));
     // The container goes in the background when `scratch` does: nobody waits for that.
-    commit(runtime, &docker, scratch.id(), &base, &settings, trust).await
+    commit(runtime, &docker, scratch.id(), &base, &settings, trust, time).await
 }
 
 /// Makes the container an image with the base image's settings, changed as told. `trust` is the
@@ -48,6 +49,7 @@ pub(crate) async fn commit(
     base: &ImageConfig,
     settings: &ImageSettings,
     trust: Option<(String, String)>,
+    time: Duration,
 ) -> Result<ImageDigest, RuntimeError> {
     let ImageSettings { tag, labels: own_labels, env, command, entrypoint, user, working_dir } = settings;
     let given = |own: &Option<String>, base: &Option<String>, default: &str| {
@@ -79,8 +81,7 @@ pub(crate) async fn commit(
         pause: false,
         ..Default::default()
     };
-    let committed =
-        within(TRANSFER_TIMEOUT, "commit a build container", docker.commit_container(options, config)).await?;
+    let committed = within(time, "commit a build container", docker.commit_container(options, config)).await?;
     images::digest(&committed.id)
 }
 

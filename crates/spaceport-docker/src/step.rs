@@ -166,7 +166,7 @@ async fn fill(
         archive::upload(docker, id, "/", top).await?;
     }
     if let Some((path, tar)) = &step.input {
-        archive::upload_file(docker, id, path, tar).await?;
+        archive::upload_file(docker, id, path, tar, transfer_time(step)).await?;
     }
     Ok(())
 }
@@ -279,15 +279,23 @@ async fn keep(
     match &step.keep {
         Keep::Image(settings) => {
             let trust = runtime.shared.trust.as_ref().map(Trust::label);
-            commit::commit(runtime, docker, id, base, settings, trust)
+            commit::commit(runtime, docker, id, base, settings, trust, transfer_time(step))
                 .await
                 .map(|digest| StepOutcome::Done(Some(digest)))
         }
-        Keep::Archive { path, to, max_bytes } => match archive::download(docker, id, path, to, *max_bytes).await? {
-            true => Ok(StepOutcome::Done(None)),
-            false => Ok(StepOutcome::ArchiveTooLarge),
-        },
+        Keep::Archive { path, to, max_bytes } => {
+            match archive::download(docker, id, path, to, *max_bytes, transfer_time(step)).await? {
+                true => Ok(StepOutcome::Done(None)),
+                false => Ok(StepOutcome::ArchiveTooLarge),
+            }
+        }
     }
+}
+
+/// What goes into and out of a step may be as large as the step's limits allow, so it has the step's time; and a little
+/// more, as the caller knows better what it means that this is over.
+fn transfer_time(step: &BuildStep) -> Duration {
+    step.limits.time + CALL_TIMEOUT
 }
 
 fn is_variable_name(name: &str) -> bool {

@@ -7,12 +7,14 @@
 use std::collections::{BTreeMap, HashMap};
 
 use bollard::Docker;
-use bollard::models::{ContainerCreateBody, HostConfig, Mount as EngineMount, MountType, VolumeCreateRequest};
+use bollard::models::{
+    ContainerCreateBody, HostConfig, Mount as EngineMount, MountType, MountVolumeOptions, VolumeCreateRequest,
+};
 use bollard::query_parameters::{ListVolumesOptions, RemoveVolumeOptions};
 use spaceport_runtime::{Mount, OwnVolume, RuntimeError, VolumeSpec};
 
 use crate::archive::{self, Entry};
-use crate::client::{CALL_TIMEOUT, START_TIMEOUT, status_of, within};
+use crate::client::{CALL_TIMEOUT, START_TIMEOUT, TRANSFER_TIMEOUT, status_of, within};
 use crate::scratch::Scratch;
 use crate::{DockerRuntime, labels, raw};
 
@@ -23,13 +25,15 @@ const OWNER: u64 = 1000;
 /// Ends the name of a mark.
 const MARK: &str = "-complete";
 
-/// The engine's form of a mount.
+/// The engine's form of a mount. What an image has at its path is not copied into a new volume: others mount
+/// it too.
 pub(crate) fn mount(mount: &Mount) -> EngineMount {
     EngineMount {
         typ: Some(MountType::VOLUME),
         source: Some(mount.volume.clone()),
         target: Some(mount.path.clone()),
         read_only: Some(mount.read_only),
+        volume_options: Some(MountVolumeOptions { no_copy: Some(true), ..Default::default() }),
         ..Default::default()
     }
 }
@@ -69,7 +73,7 @@ pub(crate) async fn provide(runtime: &DockerRuntime, spec: VolumeSpec) -> Result
     let top = archive::small(&[Entry::Directory { path: FILLED_AT, owner: OWNER }])?;
     archive::upload(docker, scratch.id(), "/", top).await?;
     if let Some(content) = &spec.content {
-        archive::upload_file(docker, scratch.id(), &format!("/{FILLED_AT}"), content).await?;
+        archive::upload_file(docker, scratch.id(), &format!("/{FILLED_AT}"), content, TRANSFER_TIMEOUT).await?;
     }
     scratch.remove().await?;
     create(runtime, docker, &mark(&spec.name), &HashMap::new()).await?;

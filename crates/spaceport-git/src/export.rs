@@ -5,11 +5,13 @@
 
 use std::collections::HashSet;
 use std::fs;
-use std::io::{self, BufRead as _, BufReader, Read, Write};
+use std::io::{self, BufRead as _, BufReader, Read, Seek as _, Write};
 use std::os::unix::fs::{OpenOptionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use spaceport_core::{CommitSha, RepoId};
 
@@ -20,6 +22,8 @@ use crate::{EntryKind, GitError, MAX_FILES, Repositories, SourceProblem, TreeEnt
 
 /// How many LFS pointers are named; more are only counted.
 const POINTERS_NAMED: usize = 20;
+/// Two blocks of zeros end an archive.
+const TAR_END_BYTES: i64 = 1024;
 /// A link's target is a path.
 const MAX_LINK_BYTES: u64 = 4096;
 
@@ -69,6 +73,10 @@ pub struct ArchiveOptions {
     /// Only the files that one of these patterns names, as in a shell but with `*` for `/`, too; all
     /// when empty. Each has to name one.
     pub only: Vec<String>,
+    /// Added to an archive that [`Repositories::archive`] wrote, instead of replacing it.
+    pub append: bool,
+    /// How long it may take.
+    pub time: Duration,
     /// Small files besides those of the commit, by their paths in the archive.
     pub extra: Vec<(String, Vec<u8>)>,
     /// What the commit may hold.
@@ -84,6 +92,8 @@ impl Default for ArchiveOptions {
             prefix: String::new(),
             below: None,
             only: Vec::new(),
+            append: false,
+            time: LONG_TIMEOUT,
             extra: Vec::new(),
             limits: SourceLimits::default(),
         }
@@ -138,8 +148,8 @@ impl Repositories {
         }
         let (target, options) = (dest.to_owned(), options.clone());
         let result = self
-            .with_blobs(repo, move |blobs| {
-                let file = fs::File::create(&target).map_err(GitError::io("create the archive"))?;
+            .with_blobs(repo, options.time, move |blobs| {
+                let file = open_archive(&target, options.append).map_err(GitError::io("create the archive"))?;
                 let limits = options.limits;
                 let mut sink = TarSink::new(io::BufWriter::with_capacity(1 << 20, file), options);
                 sink.extra().map_err(GitError::io("write the archive"))?;
@@ -175,7 +185,7 @@ impl Repositories {
         let temporary = temporary_beside(dest);
         let root = temporary.clone();
         let result = self
-            .with_blobs(repo, move |blobs| {
+            .with_blobs(repo, LONG_TIMEOUT, move |blobs| {
                 fs::create_dir_all(&root).map_err(GitError::io("create the folder"))?;
                 copy_all(&entries, blobs, &mut FolderSink { root }, large.as_deref(), limits)
             })
@@ -220,10 +230,11 @@ impl Repositories {
         Ok(entries)
     }
 
-    /// Runs blocking work with a reader of contents, under the time limit.
+    /// Runs blocking work with a reader of contents, under the time limit. Dropped, it ends the work.
     async fn with_blobs<T: Send + 'static>(
         &self,
         repo: RepoId,
+        time: Duration,
         work: impl FnOnce(&mut Blobs) -> Result<T, GitError> + Send + 'static,
     ) -> Result<T, GitError> {
         let mut command = with_args(self.git(repo)?, ["cat-file", "--batch"]);
@@ -234,10 +245,13 @@ impl Repositories {
         };
         let stdin = stdin.into_owned_fd().map_err(GitError::io("write to git"))?;
         let stdout = stdout.into_owned_fd().map_err(GitError::io("read from git"))?;
-        let mut blobs = Blobs { ask: stdin.into(), answers: BufReader::with_capacity(1 << 16, stdout.into()) };
+        let nobody_waits = Arc::new(AtomicBool::new(false));
+        let _waiting = Waiting(Arc::clone(&nobody_waits));
+        let answers = BufReader::with_capacity(1 << 16, stdout.into());
+        let mut blobs = Blobs { ask: stdin.into(), answers, nobody_waits };
         let work = tokio::task::spawn_blocking(move || work(&mut blobs));
-        let Ok(joined) = tokio::time::timeout(LONG_TIMEOUT, work).await else {
-            // Ending git ends the blocking work as well: its pipe is closed.
+        let Ok(joined) = tokio::time::timeout(time, work).await else {
+            // Ending git ends the blocking work as well: its pipe is closed, and large files have the flag.
             running.terminate().await;
             return Err(GitError::Timeout("cat-file"));
         };
@@ -306,6 +320,42 @@ fn temporary_beside(dest: &Path) -> PathBuf {
 struct Blobs {
     ask: fs::File,
     answers: BufReader<fs::File>,
+    nobody_waits: Arc<AtomicBool>,
+}
+
+/// Says that nobody waits for the blocking work any more: it cannot be dropped itself.
+struct Waiting(Arc<AtomicBool>);
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// A reader that fails when nobody waits for what is read.
+struct Wanted<'a> {
+    content: Box<dyn Read + 'a>,
+    nobody_waits: &'a AtomicBool,
+}
+
+impl Read for Wanted<'_> {
+    fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
+        // Not `Interrupted`, which readers try again.
+        if self.nobody_waits.load(Ordering::Relaxed) {
+            return Err(io::Error::other("nobody waits for it"));
+        }
+        self.content.read(to)
+    }
+}
+
+/// The file to write an archive to: a new one, or what is there, from its end mark on.
+fn open_archive(path: &Path, append: bool) -> io::Result<fs::File> {
+    if !append {
+        return fs::File::create(path);
+    }
+    let mut file = fs::OpenOptions::new().write(true).open(path)?;
+    file.seek(io::SeekFrom::End(-TAR_END_BYTES))?;
+    Ok(file)
 }
 
 impl Blobs {
@@ -395,8 +445,9 @@ fn copy_all(
                 blobs.read(entry, |content| content.read_to_end(&mut small)).map_err(error("read a file"))?;
                 let path = &entry.path;
                 if let (Some(object), Some(large)) = (LfsObject::from_pointer(&small), large)
-                    && let Some(mut content) = large.open(&object).map_err(error("open a large file"))?
+                    && let Some(content) = large.open(&object).map_err(error("open a large file"))?
                 {
+                    let mut content = Wanted { content, nobody_waits: &blobs.nobody_waits };
                     limits.check_file(path, object.size)?;
                     summary.bytes = summary.bytes.saturating_add(object.size);
                     limits.check_total(entries.len(), summary.bytes)?;

@@ -291,6 +291,8 @@ pub struct Layer {
     pub path: String,
     /// A tar file on this host, with owners as they shall be in the image.
     pub archive: PathBuf,
+    /// How long it may take.
+    pub time: Duration,
     /// Settings of the result.
     pub settings: ImageSettings,
 }

@@ -182,6 +182,9 @@ pub struct Docker {
     pub socket: Option<String>,
     /// Tells installations on one engine apart; default: made once, kept in the data directory.
     pub installation: Option<String>,
+    /// The apps' network, made when missing; installations that shall not share a packet filter have different
+    /// ones. Default: `spaceport`.
+    pub network: Option<String>,
     /// Address range of the apps' network.
     pub subnet: Option<String>,
     /// Resolvers of the containers.
@@ -195,6 +198,13 @@ pub struct Docker {
     pub helper_image: Option<String>,
     /// Run apps and builds even if the packet filter that keeps them from the node cannot be set.
     pub allow_unfiltered: bool,
+}
+
+impl Docker {
+    /// Whether the engine is on this machine, as far as its address says.
+    pub fn is_local(&self) -> bool {
+        self.socket.as_deref().is_none_or(|socket| socket.starts_with('/') || socket.starts_with("unix://"))
+    }
 }
 
 /// `[proxy]`: the data plane.
@@ -428,15 +438,15 @@ impl Config {
         problems
     }
 
-    /// Ports of this machine that apps may reach: the hub's, if they are told to use it.
-    pub fn app_ports(&self, hub_url: &str) -> Vec<u16> {
+    /// What of this machine apps may reach: the hub, if they are told to use it.
+    pub fn open_to_apps(&self, hub_url: &str) -> Vec<(String, u16)> {
         let origin = |url: &str| {
             let url = Url::parse(url).ok()?;
             Some((url.host_str()?.to_owned(), url.port_or_known_default()?))
         };
         let hub = origin(hub_url);
         let endpoint = self.app_hf_endpoint.as_deref().and_then(origin);
-        hub.filter(|hub| endpoint.as_ref() == Some(hub)).map(|(_, port)| port).into_iter().collect()
+        hub.filter(|hub| endpoint.as_ref() == Some(hub)).into_iter().collect()
     }
 
     /// The flavors, presets included.
@@ -530,13 +540,14 @@ mod tests {
 
     #[test]
     fn apps_reach_the_hub_if_it_is_theirs() {
-        let ports = |endpoint: Option<&str>, hub: &str| {
-            Config { app_hf_endpoint: endpoint.map(str::to_owned), ..Config::default() }.app_ports(hub)
+        let open = |endpoint: Option<&str>, hub: &str| {
+            Config { app_hf_endpoint: endpoint.map(str::to_owned), ..Config::default() }.open_to_apps(hub)
         };
-        assert_eq!(ports(Some("https://hub.example.com"), "https://hub.example.com"), [443]);
-        assert_eq!(ports(Some("http://172.17.0.1:8080/"), "http://172.17.0.1:8080"), [8080]);
+        let name = "https://hub.example.com";
+        assert_eq!(open(Some(name), name), [("hub.example.com".to_owned(), 443)]);
+        assert_eq!(open(Some("http://172.17.0.1:8080/"), "http://172.17.0.1:8080"), [("172.17.0.1".to_owned(), 8080)]);
         for other in [None, Some("https://huggingface.co"), Some("https://hub.example.com:8443"), Some("nonsense")] {
-            assert!(ports(other, "https://hub.example.com").is_empty(), "{other:?}");
+            assert!(open(other, name).is_empty(), "{other:?}");
         }
     }
 

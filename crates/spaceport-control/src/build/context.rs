@@ -19,6 +19,8 @@ use crate::spaces::Parts;
 
 /// Lines of output a diagnosis may use.
 const TAIL: usize = 60;
+/// A transfer outlives its build by so much at most.
+const TRANSFER_GRACE: Duration = Duration::from_secs(30);
 /// One file of a commit may have so many bytes.
 const MAX_FILE: u64 = 2 << 30;
 
@@ -169,6 +171,11 @@ impl Context {
         BuildLimits { time: limits.time.saturating_sub(self.began.elapsed()), ..limits }
     }
 
+    /// The limit of a transfer: more than is left of the build's time, so that it is the build's limit that is told of.
+    pub(crate) fn transfer_time(&self) -> Duration {
+        self.limits().time + TRANSFER_GRACE
+    }
+
     /// Runs a step and turns its failure into a diagnosis.
     pub(crate) async fn step(
         &self,
@@ -211,7 +218,8 @@ impl Context {
     /// Writes the commit as an archive below the build's folder.
     pub(crate) async fn archive(&self, uid: u64) -> Result<(PathBuf, SourceSummary), Stop> {
         let to = self.folder.join(format!("source-{uid}.tar"));
-        let options = ArchiveOptions { uid, gid: uid, limits: self.source_limits(), ..ArchiveOptions::default() };
+        let (limits, time) = (self.source_limits(), self.transfer_time());
+        let options = ArchiveOptions { uid, gid: uid, limits, time, ..ArchiveOptions::default() };
         let result = source::archive(&self.parts, self.space.id.into(), &self.build.sha, &to, &options).await;
         let summary = result.map_err(|error| self.source_error(error))?;
         self.warn(&summary);

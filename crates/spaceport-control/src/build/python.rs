@@ -48,6 +48,7 @@ pub(super) async fn build(builds: &Builds, context: &Context, config: &SpaceConf
         image: environment,
         path: APP.to_owned(),
         archive: source,
+        time: context.transfer_time(),
         settings: ImageSettings {
             tag: tag(context),
             labels: labels(context, "release"),

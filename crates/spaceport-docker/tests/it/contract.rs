@@ -132,6 +132,7 @@ pub async fn a_layer_becomes_an_image(world: &World) {
         image: format!("sha256:{}", "e".repeat(64)).parse().unwrap(),
         path: "/opt".to_owned(),
         archive: world.tar(&[("a", "b")]),
+        time: Duration::from_secs(60),
         settings: world.settings(),
     };
     let error = world.runtime.add_layer(missing).await.unwrap_err();
@@ -143,6 +144,7 @@ async fn layer(world: &World) -> ImageDigest {
         image: world.base.clone(),
         path: "/opt".to_owned(),
         archive: world.tar(&[("app.py", "print('hi')")]),
+        time: Duration::from_secs(60),
         settings: world.settings(),
     };
     world.runtime.add_layer(layer).await.unwrap()
@@ -411,6 +413,7 @@ pub async fn an_image_in_use_is_not_removed(world: &World) {
         image: image.clone(),
         path: "/opt".to_owned(),
         archive: world.tar(&[("b", "c")]),
+        time: Duration::from_secs(60),
         settings: world.settings(),
     };
     let child = world.runtime.add_layer(child).await.unwrap();

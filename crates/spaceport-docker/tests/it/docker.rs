@@ -122,6 +122,33 @@ async fn apps_write_to_a_volume_of_theirs_and_never_to_files_of_a_repository() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_of_an_image_gets_into_a_volume() {
+    on_docker(async |world: &World| {
+        let layer = Layer {
+            image: world.base.clone(),
+            path: "/".to_owned(),
+            archive: world.tar(&[("volume/planted", "x\n"), ("data/planted", "x\n")]),
+            time: Duration::from_secs(60),
+            settings: world.settings(),
+        };
+        let image = world.runtime.add_layer(layer).await.unwrap();
+        let name = world.name("spaceport-contract-plain");
+        let spec = VolumeSpec { name: name.clone(), labels: Default::default(), image: image.clone(), content: None };
+        world.runtime.provide_volume(spec).await.unwrap();
+        let mut app = world.app("ls -A /data; echo listed");
+        app.image = image;
+        app.mounts = vec![Mount { volume: name.clone(), path: "/data".to_owned(), read_only: false }];
+        let container = world.runtime.start(app).await.unwrap();
+        let log = world.runtime.logs(&container.id, None).await.unwrap();
+        let printed = within(log.map(|line| line.unwrap().text).collect::<Vec<_>>()).await;
+        world.runtime.remove(&container.id).await.unwrap();
+        assert!(world.runtime.remove_volume(&name).await.unwrap());
+        assert_eq!(printed, ["listed"]);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_step_of_a_user_has_no_capability_and_owns_its_cache() {
     on_docker(async |world: &World| {
         let volume = world.name("spaceport-contract-cache");
@@ -152,6 +179,7 @@ async fn a_step_finds_its_input_and_a_layer_its_owners() {
             image: world.base.clone(),
             path: "/opt".to_owned(),
             archive: world.tar(&[("app/main.py", "print(1)\n")]),
+            time: Duration::from_secs(60),
             settings: world.settings(),
         };
         let mut step = world.step("stat -c %u /opt/app/main.py; cat /srv/requirements.txt");

@@ -117,6 +117,21 @@ async fn archives_are_complete_owned_by_the_user_and_always_the_same() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_archive_takes_more_than_one_commit() {
+    let hub = Hub::start().await;
+    let sha = hub.main().await;
+    let to = hub.folder.path().join("both.tar");
+    for (prefix, append) in [("one/", false), ("two/", true)] {
+        let options = ArchiveOptions { prefix: prefix.to_owned(), append, ..ArchiveOptions::default() };
+        hub.repositories.archive(hub.repo, &sha, &to, &options, None).await.unwrap();
+    }
+    let found = entries(&std::fs::read(&to).unwrap());
+    for path in ["one/README.md", "two/README.md"] {
+        assert!(found.contains_key(path), "{path} in {found:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn links_out_of_the_repository_are_refused_by_name() {
     let hub = Hub::start().await;
     for (number, target) in ["/etc/passwd", "../../x", "sub/../../x"].into_iter().enumerate() {
