@@ -1,26 +1,29 @@
 //! Configuration: `spaceport.toml` and `SPACEPORT_*`, read once. The defaults are right for one
 //! machine with Docker and a registry.
 
+mod builder;
+mod capacity;
 mod gpu;
 mod hardware;
+mod objects;
 mod oidc;
+mod secret;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 use spaceport_core::{Catalog, FlavorName, HardwareFlavor};
-use spaceport_objects::ObjectsConfig;
 use url::Url;
 
+pub use crate::config::builder::Builder;
+pub use crate::config::capacity::Capacity;
+pub use crate::config::objects::Objects;
 pub use crate::config::oidc::OidcSettings;
-
-/// Seconds.
-const HOUR: u64 = 60 * 60;
+pub use crate::config::secret::Secret;
 
 /// Everything the server is told.
 #[derive(Debug, Clone, Deserialize, Serialize)]
@@ -112,147 +115,6 @@ pub struct Machine {
     pub gpu: gpu::Gpu,
 }
 
-/// `[capacity]`: how much of the machine is given out.
-#[derive(Debug, Clone, Deserialize, Serialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Capacity {
-    /// So many times its cores.
-    pub cpu_factor: f64,
-    /// So many times its memory.
-    pub memory_factor: f64,
-    /// Spaces without accelerators count as well, and wait when the machine is full.
-    pub cpu_flavors: bool,
-}
-
-impl Default for Capacity {
-    fn default() -> Self {
-        let control = spaceport_control::Capacity::default();
-        Self {
-            cpu_factor: f64::from(control.cpu_factor_milli) / 1000.0,
-            memory_factor: f64::from(control.memory_factor_milli) / 1000.0,
-            cpu_flavors: control.cpu_flavors,
-        }
-    }
-}
-
-impl Capacity {
-    fn problems(&self) -> Vec<String> {
-        let mut problems = Vec::new();
-        for (name, factor, most) in
-            [("cpu_factor", self.cpu_factor, 100.0), ("memory_factor", self.memory_factor, 10.0)]
-        {
-            // Not a number is in no range.
-            if !(0.1..=most).contains(&factor) {
-                problems.push(format!("capacity.{name} is {factor}; it must be between 0.1 and {most}"));
-            }
-        }
-        problems
-    }
-
-    /// In the units of the control plane.
-    fn control(&self) -> spaceport_control::Capacity {
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked to be 0.1 to 100")]
-        let milli = |factor: f64| (factor * 1000.0).round() as u32;
-        spaceport_control::Capacity {
-            cpu_factor_milli: milli(self.cpu_factor),
-            memory_factor_milli: milli(self.memory_factor),
-            cpu_flavors: self.cpu_flavors,
-        }
-    }
-}
-
-/// A value that is never printed.
-#[derive(Clone, Deserialize)]
-#[serde(transparent)]
-pub struct Secret(String);
-
-impl Secret {
-    /// The value.
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("(set)")
-    }
-}
-
-impl Serialize for Secret {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str("(set)")
-    }
-}
-
-/// `[builder]`: how apps are built.
-#[derive(Debug, Clone, Deserialize, Serialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Builder {
-    /// Builds at once.
-    pub concurrency: usize,
-    /// CPU of one build, in cores.
-    pub cpus: u32,
-    /// Memory of one build, in GiB.
-    pub memory_gib: u64,
-    /// What one build may write, in GiB.
-    pub disk_gib: u64,
-    /// Minutes one build may take.
-    pub minutes: u64,
-    /// Image of a Python version; `{version}` is replaced. Empty: only `python_images`.
-    pub python_image: String,
-    /// Images that win, by minor version: `"3.11" = "my/python:3.11"`.
-    pub python_images: BTreeMap<String, String>,
-    /// Python of Spaces that name none.
-    pub default_python: String,
-    /// Image with Node.js, for static Spaces with a build command.
-    pub node_image: String,
-    /// Debian packages in every generated Python image.
-    pub apt_packages: Vec<String>,
-    /// Python packages in every generated Python image, besides the SDK.
-    pub python_packages: Vec<String>,
-    /// Where `preload_from_hub` downloads what this hub does not have; empty: from nowhere.
-    pub preload_endpoint: String,
-    /// A commit may hold so many GiB.
-    pub source_gib: u64,
-    /// A commit may hold so many files.
-    pub source_files: usize,
-    /// With fewer GiB left on the engine's disk no build begins.
-    pub free_disk_gib: u64,
-    /// With fewer MiB of memory left on the engine's host a Dockerfile's build ends.
-    pub free_memory_mib: u64,
-    /// GiB the engine may keep of Dockerfiles' steps.
-    pub build_cache_gib: u64,
-    /// GiB of downloads kept for an owner's next builds.
-    pub download_cache_gib: u64,
-}
-
-impl Default for Builder {
-    fn default() -> Self {
-        let control = spaceport_control::BuilderConfig::default();
-        Self {
-            concurrency: control.concurrency,
-            cpus: control.limits.cpu_millicores / 1000,
-            memory_gib: control.limits.memory_bytes >> 30,
-            disk_gib: control.limits.disk_bytes >> 30,
-            minutes: control.limits.time.as_secs() / 60,
-            python_image: control.python_image.unwrap_or_default(),
-            python_images: control.python_images,
-            default_python: control.default_python,
-            node_image: control.node_image,
-            apt_packages: control.apt_packages,
-            python_packages: control.python_packages,
-            preload_endpoint: control.preload_endpoint,
-            source_gib: control.max_source_bytes >> 30,
-            source_files: control.max_source_files,
-            free_disk_gib: control.min_disk_bytes >> 30,
-            free_memory_mib: control.min_memory_bytes >> 20,
-            build_cache_gib: control.build_cache_bytes >> 30,
-            download_cache_gib: control.download_cache_bytes >> 30,
-        }
-    }
-}
-
 /// `[docker]`: the engine.
 #[derive(Debug, Clone, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
@@ -320,51 +182,6 @@ pub struct Webhooks {
     /// Also receivers on this machine and in private networks: any user of the hub can then send requests
     /// there, so only where all users are trusted.
     pub allow_private: bool,
-}
-
-/// `[objects]`: large files, sent by git-lfs or Xet.
-#[derive(Debug, Clone, Deserialize, Serialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Objects {
-    /// One file may have so many GiB.
-    pub max_file_gib: u64,
-    /// Uploads are refused while the disk has less than so many GiB left.
-    pub keep_free_gib: u64,
-    /// Clients that can send files above so many MiB in parts.
-    pub multipart_above_mib: u64,
-    /// Hours a file is kept that was uploaded and no commit names, or that its repositories are gone of.
-    pub keep_unused_hours: u64,
-    /// Days chunks are kept that no file needs: clients rely on 21 days.
-    pub keep_unused_chunks_days: u64,
-    /// Answers an upload when it is on the disk, so that no power failure takes it back.
-    pub fsync: bool,
-}
-
-impl Default for Objects {
-    fn default() -> Self {
-        let store = ObjectsConfig::default();
-        Self {
-            max_file_gib: store.max_object_bytes >> 30,
-            keep_free_gib: store.keep_free_bytes >> 30,
-            multipart_above_mib: 256,
-            keep_unused_hours: store.keep_unused.as_secs() / HOUR,
-            keep_unused_chunks_days: store.keep_unused_xorbs.as_secs() / (24 * HOUR),
-            fsync: store.fsync,
-        }
-    }
-}
-
-impl Objects {
-    /// In the units of the store.
-    pub fn store(&self) -> ObjectsConfig {
-        ObjectsConfig {
-            max_object_bytes: self.max_file_gib << 30,
-            keep_free_bytes: self.keep_free_gib << 30,
-            fsync: self.fsync,
-            keep_unused: Duration::from_secs(self.keep_unused_hours * HOUR),
-            keep_unused_xorbs: Duration::from_secs(self.keep_unused_chunks_days * 24 * HOUR),
-        }
-    }
 }
 
 /// `[log]`: what the server itself prints.
@@ -440,13 +257,13 @@ impl Config {
             self.ca_bundle = Some(PathBuf::from(text));
         }
         if let Some(text) = variable("SPACEPORT_DATABASE_URL") {
-            self.database_url = Some(Secret(text));
+            self.database_url = Some(Secret::from(text));
         }
         if let Some(text) = variable("SPACEPORT_ADMIN_TOKEN") {
-            self.admin_token = Some(Secret(text));
+            self.admin_token = Some(Secret::from(text));
         }
         if let Some(text) = variable("SPACEPORT_OIDC_CLIENT_SECRET") {
-            self.oidc.client_secret = Some(Secret(text));
+            self.oidc.client_secret = Some(Secret::from(text));
         }
         set(&mut self.oidc.issuer, "SPACEPORT_OIDC_ISSUER");
         if let Some(text) = variable("SPACEPORT_OIDC_CLIENT_ID") {

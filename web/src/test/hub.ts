@@ -1,8 +1,10 @@
 /** A hub for tests: answers `fetch` from a list of Spaces the test may change, and remembers what was asked. */
+import { unmount } from "svelte";
 import { vi } from "vitest";
 
 import type { Runtime, Space, Stage } from "../api/client";
 import type { SignInState, User } from "../api/sign-in";
+import { session } from "../lib/session.svelte";
 
 export type Answer = (request: Request) => Response | Promise<Response>;
 
@@ -95,4 +97,16 @@ export function user(name: string, more: Partial<User> = {}): User {
     hasPassword: true,
     ...more,
   };
+}
+
+/** Takes the page away, and everything that a test leaves in the browser. */
+export async function tidy(page: Record<string, unknown> | undefined): Promise<void> {
+  if (page) await unmount(page);
+  session.forget();
+  session.user = session.provider = null;
+  history.replaceState(null, "", "/");
+  document.body.innerHTML = "";
+  vi.unstubAllGlobals();
+  vi.restoreAllMocks();
+  vi.useRealTimers();
 }

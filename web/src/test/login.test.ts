@@ -4,7 +4,7 @@ import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import Root from "../Root.svelte";
 import { ownPath } from "../lib/navigate";
 import { session } from "../lib/session.svelte";
-import { hub, json, nobody, space, user } from "./hub";
+import { hub, json, nobody, space, tidy, user } from "./hub";
 
 let page: ReturnType<typeof mount> | undefined;
 let left: string[];
@@ -46,15 +46,8 @@ beforeEach(() => {
 });
 
 afterEach(async () => {
-  if (page) await unmount(page);
+  await tidy(page);
   page = undefined;
-  session.forget();
-  session.user = session.provider = null;
-  history.replaceState(null, "", "/");
-  document.body.innerHTML = "";
-  vi.unstubAllGlobals();
-  vi.restoreAllMocks();
-  vi.useRealTimers();
 });
 
 describe("with a password", () => {

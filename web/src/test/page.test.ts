@@ -1,9 +1,9 @@
-import { flushSync, mount, unmount } from "svelte";
+import { flushSync, mount } from "svelte";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 
 import App from "../App.svelte";
 import { session } from "../lib/session.svelte";
-import { hub, json, runtime, space, user } from "./hub";
+import { hub, json, runtime, space, tidy, user } from "./hub";
 
 let page: ReturnType<typeof mount> | undefined;
 
@@ -38,15 +38,8 @@ beforeEach(() => {
 });
 
 afterEach(async () => {
-  if (page) await unmount(page);
+  await tidy(page);
   page = undefined;
-  session.forget();
-  session.user = session.provider = null;
-  history.replaceState(null, "", "/");
-  document.body.innerHTML = "";
-  vi.unstubAllGlobals();
-  vi.restoreAllMocks();
-  vi.useRealTimers();
 });
 
 describe("the list", () => {

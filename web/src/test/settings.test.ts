@@ -1,11 +1,10 @@
-import { flushSync, mount, unmount } from "svelte";
+import { flushSync, mount } from "svelte";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 
 import Root from "../Root.svelte";
 import { browserName } from "../lib/browser";
 import { placesOf, scopesOf } from "../lib/scopes";
-import { session } from "../lib/session.svelte";
-import { hub, json, nobody, user } from "./hub";
+import { hub, json, nobody, tidy, user } from "./hub";
 
 let page: ReturnType<typeof mount> | undefined;
 let left: string[];
@@ -90,15 +89,8 @@ beforeEach(() => {
 });
 
 afterEach(async () => {
-  if (page) await unmount(page);
+  await tidy(page);
   page = undefined;
-  session.forget();
-  session.user = session.provider = null;
-  history.replaceState(null, "", "/");
-  document.body.innerHTML = "";
-  vi.unstubAllGlobals();
-  vi.restoreAllMocks();
-  vi.useRealTimers();
 });
 
 it("sends whoever is not signed in to sign in, and back", async () => {
