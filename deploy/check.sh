@@ -5,8 +5,9 @@
 #
 # The container image is made from the given binary, so no registry is needed; the base image is any
 # Debian or Ubuntu that the engine has or can pull, and Debian's packages must be in reach for the systemd
-# that the unit is started by. What this machine cannot do (no compose plugin) is said and left out. Nothing
-# is left behind.
+# that the unit is started by. What this machine cannot do (no compose plugin) is said and left out. The apps'
+# network `spaceport`, its packet filter and an empty folder in the engine's data root stay. Not for an engine on which an installation serves: they are its,
+# too, and the filter would be that of this check until it is restarted.
 set -euo pipefail
 
 binary=$(realpath "${1:?usage: deploy/check.sh PATH-OF-THE-BINARY [BASE-IMAGE]}")
@@ -45,6 +46,8 @@ healthy() {
 compose_up() {
     COMPOSE_PROFILES=$1 "${compose[@]}" up --detach --no-build --quiet-pull >/dev/null 2>&1
     healthy "${compose[@]}" logs
+    # Without it, nobody would notice that the engine's disk is nearly full.
+    "${compose[@]}" exec -T spaceport test -d "$DOCKER_DATA_ROOT"
     echo "   ${1:-SQLite}: healthy"
     COMPOSE_PROFILES=$1 "${compose[@]}" down --volumes --timeout 60 >/dev/null 2>&1
 }
@@ -86,7 +89,8 @@ if docker compose version >/dev/null 2>&1; then
     export SPACEPORT_IMAGE=$name SPACEPORT_LISTEN=127.0.0.1:$port SPACEPORT_HUB_URL=http://localhost:$port
     export SPACEPORT_SPACES_DOMAIN=localhost:$port SPACEPORT_CONFIG=/etc/spaceport.toml
     DOCKER_GID=$(stat -c %g /var/run/docker.sock)
-    export DOCKER_GID POSTGRES_PASSWORD=only-for-this-check
+    DOCKER_DATA_ROOT=$(docker info --format '{{.DockerRootDir}}')
+    export DOCKER_DATA_ROOT DOCKER_GID POSTGRES_PASSWORD=only-for-this-check
     # What differs from an admin's: data of its own, and the helper image of this engine.
     install -d -m 0777 "$work/data"
     cat >"$work/override.yaml" <<EOF
