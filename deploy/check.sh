@@ -5,9 +5,11 @@
 #
 # The container image is made from the given binary, so no registry is needed; the base image is any
 # Debian or Ubuntu that the engine has or can pull, and Debian's packages must be in reach for the systemd
-# that the unit is started by. What this machine cannot do (no compose plugin) is said and left out. The apps'
-# network `spaceport`, its packet filter and an empty folder in the engine's data root stay. Not for an engine on which an installation serves: they are its,
-# too, and the filter would be that of this check until it is restarted.
+# that the unit is started by. What this machine cannot do (no compose plugin) is said and left out.
+#
+# The apps' network `spaceport`, its packet filter and an empty folder in the engine's data root stay. Not for an
+# engine on which an installation serves: they are its, too, and the filter would be this check's until that one
+# sets its own again.
 set -euo pipefail
 
 binary=$(realpath "${1:?usage: deploy/check.sh PATH-OF-THE-BINARY [BASE-IMAGE]}")
