@@ -154,6 +154,9 @@ struct Life {
     /// Until when each lease runs, and until when it may.
     ends: BTreeMap<ClaimId, (Timestamp, Option<Timestamp>)>,
     started: BTreeMap<ClaimId, Timestamp>,
+    /// For whom each running claim was told to leave.
+    told: BTreeMap<ClaimId, ClaimId>,
+    /// Who left, and for whom.
     displaced: BTreeSet<(ClaimId, ClaimId)>,
     /// The last decisions, for messages.
     last: Vec<String>,
@@ -167,6 +170,7 @@ impl Life {
             claims: BTreeMap::new(),
             ends: BTreeMap::new(),
             started: BTreeMap::new(),
+            told: BTreeMap::new(),
             displaced: BTreeSet::new(),
             last: Vec::new(),
         }
@@ -187,6 +191,7 @@ impl Life {
         self.last.drain(..self.last.len().saturating_sub(8));
         for lost in &decision.lost {
             self.ends.remove(lost);
+            self.told.remove(lost);
         }
         for start in &decision.starts {
             let limit = self.claims[&start.claim].limit_ms.unwrap_or(0);
@@ -199,13 +204,14 @@ impl Life {
                     !self.displaced.contains(&(*by, preemption.claim)),
                     "nobody displaces whom it was displaced by"
                 );
-                self.displaced.insert((preemption.claim, *by));
+                self.told.insert(preemption.claim, *by);
             }
             if let Some(end) = self.ends.get_mut(&preemption.claim) {
                 end.1 = Some(preemption.ends_by);
             }
         }
         for kept in &decision.kept {
+            self.told.remove(kept);
             if let Some(end) = self.ends.get_mut(kept) {
                 end.1 = None;
             }
@@ -257,6 +263,8 @@ impl Life {
                 self.now = self.now.max(end);
                 let (done_at, _) = self.ends.remove(&id).unwrap();
                 let done = done_at <= self.now;
+                let told_by = self.told.remove(&id).filter(|_| !done);
+                self.displaced.extend(told_by.map(|by| (id, by)));
                 self.engine.apply(self.now, Event::Ended { claim: id, done, again: !done });
                 true
             }

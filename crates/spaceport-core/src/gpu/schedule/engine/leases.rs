@@ -95,9 +95,6 @@ impl Engine {
         let (id, account, milli) = (entry.claim.id, entry.account, entry.claim.shape.total_milli());
         let Some(leased) = &mut entry.lease else { return };
         let first = leased.lease.ends_by.is_none();
-        if let Notice::Guarantee(by) = &notice {
-            entry.displaced_by.insert(*by);
-        }
         leased.lease.ends_by = Some(ends_by);
         leased.notice = Some(notice);
         if first {
@@ -111,9 +108,6 @@ impl Engine {
         let entry = self.entry_mut(ix);
         let (id, account, milli) = (entry.claim.id, entry.account, entry.claim.shape.total_milli());
         if let Some(leased) = &mut entry.lease {
-            if let Some(Notice::Guarantee(by)) = &leased.notice {
-                entry.displaced_by.remove(by);
-            }
             leased.lease.ends_by = None;
             leased.notice = None;
         }
@@ -132,6 +126,9 @@ impl Engine {
             self.run_lengths.observe(&claim, ran_ms);
         }
         if again {
+            if let Some(Notice::Guarantee(by)) = leased.notice {
+                self.entry_mut(ix).displaced_by.insert(by);
+            }
             self.enter_queue(ix);
         } else {
             self.forget(ix);
