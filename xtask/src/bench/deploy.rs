@@ -107,7 +107,7 @@ impl Deploy {
         hand.environment(&first)?;
         let builder = hand.fastest_builder(&first)?;
         say(&format!("Code only: {} repetitions", self.repetitions));
-        let mut rows = report::Code { builder, ours: Vec::new(), hand: Vec::new() };
+        let mut rows = report::Code { builder, ours: Vec::new(), hand: Vec::new(), elsewhere: Vec::new() };
         for repetition in 1..=self.repetitions {
             let app = App::new(&format!("code {repetition}"), None);
             let pushed = ours.deploy(&app)?;
@@ -115,6 +115,7 @@ impl Deploy {
             println!("{repetition}: Spaceport {} ms, by hand {} ms", pushed.total, made.total);
             rows.ours.push(pushed);
             rows.hand.push(made);
+            rows.elsewhere.push(hand.start_elsewhere(&app)?);
         }
         Ok(rows.print())
     }

@@ -15,8 +15,8 @@ use super::{App, LIMIT, SAMPLE, http};
 use crate::docker::Engine;
 use crate::{shell, site};
 
-/// What the platform installs besides the requirements.
-const ALWAYS: &str = "huggingface_hub";
+/// What every environment has besides the requirements: the default of `builder.python_packages`.
+const ALWAYS: &str = "huggingface_hub\ndatasets\nrequests\nspaces";
 const CONTAINER: &str = "spaceport-bench-hand";
 const REPOSITORY: &str = "spaceport-bench-hand";
 /// The Dockerfile's beginning; the base image is put in front.
@@ -24,6 +24,12 @@ const USER: &str = "RUN PIP_BREAK_SYSTEM_PACKAGES=1 python3 -m pip install --no-
     && useradd --create-home --uid 1000 user\nUSER user\n\
     ENV HOME=/home/user VIRTUAL_ENV=/home/user/.venv PATH=/home/user/.venv/bin:/usr/local/bin:/usr/bin:/bin\n\
     WORKDIR /home/user/app\n";
+
+/// What an app by hand is given.
+const ENVIRONMENT: [&str; 4] =
+    ["GRADIO_SERVER_NAME=0.0.0.0", "GRADIO_ANALYTICS_ENABLED=False", "GRADIO_SSR_MODE=False", "PYTHONUNBUFFERED=1"];
+/// What tells an app that it is a Space, here as there. Gradio then loads its command line, too.
+const SPACE: [&str; 2] = ["SYSTEM=spaces", "SPACE_ID=admin/bench"];
 
 /// How an image is built.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -153,6 +159,13 @@ impl Hand {
         self.measure(app, builder, "code")
     }
 
+    /// The start of what [`Self::deploy_code`] built last, that does not know that it is a Space.
+    pub fn start_elsewhere(&self, app: &App) -> Result<u64> {
+        let start = self.start(app, "code", &[])?;
+        remove_container();
+        Ok(ms(start))
+    }
+
     /// Dependencies and code.
     pub fn deploy_dependencies(&self, app: &App, installer: Installer) -> Result<Made> {
         self.write(app, &self.dockerfile(installer, true))?;
@@ -183,18 +196,23 @@ impl Hand {
         remove_container();
         let began = Instant::now();
         let build = self.build(builder, tag)?;
-        let starting = Instant::now();
+        let start = self.start(app, tag, &SPACE)?;
+        Ok(Made { total: ms(began.elapsed()), build: ms(build), start: ms(start) })
+    }
+
+    /// From `docker run` to the first correct answer.
+    fn start(&self, app: &App, tag: &str, more: &[&str]) -> Result<Duration> {
+        remove_container();
+        let began = Instant::now();
         let mut run = Command::new(&self.buildkit);
         run.args(["run", "--detach", "--init", "--name", CONTAINER])
-            .args(["--publish", &format!("127.0.0.1:{}:7860", self.port)])
-            .args(["--env", "GRADIO_SERVER_NAME=0.0.0.0", "--env", "GRADIO_ANALYTICS_ENABLED=False"])
-            .args(["--env", "GRADIO_SSR_MODE=False", "--env", "PYTHONUNBUFFERED=1"])
-            .arg(format!("{REPOSITORY}:{tag}"));
-        checked(&mut run)?;
+            .args(["--publish", &format!("127.0.0.1:{}:7860", self.port)]);
+        for variable in ENVIRONMENT.iter().chain(more) {
+            run.args(["--env", variable]);
+        }
+        checked(run.arg(format!("{REPOSITORY}:{tag}")))?;
         http::wait_for(self.port, &format!("localhost:{}", self.port), &app.marker, LIMIT, || Ok(()))?;
-        let made = Made { total: ms(began.elapsed()), build: ms(build), start: ms(starting.elapsed()) };
-        remove_container();
-        Ok(made)
+        Ok(began.elapsed())
     }
 
     fn build(&self, builder: Builder, tag: &str) -> Result<Duration> {

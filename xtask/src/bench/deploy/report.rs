@@ -16,6 +16,8 @@ pub struct Code {
     pub builder: Builder,
     pub ours: Vec<Pushed>,
     pub hand: Vec<Made>,
+    /// The app's start by hand where nothing says that it is a Space.
+    pub elsewhere: Vec<u64>,
 }
 
 /// Dependencies.
@@ -38,6 +40,7 @@ impl Code {
         row("by hand: build and run until it answers", &hand);
         row(&format!("  docker build ({})", self.builder.name()), &Times::of(self.hand.iter().map(|made| made.build)));
         row("  docker run until it answers: own start", &start);
+        row("  the same, not told that it is a Space", &Times::of(self.elsewhere.iter().copied()));
         phases(&self.ours);
         println!("Each waits by asking every {} ms.", POLL.as_millis());
         let ratio = median(self.ours.iter().zip(&self.hand).map(|(ours, hand)| ratio(ours.total, hand.total)));
