@@ -24,6 +24,7 @@ mod pass;
 mod preempt;
 mod promise;
 mod reserve;
+mod settle;
 mod tree;
 mod world;
 

@@ -161,6 +161,12 @@ impl Engine {
             }
     }
 
+    pub(super) fn take_holds(&mut self, now: Timestamp) {
+        for hold in 0..self.holds.len() {
+            self.take_hold(hold, now);
+        }
+    }
+
     /// The free amounts are what they are again.
     pub(super) fn give_back_hold(&mut self, hold: usize) {
         for (shape, placement) in std::mem::take(&mut self.holds[hold].taken) {
@@ -171,6 +177,15 @@ impl Engine {
     pub(super) fn give_back_holds(&mut self) {
         for hold in 0..self.holds.len() {
             self.give_back_hold(hold);
+        }
+    }
+
+    /// What yields to what is guaranteed is free for it.
+    pub(super) fn give_back_soft(&mut self) {
+        for hold in 0..self.holds.len() {
+            if self.holds[hold].is_soft() {
+                self.give_back_hold(hold);
+            }
         }
     }
 

@@ -28,8 +28,9 @@ impl Engine {
         self.tree.weigh(now);
         self.settle_reservations(now, &mut decision);
         self.end_over_budget(now, &mut decision);
-        self.settle_holds(now, &mut decision);
+        self.settle_guaranteed(now, &mut decision);
         self.serve_guaranteed(now, &mut decision);
+        self.settle_rest(now, &mut decision);
         let mut blocked =
             Blocked { shapes: vec![false; self.shapes.len()], first_for: vec![false; self.cluster.kinds().len()] };
         for filter in FILTERS {
@@ -72,57 +73,6 @@ impl Engine {
         }
     }
 
-    /// Holds of earlier passes: whose devices are free starts, who may not start any more loses its hold.
-    fn settle_holds(&mut self, now: Timestamp, decision: &mut Decision) {
-        self.holds.sort_by_key(|hold| (hold.since, hold.owner));
-        let mut hold = 0;
-        while hold < self.holds.len() {
-            let Some(claim) = self.holds[hold].claim() else {
-                hold += 1;
-                continue;
-            };
-            match self.settle_hold(hold, claim, now, decision) {
-                Settled::Waits => hold += 1,
-                Settled::Started => {}
-                Settled::Over => self.drop_hold(hold),
-            }
-        }
-    }
-
-    fn settle_hold(&mut self, hold: usize, claim: ClaimId, now: Timestamp, decision: &mut Decision) -> Settled {
-        let Some(ix) = self.find(claim).filter(|ix| self.entry(*ix).lease.is_none()) else { return Settled::Over };
-        let entry = self.entry(ix);
-        let (account, shape, milli) = (entry.account, entry.shape, entry.claim.shape.total_milli());
-        let several = entry.claim.shape.devices > 1;
-        let part = self.holds[hold].parts[0].clone();
-        let closed = |device: &u32| {
-            let there = &self.cluster.devices(part.node)[*device as usize];
-            !there.open || !self.shapes[shape as usize].kinds[there.kind as usize]
-        };
-        if !self.tree.allows(account, milli)
-            || part.devices.iter().any(closed)
-            || !self.cluster.nodes()[part.node as usize].open
-        {
-            return Settled::Over;
-        }
-        self.give_back_hold(hold);
-        if let Some(placement) = self.fit_on(part.node, shape, |device| part.devices.contains(&device)) {
-            self.begin(ix, placement, now, decision);
-            return Settled::Started;
-        }
-        let guaranteed = self.tree.is_guaranteed(account, milli);
-        if !guaranteed && !several {
-            // It was made for the first of the queue, and is made anew if that is still so.
-            return Settled::Over;
-        }
-        if guaranteed {
-            self.tree.promise(account, milli);
-        }
-        self.holds[hold].guaranteed = guaranteed;
-        self.take_hold(hold, now);
-        Settled::Waits
-    }
-
     /// What is guaranteed goes first, and borrowers make room for it.
     fn serve_guaranteed(&mut self, now: Timestamp, decision: &mut Decision) {
         for filter in FILTERS {
@@ -155,11 +105,7 @@ impl Engine {
     fn make_way(&mut self, ix: ClaimIx, now: Timestamp, decision: &mut Decision) {
         let (claim, account) = (self.entry(ix).claim.id, self.entry(ix).account);
         let milli = self.entry(ix).claim.shape.total_milli();
-        for hold in 0..self.holds.len() {
-            if self.holds[hold].is_soft() {
-                self.give_back_hold(hold);
-            }
-        }
+        self.give_back_soft();
         let shape = self.entry(ix).shape;
         if let Some(placement) = self.find_open(shape) {
             self.drop_soft_holds_on(&placement);
@@ -179,9 +125,7 @@ impl Engine {
             hold.guaranteed = true;
             self.add_taken(hold, now);
         }
-        for hold in 0..self.holds.len() {
-            self.take_hold(hold, now);
-        }
+        self.take_holds(now);
     }
 
     fn drop_soft_holds_on(&mut self, placement: &Placement) {
@@ -246,7 +190,7 @@ impl Engine {
     }
 
     /// A claim starts; its own hold is not needed any more.
-    fn begin(&mut self, ix: ClaimIx, placement: Placement, now: Timestamp, decision: &mut Decision) {
+    pub(super) fn begin(&mut self, ix: ClaimIx, placement: Placement, now: Timestamp, decision: &mut Decision) {
         let claim = self.entry(ix).claim.id;
         let own = self.hold_of(claim);
         let start = Start {
@@ -259,9 +203,7 @@ impl Engine {
             self.drop_hold(own);
         }
         // A hold that was given back to let it in takes what is left.
-        for hold in 0..self.holds.len() {
-            self.take_hold(hold, now);
-        }
+        self.take_holds(now);
         decision.starts.push(start);
     }
 
@@ -463,12 +405,4 @@ impl Engine {
         decision.look_again = large.chain(reservations).filter(|at| *at > now).min();
         decision
     }
-}
-
-/// What becomes of a hold of an earlier pass.
-enum Settled {
-    Waits,
-    /// Its claim has its devices.
-    Started,
-    Over,
 }
