@@ -168,7 +168,7 @@ impl Repositories {
         }
         let new: Vec<(Oid, String)> = wishes.into_iter().filter_map(|wish| Some((wish.new?, wish.name))).collect();
         let (quarantine, limit) = (quarantine.to_owned(), self.limits.max_file_bytes);
-        let contents = self.reading(repo, move |opened| contents(opened, &quarantine, &new, limit)).await?;
+        let contents = self.reading_alone(repo, move |opened| contents(opened, &quarantine, &new, limit)).await?;
         let pointers = match contents {
             Contents::Fine(pointers) => pointers,
             Contents::Wrong(problems) => return Ok(problems),

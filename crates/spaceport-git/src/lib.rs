@@ -30,6 +30,7 @@ mod merge;
 mod objects;
 mod opened;
 mod overlay;
+mod readers;
 mod references;
 mod repositories;
 mod revision;

@@ -1,8 +1,8 @@
 //! Repositories opened in this process, with libgit2.
 //!
 //! Reading a file of a commit through the `git` binary costs a process; through libgit2 it costs a few
-//! system calls. A repository is opened for each call and closed after it: nothing has to be kept in step with
-//! pushes and with packing, and ten thousand repositories hold no memory while nobody asks.
+//! system calls. What is read often stays open for a moment ([`crate::readers`]); ten thousand repositories hold no memory
+//! while nobody asks.
 //!
 //! libgit2 blocks, so every call runs on a thread for blocking work. Nothing of it is seen outside this crate.
 
@@ -93,6 +93,22 @@ pub(crate) fn optional<T>(result: Result<T, git2::Error>) -> Result<Option<T>, g
 impl Repositories {
     /// Runs work that reads a repository.
     pub(crate) async fn reading<T: Send + 'static>(
+        &self,
+        repo: RepoId,
+        work: impl FnOnce(&Repository) -> Result<T, GitError> + Send + 'static,
+    ) -> Result<T, GitError> {
+        let (folder, readers) = (self.path(repo), self.readers.clone());
+        blocking(move || {
+            let opened = readers.take(repo).map_or_else(|| open(&folder, repo), Ok)?;
+            let result = work(&opened)?;
+            readers.keep(repo, opened);
+            Ok(result)
+        })
+        .await
+    }
+
+    /// Runs work that changes what it opened, in memory: adds objects that are not part of the repository yet, an index.
+    pub(crate) async fn reading_alone<T: Send + 'static>(
         &self,
         repo: RepoId,
         work: impl FnOnce(&Repository) -> Result<T, GitError> + Send + 'static,

@@ -9,6 +9,7 @@ use tokio::process::Command;
 
 use crate::command::{LONG_TIMEOUT, SHORT_TIMEOUT, git, run, with_args};
 use crate::opened::SETTINGS;
+use crate::readers::Readers;
 use crate::turns::Turns;
 use crate::{GitError, InitialCommit, hooks, import};
 
@@ -35,6 +36,7 @@ pub struct Repositories {
     root: PathBuf,
     pub(crate) limits: Limits,
     pub(crate) turns: Arc<Turns>,
+    pub(crate) readers: Arc<Readers>,
 }
 
 /// Makes the names of temporary folders differ within this process.
@@ -50,7 +52,9 @@ impl Repositories {
         // Hooks are named by an absolute path: git runs elsewhere.
         let root = root.canonicalize().map_err(GitError::io("find the folder of the repositories"))?;
         hooks::install(&root.join("hooks"))?;
-        let made = Self { root, limits, turns: Arc::default() };
+        let made = Self { root, limits, turns: Arc::default(), readers: Arc::default() };
+        // What was written was checked when it came; git itself does not compute every object's hash again to read it.
+        git2::opts::strict_hash_verification(false);
         hooks::place(&made.settings(), SETTINGS, 0o644).map_err(GitError::io("write the settings"))?;
         Ok(made)
     }
@@ -126,6 +130,7 @@ impl Repositories {
     /// # Errors
     /// When its folder cannot be removed.
     pub async fn delete(&self, repo: RepoId) -> Result<(), GitError> {
+        self.readers.close(repo);
         // Renamed first, so that no reader meets half of it.
         let temporary = self.temporary(repo);
         match tokio::fs::rename(self.path(repo), &temporary).await {
@@ -162,7 +167,9 @@ impl Repositories {
     /// When git fails or takes too long.
     pub async fn maintain(&self, repo: RepoId) -> Result<(), GitError> {
         let gc = with_args(self.git(repo)?, ["gc", "--quiet", "--no-detach"]);
-        run(gc, "gc", b"", 4096, LONG_TIMEOUT).await.map(|_| ())
+        run(gc, "gc", b"", 4096, LONG_TIMEOUT).await?;
+        self.readers.close(repo);
+        Ok(())
     }
 
     /// A command on a repository.

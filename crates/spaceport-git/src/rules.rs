@@ -41,7 +41,7 @@ impl Repositories {
         paths: Vec<String>,
     ) -> Result<Vec<PathRules>, GitError> {
         let commit = commit.map(oid);
-        self.reading(repo, move |opened| {
+        self.reading_alone(repo, move |opened| {
             let root = match commit {
                 Some(commit) => tree_of(opened, commit)?,
                 None => None,

@@ -5,7 +5,7 @@ use spaceport_core::gpu::schedule::Policy;
 
 use super::judge::{judge, mean};
 use super::simulate::simulate;
-use super::work::Work;
+use super::work::{Work, job};
 
 /// Prints, for each lie, the liars' mean wait beside what it was when they told the truth.
 pub fn run(make: impl Fn() -> anyhow::Result<Work>, policy: &Policy) -> anyhow::Result<()> {
@@ -31,7 +31,8 @@ pub fn run(make: impl Fn() -> anyhow::Result<Work>, policy: &Policy) -> anyhow::
 
 type Lie = fn(&mut Work, &str);
 
-const LIES: [(&str, Lie); 2] = [("twice the limit", inflate), ("all of an hour at once", burst)];
+const LIES: [(&str, Lie); 3] =
+    [("twice the limit", inflate), ("all of an hour at once", burst), ("every claim as two halves", split)];
 
 /// Claims more time than is needed.
 fn inflate(work: &mut Work, account: &str) {
@@ -50,5 +51,23 @@ fn burst(work: &mut Work, account: &str) {
             let at = job.claim.submitted_at.as_millis();
             job.claim.submitted_at = spaceport_core::Timestamp::from_millis((at / HOUR_MS + 1) * HOUR_MS);
         }
+    }
+}
+
+/// Asks for two claims of half the length instead of each one, both at once.
+fn split(work: &mut Work, account: &str) {
+    let mut halves = Vec::new();
+    for whole in &mut work.jobs {
+        if whole.claim.account.0 == account {
+            whole.duration_ms = (whole.duration_ms / 2).max(1);
+            whole.claim.limit_ms = whole.claim.limit_ms.map(|limit| (limit / 2).max(1));
+            let claim = whole.claim.clone();
+            halves.push((format!("{}-half", whole.name), claim, whole.duration_ms));
+        }
+    }
+    for (name, claim, duration_ms) in halves {
+        let at = u64::try_from(claim.submitted_at.as_millis()).unwrap_or_default();
+        let limit = claim.limit_ms.unwrap_or(duration_ms);
+        work.jobs.push(job(work.jobs.len(), name, claim.account.0, claim.shape, at, duration_ms, limit));
     }
 }
