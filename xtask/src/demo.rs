@@ -46,7 +46,11 @@ pub fn run(options: &Options) -> Result<()> {
     eprintln!("Hub: {}   log: {}   data: {}", site.url, site.log.display(), site.data.display());
 
     let token = site.token()?;
-    let url = push(&binary, &folder, &site, &token)?;
+    let url = match push(&binary, &folder, &site, &token) {
+        // The terminal's Ctrl-C ended what was running.
+        Err(_) if STOP.load(Ordering::Relaxed) => return stop(&mut site),
+        pushed => pushed?,
+    };
     println!("\n    {NAME} is live: {url}\n    the hub:             {}\n", site.url);
     eprintln!("Ready after {:.0} s.", began.elapsed().as_secs_f64());
     if !options.once {
@@ -58,13 +62,13 @@ pub fn run(options: &Options) -> Result<()> {
             }
             std::thread::sleep(Duration::from_millis(100));
         }
-        // A terminal's Ctrl-C reached the server too, and it ends by itself.
-        eprintln!("Stopping…");
     }
-    if matches!(site.child.try_wait(), Ok(None)) {
-        let _ = site.stop();
-    }
-    Ok(())
+    stop(&mut site)
+}
+
+fn stop(site: &mut Site) -> Result<()> {
+    eprintln!("Stopping…");
+    site.stop()
 }
 
 /// Builds the server with the web page inside.

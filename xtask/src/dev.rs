@@ -17,5 +17,5 @@ pub fn run() -> Result<()> {
     let binary = demo::target_dir().join("debug/spaceport");
     let site = Site::start(&binary, Path::new(".spaceport/dev"), port, &engine, false)?;
     shell::say(&format!("Spaceport: {}   log: {}   admin token: {}", site.url, site.log.display(), site.token()?));
-    shell::run(Command::new("npm").args(["run", "dev"]).env("SPACEPORT_URL", &site.url).current_dir("web"))
+    shell::run(web::npm(&["run", "dev"])?.env("SPACEPORT_HUB_URL", &site.url))
 }

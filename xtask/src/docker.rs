@@ -8,6 +8,7 @@
 
 mod api;
 mod base;
+mod group;
 mod install;
 
 use std::collections::BTreeMap;
@@ -70,8 +71,13 @@ pub fn run(options: &Options) -> Result<()> {
 pub fn ensure() -> Result<Engine> {
     let host = setting("DOCKER_HOST");
     let api = api::Api::new(host.as_deref())?;
-    if api.ping().is_err() {
-        install::start(&api, host.as_deref()).context("no container engine could be made available")?;
+    let ready = match api.ping() {
+        Err(error) if !api::is_denied(&error) => install::start(&api, host.as_deref()),
+        answered => answered,
+    };
+    match ready {
+        Err(error) if api::is_denied(&error) => group::join(error)?,
+        ready => ready.context("no container engine could be made available")?,
     }
     let ca_bundle = setting("SSL_CERT_FILE").map(PathBuf::from).filter(|path| path.is_file());
     let uses_registry = !api.has_image(base::PYTHON.name)? && base::pull(&api, REGISTRY_IMAGE)?;

@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -80,6 +81,9 @@ impl Site {
             .stdin(Stdio::null())
             .stdout(out.try_clone()?)
             .stderr(out)
+            // A terminal's Ctrl-C is for this command alone, which then asks the server to end: a second signal would make
+            // it end at once.
+            .process_group(0)
             .spawn()
             .with_context(|| format!("could not start {}", binary.display()))?;
         let mut site = Self { child, url: format!("http://localhost:{port}"), log, data };
@@ -111,7 +115,7 @@ impl Site {
 
 impl Drop for Site {
     fn drop(&mut self) {
-        if matches!(self.child.try_wait(), Ok(None)) {
+        if matches!(self.child.try_wait(), Ok(None)) && self.stop().is_err() {
             let _ = self.child.kill();
             let _ = self.child.wait();
         }

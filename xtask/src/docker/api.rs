@@ -106,6 +106,14 @@ impl Api {
     }
 }
 
+/// Whether the engine is there, and this user may not use it.
+pub fn is_denied(error: &anyhow::Error) -> bool {
+    error
+        .chain()
+        .filter_map(|cause| cause.downcast_ref::<std::io::Error>())
+        .any(|cause| cause.kind() == std::io::ErrorKind::PermissionDenied)
+}
+
 struct Answer {
     status: u16,
     body: String,

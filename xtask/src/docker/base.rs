@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
@@ -52,11 +52,16 @@ pub fn make(api: &Api, base: &Base, ca_bundle: Option<&Path>) -> Result<()> {
     println!("Making {name} from Debian {SUITE} (about a minute): no registry is needed for it …");
     let begun = Instant::now();
     if !install::has("mmdebstrap") {
-        install::packages(&["mmdebstrap", "ca-certificates"])?;
+        install::packages(
+            // The keys of Debian's archive are not there on Ubuntu.
+            &["mmdebstrap", "debian-archive-keyring", "ca-certificates"],
+            "install mmdebstrap by hand, or let the engine reach a registry",
+        )?;
     }
     let folder = install::folder()?;
     let tar = folder.join("base.tar");
-    let mut command = Command::new("mmdebstrap");
+    // As root, as which it needs nothing else of the machine.
+    let mut command = install::as_root("mmdebstrap")?;
     command
         .args(["--quiet", "--variant=minbase", &format!("--include={packages}")])
         .arg("--aptopt=APT::Install-Recommends \"false\"")

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
-use super::api::Api;
+use super::api::{Api, is_denied};
 
 /// dockerd answers within a second; a slow disk may need longer the first time.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
@@ -24,7 +24,7 @@ pub fn start(api: &Api, host: Option<&str>) -> Result<()> {
         bail!("DOCKER_HOST={host} does not answer; start that engine, or unset DOCKER_HOST to use one on this machine");
     }
     if !has("dockerd") {
-        packages(&PACKAGES)?;
+        packages(&PACKAGES, "install a Docker Engine (20.10 or newer) by its own package manager and start it")?;
         // The package starts its service where there is a service manager.
         if wait(api, Duration::from_secs(5)).is_ok() {
             return Ok(());
@@ -88,13 +88,10 @@ pub fn stop() -> Result<()> {
 }
 
 /// Installs Debian packages.
-pub fn packages(names: &[&str]) -> Result<()> {
+pub fn packages(names: &[&str], by_hand: &str) -> Result<()> {
     let list = names.join(" ");
     if !has("apt-get") {
-        bail!(
-            "this machine needs: {list}. It has no apt-get; install a Docker Engine (20.10 or newer) by its own \
-             package manager and start it, then run this again"
-        );
+        bail!("this machine needs: {list}. It has no apt-get; {by_hand}, then run this again");
     }
     println!("Installing {list} …");
     for arguments in [vec!["update", "-qq"], [&["install", "-y", "-qq", "--no-install-recommends"], names].concat()] {
@@ -129,7 +126,7 @@ pub fn folder() -> Result<PathBuf> {
 }
 
 /// The program as root, by `sudo` where need be.
-fn as_root(program: &str) -> Result<Command> {
+pub fn as_root(program: &str) -> Result<Command> {
     let is_root = std::fs::metadata("/proc/self").is_ok_and(|own| std::os::unix::fs::MetadataExt::uid(&own) == 0);
     if is_root {
         return Ok(Command::new(program));
@@ -147,6 +144,7 @@ fn wait(api: &Api, limit: Duration) -> Result<()> {
     loop {
         match api.ping() {
             Ok(()) => return Ok(()),
+            Err(error) if is_denied(&error) => return Err(error),
             Err(error) if begun.elapsed() > limit => {
                 return Err(error.context(format!("the engine does not answer after {} s", limit.as_secs())));
             }
