@@ -207,17 +207,19 @@ async fn open_parts(
         Some(name) => name.clone(),
         None => data.installation()?,
     };
+    let defaults = DockerConfig::default();
     let runtime = DockerRuntime::connect(DockerConfig {
         socket: config.docker.socket.clone(),
         installation,
+        network: config.docker.network.clone().unwrap_or(defaults.network),
         subnet: config.docker.subnet.clone(),
         ca_bundle: config.ca_bundle.clone(),
         dns: config.docker.dns.clone(),
         blocked_networks: config.docker.blocked_networks.clone(),
         allowed_networks: config.docker.allowed_networks.clone(),
-        allowed_ports: config.app_ports(&control_config.hub_url),
+        allowed_services: config.open_to_apps(&control_config.hub_url),
         helper_image: config.helper_image(),
-        ..DockerConfig::default()
+        guard_default_bridge: defaults.guard_default_bridge,
     })?;
     let runtime = Arc::new(runtime);
     let engine = Arc::new(Engine::new(runtime.clone()));
