@@ -7,9 +7,8 @@
 # Debian or Ubuntu that the engine has or can pull, and Debian's packages must be in reach for the systemd
 # that the unit is started by. What this machine cannot do (no compose plugin) is said and left out.
 #
-# The apps' network `spaceport`, its packet filter and an empty folder in the engine's data root stay. Not for an
-# engine on which an installation serves: they are its, too, and the filter would be this check's until that one
-# sets its own again.
+# An installation that serves on the same engine keeps its network and its packet filter: the check has its own, which
+# go with it. An empty folder in the engine's data root stays.
 set -euo pipefail
 
 binary=$(realpath "${1:?usage: deploy/check.sh PATH-OF-THE-BINARY [BASE-IMAGE]}")
@@ -20,6 +19,26 @@ work=$(mktemp -d)
 name=spaceport-check-$$
 postgres=${POSTGRES_IMAGE:-postgres:17-alpine}
 compose=()
+DOCKER_DATA_ROOT=$(docker info --format '{{.DockerRootDir}}')
+export DOCKER_DATA_ROOT
+
+# The packet filter of the check's own network, whose chains are named after its bridge.
+remove_network() {
+    local bridge
+    bridge=$(docker network inspect --format '{{index .Options "com.docker.network.bridge.name"}}' "$name" 2>/dev/null) || return 0
+    docker run --rm --network host --user 0 --cap-drop ALL --cap-add SYS_CHROOT --cap-add DAC_OVERRIDE \
+        --cap-add NET_ADMIN --cap-add NET_RAW --security-opt label=disable --volume /:/host --entrypoint chroot \
+        "$base" /host /bin/sh -c '
+            PATH=/usr/sbin:/sbin:/usr/bin:/bin
+            for from in "DOCKER-USER $0-F" "INPUT $0-I"; do
+                set -- $from
+                iptables -w 5 -S "$1" | sed -n "s/^-A \(.* -j $2\)\$/\1/p" | while read -r rule; do
+                    iptables -w 5 -D $rule
+                done
+                iptables -w 5 -F "$2" && iptables -w 5 -X "$2"
+            done' "SPACEPORT-${bridge: -8}" >/dev/null 2>&1 || echo "the packet filter SPACEPORT-${bridge: -8} is left" >&2
+    docker network rm "$name" >/dev/null
+}
 
 clean_up() {
     if ((${#compose[@]})); then
@@ -27,6 +46,7 @@ clean_up() {
     fi
     docker rm --force --volumes "$name" "$name-systemd" >/dev/null 2>&1 || true
     docker image rm --force "$name" "$name-systemd" >/dev/null 2>&1 || true
+    remove_network || true
     rm -rf "$work"
 }
 trap clean_up EXIT
@@ -58,8 +78,9 @@ echo "== container image"
 mkdir "$work/image"
 install -m 0755 "$binary" "$work/image/spaceport"
 docker build --quiet --file "$deploy/Dockerfile" --target prebuilt --build-arg "BASE=$base" --tag "$name" "$work/image"
-# Not root, it sets the packet filter through a helper container, from an image the engine has.
-printf '[docker]\nhelper_image = "%s"\n' "$base" >"$work/spaceport.toml"
+# Not root, it sets the packet filter through a helper container, from an image the engine has. The network is its
+# own: an installation that runs on this engine keeps its filter.
+printf '[docker]\nhelper_image = "%s"\nnetwork = "%s"\n' "$base" "$name" >"$work/spaceport.toml"
 chmod 0644 "$work/spaceport.toml"
 chmod 0755 "$work"
 # The flags of compose.yaml. The data directory is a volume here, which takes the image's owner.
@@ -67,12 +88,17 @@ docker run --detach --name "$name" --network host --pid host --read-only --tmpfs
     --cap-drop ALL --security-opt no-new-privileges:true \
     --group-add "$(stat -c %g /var/run/docker.sock)" \
     --volume /var/run/docker.sock:/var/run/docker.sock --volume /var/lib/spaceport \
+    --volume "$DOCKER_DATA_ROOT/spaceport:$DOCKER_DATA_ROOT:ro" \
     --volume "$work/spaceport.toml:/etc/spaceport.toml:ro" --env SPACEPORT_CONFIG=/etc/spaceport.toml \
     --env "SPACEPORT_LISTEN=127.0.0.1:$port" --env "SPACEPORT_HUB_URL=http://localhost:$port" \
     --env "SPACEPORT_SPACES_DOMAIN=localhost:$port" \
     "$name" >/dev/null
 healthy docker logs "$name"
 echo "   healthy"
+if curl --silent "http://localhost:$port/api/health" | grep --quiet 'room is left'; then
+    echo "the room on the engine's disk is not seen" >&2
+    exit 1
+fi
 # The image's own health check, as the engine runs it.
 docker exec "$name" sh -c "$(docker inspect --format '{{index .Config.Healthcheck.Test 3}}' "$name")"
 echo "   its health check agrees"
@@ -91,8 +117,7 @@ if docker compose version >/dev/null 2>&1; then
     export SPACEPORT_IMAGE=$name SPACEPORT_LISTEN=127.0.0.1:$port SPACEPORT_HUB_URL=http://localhost:$port
     export SPACEPORT_SPACES_DOMAIN=localhost:$port SPACEPORT_CONFIG=/etc/spaceport.toml
     DOCKER_GID=$(stat -c %g /var/run/docker.sock)
-    DOCKER_DATA_ROOT=$(docker info --format '{{.DockerRootDir}}')
-    export DOCKER_DATA_ROOT DOCKER_GID POSTGRES_PASSWORD=only-for-this-check
+    export DOCKER_GID POSTGRES_PASSWORD=only-for-this-check
     # What differs from an admin's: data of its own, and the helper image of this engine.
     install -d -m 0777 "$work/data"
     cat >"$work/override.yaml" <<EOF

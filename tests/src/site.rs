@@ -287,6 +287,17 @@ impl Site {
         serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"))
     }
 
+    /// The command line, as the admin, which runs until it ends by itself or is told to.
+    ///
+    /// # Panics
+    /// When it does not start.
+    #[must_use]
+    pub fn cli_running(&self, arguments: &[&str]) -> Child {
+        let mut command = Command::new(&self.binary);
+        command.args(arguments).env("SPACEPORT_URL", format!("http://{}", self.authority()));
+        command.env("SPACEPORT_TOKEN", TOKEN).stdout(Stdio::piped()).spawn().expect("the command line runs")
+    }
+
     /// A Python script with the Hub's clients, to run against this site.
     #[must_use]
     pub fn script<'a>(&'a self, text: &'a str) -> Script<'a> {

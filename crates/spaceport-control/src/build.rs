@@ -96,10 +96,14 @@ pub struct Builds {
     making: Arc<Mutex<HashMap<String, Arc<AsyncMutex<()>>>>>,
     /// SDKs that were needed since this process began.
     needed: Arc<Mutex<HashSet<String>>>,
+    /// SDKs whose environment could not be made, when, and why.
+    failed_sdks: Arc<Mutex<HashMap<String, (Timestamp, Diagnosis)>>>,
     /// Builds that failed for the platform's sake, and how often.
     retries: Arc<Mutex<HashMap<BuildId, u32>>>,
 }
 
+/// What failed for an SDK is not tried again for so long: it costs every build minutes.
+const SDK_FAILED_FOR: Duration = Duration::from_secs(30 * 60);
 /// A build is put back into the queue so often before it fails.
 const MAX_RETRIES: u32 = 5;
 
@@ -114,6 +118,7 @@ impl Builds {
             running: Arc::default(),
             making: Arc::default(),
             needed: Arc::default(),
+            failed_sdks: Arc::default(),
             retries: Arc::default(),
         }
     }
@@ -333,7 +338,15 @@ impl Builds {
         })
     }
 
+    /// Whatever a build waits for ends with its cancel: what runs ends with the call that runs it.
     async fn make(&self, context: &Context) -> Result<Artifact, Stop> {
+        tokio::select! {
+            made = self.make_to_the_end(context) => made,
+            () = context.cancel.cancelled() => Err(Stop::Canceled),
+        }
+    }
+
+    async fn make_to_the_end(&self, context: &Context) -> Result<Artifact, Stop> {
         context.prepare().await?;
         let revision = self.parts.store.revision(context.space.id, &context.build.sha).await;
         let Ok(Some(Inspection::Buildable(config))) = revision else {
@@ -362,6 +375,19 @@ impl Builds {
     /// Whether nobody asked for what `key` names before.
     fn is_first_to_need(&self, key: &str) -> bool {
         self.needed.lock().unwrap_or_else(PoisonError::into_inner).insert(key.to_owned())
+    }
+
+    /// Why the environment of an SDK could not be made a while ago.
+    fn sdk_failure(&self, key: &str) -> Option<Diagnosis> {
+        let since = self.parts.control.clock().now() - SDK_FAILED_FOR;
+        let mut failed = self.failed_sdks.lock().unwrap_or_else(PoisonError::into_inner);
+        failed.retain(|_, (at, _)| *at > since);
+        failed.get(key).map(|(_, why)| why.clone())
+    }
+
+    fn sdk_failed(&self, key: &str, why: &Diagnosis) {
+        let now = self.parts.control.clock().now();
+        self.failed_sdks.lock().unwrap_or_else(PoisonError::into_inner).insert(key.to_owned(), (now, why.clone()));
     }
 
     /// Serialises the making of what `key` names.

@@ -283,7 +283,11 @@ impl ControlHandle {
 
     /// Counts pages of a Space that browsers opened.
     pub fn visited(&self, space: SpaceId, pages: u32) {
-        *lock(&self.inner.visits).entry(space).or_default() += i64::from(pages);
+        self.add_visits(space, i64::from(pages));
+    }
+
+    pub(crate) fn add_visits(&self, space: SpaceId, pages: i64) {
+        *lock(&self.inner.visits).entry(space).or_default() += pages;
     }
 
     pub(crate) fn take_visits(&self) -> HashMap<SpaceId, i64> {

@@ -1,6 +1,8 @@
 //! Tar archives to and from the engine, streamed.
 
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bollard::Docker;
 use bollard::query_parameters::{DownloadFromContainerOptions, UploadToContainerOptions};
@@ -11,7 +13,7 @@ use tokio::fs::File;
 use tokio::io::AsyncWriteExt;
 use tokio_util::io::ReaderStream;
 
-use crate::client::{TRANSFER_TIMEOUT, classify, engine_error, within};
+use crate::client::{START_TIMEOUT, classify, engine_error, while_it_moves, within};
 
 /// Size of the pieces a file is read in.
 const CHUNK_BYTES: usize = 256 << 10;
@@ -60,14 +62,18 @@ pub(crate) async fn file_body(
 /// Unpacks a small archive in a container.
 pub(crate) async fn upload(docker: &Docker, container: &str, path: &str, tar: Bytes) -> Result<(), RuntimeError> {
     let call = docker.upload_to_container(container, Some(to(path)), bollard::body_full(tar));
-    within(TRANSFER_TIMEOUT, &format!("unpack an archive at {path}"), call).await
+    within(START_TIMEOUT, &format!("unpack an archive at {path}"), call).await
 }
 
 /// Unpacks an archive file of this host in a container.
 pub(crate) async fn upload_file(docker: &Docker, container: &str, path: &str, tar: &Path) -> Result<(), RuntimeError> {
-    let body = bollard::body_try_stream(file_body(tar).await?);
-    let call = docker.upload_to_container(container, Some(to(path)), body);
-    within(TRANSFER_TIMEOUT, &format!("unpack {} at {path}", tar.display()), call).await
+    let operation = format!("unpack {} at {path}", tar.display());
+    let moved = Arc::new(AtomicU64::new(0));
+    let counted = Arc::clone(&moved);
+    let body = file_body(tar).await?.inspect(move |_| _ = counted.fetch_add(1, Ordering::Relaxed));
+    let call = docker.upload_to_container(container, Some(to(path)), bollard::body_try_stream(body));
+    let call = async { call.await.map_err(|error| classify(&operation, error)) };
+    while_it_moves(&operation, &moved, call).await
 }
 
 fn to(path: &str) -> UploadToContainerOptions {
@@ -84,6 +90,7 @@ pub(crate) async fn download(
 ) -> Result<bool, RuntimeError> {
     let operation = format!("read {path} of a build step");
     let writing = |error| engine_error(format!("write {}", to.display()), error);
+    let moved = AtomicU64::new(0);
     let copy = async {
         let mut file = File::create(to).await.map_err(writing)?;
         let options = DownloadFromContainerOptions { path: path.to_owned() };
@@ -91,6 +98,7 @@ pub(crate) async fn download(
         let mut left = max_bytes;
         while let Some(chunk) = stream.next().await {
             let chunk = chunk.map_err(|error| classify(&operation, error))?;
+            moved.fetch_add(1, Ordering::Relaxed);
             match left.checked_sub(chunk.len() as u64) {
                 Some(rest) => left = rest,
                 None => return Ok(false),
@@ -100,7 +108,5 @@ pub(crate) async fn download(
         file.flush().await.map_err(writing)?;
         Ok(true)
     };
-    tokio::time::timeout(TRANSFER_TIMEOUT, copy)
-        .await
-        .unwrap_or_else(|_| Err(engine_error(&operation, "it took too long")))
+    while_it_moves(&operation, &moved, copy).await
 }

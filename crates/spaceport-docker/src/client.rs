@@ -5,6 +5,7 @@
 //! away works again without anybody reconnecting.
 
 use std::future::Future;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bollard::errors::Error;
@@ -20,8 +21,12 @@ pub(crate) const PING_TIMEOUT: Duration = Duration::from_secs(5);
 pub(crate) const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 /// Starting and removing: 0.2 s, with hundreds of containers at once a minute.
 pub(crate) const START_TIMEOUT: Duration = Duration::from_secs(120);
-/// Uploads, downloads and commits of gigabytes.
-pub(crate) const TRANSFER_TIMEOUT: Duration = Duration::from_secs(600);
+/// Answers to large questions, such as how much each volume holds.
+pub(crate) const LONG_TIMEOUT: Duration = Duration::from_secs(600);
+/// A transfer may take as long as it wants, but not stand still for so long: the engine writes to a slow disk now and then.
+pub(crate) const STALL_TIMEOUT: Duration = Duration::from_secs(120);
+/// An image of a hundred gigabytes; the engine says nothing until it is written. A build's own limit is over before.
+pub(crate) const COMMIT_TIMEOUT: Duration = Duration::from_secs(3000);
 /// Until an answer begins; no call is meant to reach it, each has its own above.
 const HEADERS_TIMEOUT_S: u64 = 3600;
 const DEFAULT_SOCKET: &str = "unix:///var/run/docker.sock";
@@ -109,6 +114,30 @@ pub(crate) async fn within<T>(
         Ok(result) => result.map_err(|error| classify(operation, error)),
         Err(_) => {
             Err(RuntimeError::Unreachable(format!("no answer within {} s to: {operation}", limit.as_secs()).into()))
+        }
+    }
+}
+
+/// A transfer that counts in `moved` what it moves; one that stands still counts as one whose engine is away.
+pub(crate) async fn while_it_moves<T>(
+    operation: &str,
+    moved: &AtomicU64,
+    transfer: impl Future<Output = Result<T, RuntimeError>>,
+) -> Result<T, RuntimeError> {
+    let standstill = async {
+        loop {
+            let before = moved.load(Ordering::Relaxed);
+            tokio::time::sleep(STALL_TIMEOUT).await;
+            if moved.load(Ordering::Relaxed) == before {
+                return;
+            }
+        }
+    };
+    tokio::select! {
+        ended = transfer => ended,
+        () = standstill => {
+            let message = format!("nothing moved for {} s: {operation}", STALL_TIMEOUT.as_secs());
+            Err(RuntimeError::Unreachable(message.into()))
         }
     }
 }
@@ -209,6 +238,28 @@ mod tests {
         }
         let error = Endpoint::parse(Some("ssh://box")).unwrap_err();
         assert!(matches!(error, RuntimeError::Engine { .. }), "{error:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_transfer_lasts_as_long_as_it_moves() {
+        let moved = AtomicU64::new(0);
+        let piece = async || {
+            tokio::time::sleep(STALL_TIMEOUT * 2 / 3).await;
+            moved.fetch_add(1, Ordering::Relaxed);
+        };
+        let slow = async {
+            for _ in 0..100 {
+                piece().await;
+            }
+            Ok(())
+        };
+        while_it_moves("send", &moved, slow).await.unwrap();
+        let stuck = async {
+            piece().await;
+            std::future::pending().await
+        };
+        let error: RuntimeError = while_it_moves::<()>("send", &moved, stuck).await.unwrap_err();
+        assert!(matches!(error, RuntimeError::Unreachable(_)), "{error:?}");
     }
 
     #[test]

@@ -13,7 +13,7 @@ use bollard::query_parameters::CommitContainerOptions;
 use spaceport_core::ImageDigest;
 use spaceport_runtime::{ImageSettings, Layer, RuntimeError};
 
-use crate::client::{TRANSFER_TIMEOUT, within};
+use crate::client::{COMMIT_TIMEOUT, within};
 use crate::scratch::Scratch;
 use crate::{DockerRuntime, archive, images, labels};
 
@@ -80,7 +80,7 @@ pub(crate) async fn commit(
         ..Default::default()
     };
     let committed =
-        within(TRANSFER_TIMEOUT, "commit a build container", docker.commit_container(options, config)).await?;
+        within(COMMIT_TIMEOUT, "commit a build container", docker.commit_container(options, config)).await?;
     images::digest(&committed.id)
 }
 

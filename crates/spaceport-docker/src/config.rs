@@ -24,9 +24,9 @@ pub struct DockerConfig {
     pub blocked_networks: Vec<String>,
     /// Private networks they may reach all the same, such as an internal package mirror.
     pub allowed_networks: Vec<String>,
-    /// Ports of the engine's host that containers may reach all the same: the hub's own, where apps are
-    /// told to use it.
-    pub allowed_ports: Vec<u16>,
+    /// What containers may reach of the engine's host all the same, by host and port: the hub itself, where apps
+    /// are told to use it. The port is open at the addresses that the host has, and at no other of the machine's.
+    pub allowed_services: Vec<(String, u16)>,
     /// An image with `chroot` that is trusted with the host, usually the base image: used to set
     /// the packet filter when this process is not root on the engine's host.
     pub helper_image: Option<String>,
@@ -46,7 +46,7 @@ impl Default for DockerConfig {
             dns: Vec::new(),
             blocked_networks: Vec::new(),
             allowed_networks: Vec::new(),
-            allowed_ports: Vec::new(),
+            allowed_services: Vec::new(),
             helper_image: None,
             guard_default_bridge: true,
         }

@@ -10,6 +10,8 @@
 //! network, else by a short-lived container with the host's root directory. Whoever has that has the
 //! host, so only an image the operator trusts with it is used, never one made from a Space.
 
+use std::collections::BTreeSet;
+use std::net::{SocketAddr, SocketAddrV4};
 use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,6 +34,8 @@ const BLOCKED: [&str; 6] =
     ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "169.254.0.0/16", "224.0.0.0/4"];
 /// Setting two chains takes milliseconds; the lock may be held by others for a moment.
 const APPLY_TIMEOUT: Duration = Duration::from_secs(20);
+/// A name of the hub's own is known at once, or the resolver is away.
+const RESOLVE_TIMEOUT: Duration = Duration::from_secs(5);
 /// To enter the host's root directory, to use its lock, and to set rules.
 const HELPER_CAPABILITIES: [&str; 4] = ["SYS_CHROOT", "DAC_OVERRIDE", "NET_ADMIN", "NET_RAW"];
 const REMEDY: &str = "Run Spaceport as root on the engine's host, or name a trusted image with a shell \
@@ -45,7 +49,8 @@ pub(crate) async fn apply(
     bridges: &[String],
 ) -> Result<(), String> {
     let config = &runtime.shared.config;
-    let script = script(config, chain, bridges)?;
+    let services = resolve(&config.allowed_services).await;
+    let script = script(config, chain, bridges, &services)?;
     // The bridge is visible only in the network namespace of the engine's host.
     let same_network = bridges.iter().all(|bridge| std::path::Path::new("/sys/class/net").join(bridge).exists());
     let direct = if same_network { run_here(&script).await } else { Err("this process is not on it".to_owned()) };
@@ -63,7 +68,47 @@ pub(crate) async fn apply(
     ))
 }
 
-fn script(config: &DockerConfig, chain: &str, bridges: &[String]) -> Result<String, String> {
+/// Addresses of the services that containers may reach. The chain for the node itself sees nothing for another machine,
+/// so what is not this node's opens nothing; nor do loopback addresses, which for a container are its own.
+async fn resolve(services: &[(String, u16)]) -> BTreeSet<SocketAddrV4> {
+    let mut found = BTreeSet::new();
+    for (host, port) in services {
+        let looked_up = tokio::time::timeout(RESOLVE_TIMEOUT, tokio::net::lookup_host((host.as_str(), *port))).await;
+        let addresses = match looked_up {
+            Ok(Ok(addresses)) => addresses.collect(),
+            Ok(Err(error)) => {
+                tracing::warn!(host, %error, "the addresses of {host} are not known: {error}");
+                Vec::new()
+            }
+            Err(_) => Vec::new(),
+        };
+        let usable: Vec<_> = addresses.iter().filter_map(reachable).collect();
+        if usable.is_empty() {
+            tracing::warn!(
+                host,
+                ?addresses,
+                "Apps cannot reach the hub at {host} if that is this machine: there it has no IPv4 address but loopback. \
+                 Give it one in DNS or /etc/hosts and restart Spaceport."
+            );
+        }
+        found.extend(usable);
+    }
+    found
+}
+
+fn reachable(address: &SocketAddr) -> Option<SocketAddrV4> {
+    match address {
+        SocketAddr::V4(address) if !address.ip().is_loopback() => Some(*address),
+        SocketAddr::V4(_) | SocketAddr::V6(_) => None,
+    }
+}
+
+fn script(
+    config: &DockerConfig,
+    chain: &str,
+    bridges: &[String],
+    services: &BTreeSet<SocketAddrV4>,
+) -> Result<String, String> {
     for network in config.blocked_networks.iter().chain(&config.allowed_networks) {
         let is_network = !network.is_empty() && network.bytes().all(|b| b.is_ascii_digit() || b == b'.' || b == b'/');
         if !is_network {
@@ -75,10 +120,9 @@ fn script(config: &DockerConfig, chain: &str, bridges: &[String]) -> Result<Stri
     };
     let allowed = lines(&mut config.allowed_networks.iter().map(String::as_str), "RETURN");
     let blocked = lines(&mut BLOCKED.into_iter().chain(config.blocked_networks.iter().map(String::as_str)), "DROP");
-    let ports: String = config
-        .allowed_ports
+    let services: String = services
         .iter()
-        .map(|port| format!("echo '-A {chain}-I -p tcp --dport {port} -j RETURN'\n"))
+        .map(|at| format!("echo '-A {chain}-I -d {} -p tcp --dport {} -j RETURN'\n", at.ip(), at.port()))
         .collect();
     let resolvers: String = config.dns.iter().filter(|ip| ip.is_ipv4()).map(|ip| format!("echo {ip}\n")).collect();
     let bridges = bridges.join(" ");
@@ -103,7 +147,7 @@ for chain in {chain}-F {chain}-I; do
     echo "-A $chain -d $resolver -p tcp --dport 53 -j RETURN"
   done
 done
-{allowed}{blocked}{ports}echo '-A {chain}-I -j DROP'
+{allowed}{blocked}{services}echo '-A {chain}-I -j DROP'
 echo COMMIT
 }} | iptables-restore -w 5 --noflush
 for bridge in {bridges}; do
@@ -206,16 +250,18 @@ mod tests {
         let with =
             |network: &str| DockerConfig { blocked_networks: vec![network.to_owned()], ..DockerConfig::default() };
         let bridges = ["sp0".to_owned()];
-        assert!(script(&with("203.0.113.0/24"), "SP", &bridges).unwrap().contains("-d 203.0.113.0/24 -j DROP"));
-        assert!(script(&with("1.2.3.4'; reboot; '"), "SP", &bridges).is_err());
+        let none = BTreeSet::new();
+        assert!(script(&with("203.0.113.0/24"), "SP", &bridges, &none).unwrap().contains("-d 203.0.113.0/24 -j DROP"));
+        assert!(script(&with("1.2.3.4'; reboot; '"), "SP", &bridges, &none).is_err());
     }
 
-    #[test]
-    fn a_port_is_open_on_the_node_and_nowhere_else() {
-        let config = DockerConfig { allowed_ports: vec![8443], ..DockerConfig::default() };
-        let script = script(&config, "SP", &["sp0".to_owned()]).unwrap();
-        let (open, closed) = ("-A SP-I -p tcp --dport 8443 -j RETURN", "-A SP-I -j DROP");
-        assert_eq!(script.matches("8443").count(), 1);
+    #[tokio::test]
+    async fn a_service_is_open_at_its_addresses_and_nowhere_else() {
+        let asked = [("192.0.2.7", 8443), ("127.0.1.1", 8444), ("no.such.invalid", 1)];
+        let services = resolve(&asked.map(|(host, port)| (host.to_owned(), port))).await;
+        let script = script(&DockerConfig::default(), "SP", &["sp0".to_owned()], &services).unwrap();
+        let (open, closed) = ("-A SP-I -d 192.0.2.7 -p tcp --dport 8443 -j RETURN", "-A SP-I -j DROP");
+        assert_eq!(script.matches("--dport 844").count(), 1, "{script}");
         assert!(script.find(open) < script.find(closed), "{script}");
     }
 }

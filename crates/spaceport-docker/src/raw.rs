@@ -10,7 +10,7 @@ use spaceport_runtime::RuntimeError;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
 
-use crate::client::{Endpoint, TRANSFER_TIMEOUT, engine_error};
+use crate::client::{Endpoint, LONG_TIMEOUT, engine_error};
 
 /// The calls below are as in this version, which engines up to today's still offer.
 const NEWEST: ClientVersion = ClientVersion { major_version: 1, minor_version: 44 };
@@ -34,7 +34,7 @@ pub(crate) async fn call(
             Endpoint::Tcp(address) => exchange(TcpStream::connect(address).await?, method, &path).await,
         }
     };
-    let answer = tokio::time::timeout(TRANSFER_TIMEOUT, exchange)
+    let answer = tokio::time::timeout(LONG_TIMEOUT, exchange)
         .await
         .map_err(|_| RuntimeError::Unreachable(format!("no answer in time to: {operation}").into()))?
         .map_err(broken)?;

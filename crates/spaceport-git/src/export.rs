@@ -5,21 +5,27 @@
 
 use std::collections::HashSet;
 use std::fs;
-use std::io::{self, BufRead as _, BufReader, Read, Write};
+use std::io::{self, BufRead as _, BufReader, Read, Seek as _, Write};
 use std::os::unix::fs::{OpenOptionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use spaceport_core::{CommitSha, RepoId};
 
-use crate::command::{LONG_TIMEOUT, Running, with_args};
+use crate::command::{Running, with_args};
 use crate::lfs::{LfsObject, MAX_POINTER_BYTES, is_lfs_pointer};
 use crate::tree::{check_link, check_path};
 use crate::{EntryKind, GitError, MAX_FILES, Repositories, SourceProblem, TreeEntry};
 
 /// How many LFS pointers are named; more are only counted.
 const POINTERS_NAMED: usize = 20;
+/// Copying may take as long as it wants, but not stand still for so long.
+const STALL_TIMEOUT: Duration = Duration::from_secs(120);
+/// Two blocks of zeros end an archive.
+const TAR_END_BYTES: i64 = 1024;
 /// A link's target is a path.
 const MAX_LINK_BYTES: u64 = 4096;
 
@@ -69,6 +75,8 @@ pub struct ArchiveOptions {
     /// Only the files that one of these patterns names, as in a shell but with `*` for `/`, too; all
     /// when empty. Each has to name one.
     pub only: Vec<String>,
+    /// Added to an archive that [`Repositories::archive`] wrote, instead of replacing it.
+    pub append: bool,
     /// Small files besides those of the commit, by their paths in the archive.
     pub extra: Vec<(String, Vec<u8>)>,
     /// What the commit may hold.
@@ -84,6 +92,7 @@ impl Default for ArchiveOptions {
             prefix: String::new(),
             below: None,
             only: Vec::new(),
+            append: false,
             extra: Vec::new(),
             limits: SourceLimits::default(),
         }
@@ -139,7 +148,7 @@ impl Repositories {
         let (target, options) = (dest.to_owned(), options.clone());
         let result = self
             .with_blobs(repo, move |blobs| {
-                let file = fs::File::create(&target).map_err(GitError::io("create the archive"))?;
+                let file = open_archive(&target, options.append).map_err(GitError::io("create the archive"))?;
                 let limits = options.limits;
                 let mut sink = TarSink::new(io::BufWriter::with_capacity(1 << 20, file), options);
                 sink.extra().map_err(GitError::io("write the archive"))?;
@@ -220,7 +229,7 @@ impl Repositories {
         Ok(entries)
     }
 
-    /// Runs blocking work with a reader of contents, under the time limit.
+    /// Runs blocking work with a reader of contents, as long as something is read. Dropped, it ends the work.
     async fn with_blobs<T: Send + 'static>(
         &self,
         repo: RepoId,
@@ -234,14 +243,17 @@ impl Repositories {
         };
         let stdin = stdin.into_owned_fd().map_err(GitError::io("write to git"))?;
         let stdout = stdout.into_owned_fd().map_err(GitError::io("read from git"))?;
-        let mut blobs = Blobs { ask: stdin.into(), answers: BufReader::with_capacity(1 << 16, stdout.into()) };
+        let waiting = Waiting(Arc::default());
+        let answers = BufReader::with_capacity(1 << 16, stdout.into());
+        let mut blobs = Blobs { ask: stdin.into(), answers, reading: Arc::clone(&waiting.0) };
         let work = tokio::task::spawn_blocking(move || work(&mut blobs));
-        let Ok(joined) = tokio::time::timeout(LONG_TIMEOUT, work).await else {
-            // Ending git ends the blocking work as well: its pipe is closed.
-            running.terminate().await;
-            return Err(GitError::Timeout("cat-file"));
+        let joined = tokio::select! {
+            joined = work => Some(joined),
+            () = waiting.0.standstill() => None,
         };
+        // This ends the blocking work as well: git's pipe is closed, and nobody waits for the rest.
         running.terminate().await;
+        let joined = joined.ok_or(GitError::Timeout("cat-file"))?;
         joined.map_err(|error| GitError::Io { operation: "finish the work", source: io::Error::other(error) })?
     }
 }
@@ -306,6 +318,64 @@ fn temporary_beside(dest: &Path) -> PathBuf {
 struct Blobs {
     ask: fs::File,
     answers: BufReader<fs::File>,
+    reading: Arc<Reading>,
+}
+
+/// What the blocking work and those who wait for it tell each other.
+#[derive(Default)]
+struct Reading {
+    /// Pieces read so far.
+    pieces: AtomicU64,
+    nobody_waits: AtomicBool,
+}
+
+impl Reading {
+    /// Ends when nothing was read for a while.
+    async fn standstill(&self) {
+        loop {
+            let before = self.pieces.load(Ordering::Relaxed);
+            tokio::time::sleep(STALL_TIMEOUT).await;
+            if self.pieces.load(Ordering::Relaxed) == before {
+                return;
+            }
+        }
+    }
+}
+
+/// Says at its end that nobody waits for the blocking work any more: that cannot be dropped itself.
+struct Waiting(Arc<Reading>);
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.0.nobody_waits.store(true, Ordering::Relaxed);
+    }
+}
+
+/// A reader that counts, and fails when nobody waits for what is read.
+struct Watched<'a, R> {
+    content: R,
+    reading: &'a Reading,
+}
+
+impl<R: Read> Read for Watched<'_, R> {
+    fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
+        // Not `Interrupted`, which readers try again.
+        if self.reading.nobody_waits.load(Ordering::Relaxed) {
+            return Err(io::Error::other("nobody waits for it"));
+        }
+        self.reading.pieces.fetch_add(1, Ordering::Relaxed);
+        self.content.read(to)
+    }
+}
+
+/// The file to write an archive to: a new one, or what is there, from its end mark on.
+fn open_archive(path: &Path, append: bool) -> io::Result<fs::File> {
+    if !append {
+        return fs::File::create(path);
+    }
+    let mut file = fs::OpenOptions::new().write(true).open(path)?;
+    file.seek(io::SeekFrom::End(-TAR_END_BYTES))?;
+    Ok(file)
 }
 
 impl Blobs {
@@ -316,9 +386,9 @@ impl Blobs {
         self.answers.read_line(&mut head)?;
         let size = blob_size(&head).filter(|size| *size == entry.bytes);
         let size = size.ok_or_else(|| io::Error::other(format!("the content of `{}` is missing", entry.path)))?;
-        let mut content = (&mut self.answers).take(size);
+        let mut content = Watched { content: (&mut self.answers).take(size), reading: &self.reading };
         let value = with(&mut content)?;
-        if content.limit() != 0 {
+        if content.content.limit() != 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         let mut end = [0];
@@ -395,8 +465,9 @@ fn copy_all(
                 blobs.read(entry, |content| content.read_to_end(&mut small)).map_err(error("read a file"))?;
                 let path = &entry.path;
                 if let (Some(object), Some(large)) = (LfsObject::from_pointer(&small), large)
-                    && let Some(mut content) = large.open(&object).map_err(error("open a large file"))?
+                    && let Some(content) = large.open(&object).map_err(error("open a large file"))?
                 {
+                    let mut content = Watched { content, reading: &blobs.reading };
                     limits.check_file(path, object.size)?;
                     summary.bytes = summary.bytes.saturating_add(object.size);
                     limits.check_total(entries.len(), summary.bytes)?;
@@ -534,6 +605,22 @@ impl Sink for FolderSink {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn copying_lasts_as_long_as_something_is_read() {
+        let reading = Reading::default();
+        let slow = async {
+            for _ in 0..100 {
+                tokio::time::sleep(STALL_TIMEOUT * 2 / 3).await;
+                Watched { content: &b"x"[..], reading: &reading }.read_exact(&mut [0]).unwrap();
+            }
+        };
+        tokio::select! {
+            () = slow => {}
+            () = reading.standstill() => panic!("it was read all the time"),
+        }
+        reading.standstill().await;
+    }
 
     #[test]
     fn patterns_name_paths() {

@@ -109,6 +109,17 @@ impl ObjectStore {
         .await
     }
 
+    /// Whether its disk has more room than is kept free. What else is written to that disk asks, too.
+    ///
+    /// # Errors
+    /// When the disk cannot be asked.
+    pub fn has_room(&self) -> Result<bool, ObjectError> {
+        match self.inner.folder.ensure_room(0) {
+            Err(ObjectError::Full) => Ok(false),
+            other => other.map(|()| true),
+        }
+    }
+
     /// Whether a file of this size is accepted.
     ///
     /// # Errors

@@ -227,6 +227,7 @@ impl Thread {
             () = worker.table_changes() => {}
             () = hard.cancelled() => {}
         }
+        worker.tell_visits();
         Ok(())
     }
 }

@@ -130,6 +130,13 @@ impl Worker {
         *self.visits.borrow_mut().entry(space).or_default() += 1;
     }
 
+    /// Tells of the pages opened since it last did. Those that a full channel does not take are told with the next ones.
+    pub(crate) fn tell_visits(&self) {
+        self.visits
+            .borrow_mut()
+            .retain(|space, pages| self.events.try_send(ProxyEvent::Visited { space: *space, pages: *pages }).is_err());
+    }
+
     /// Takes the newest table, if there is one. One atomic load when there is none.
     pub(crate) fn refresh(&self) {
         let next = {
@@ -166,10 +173,7 @@ impl Worker {
         self.ticks.advance();
         self.refresh();
         self.clients.each(|client| client.check(&self.config.timeouts));
-        // Those that a full channel does not take are told with the next ones.
-        self.visits
-            .borrow_mut()
-            .retain(|space, pages| self.events.try_send(ProxyEvent::Visited { space: *space, pages: *pages }).is_err());
+        self.tell_visits();
         let mut instances = self.instances.borrow_mut();
         for instance in instances.values() {
             instance.check(&self.config.timeouts);

@@ -123,6 +123,9 @@ pub struct Docker {
     pub socket: Option<String>,
     /// Tells installations on one engine apart; default: made once, kept in the data directory.
     pub installation: Option<String>,
+    /// The apps' network, made when missing; installations on one engine have different ones, since each has one packet
+    /// filter. Default: `spaceport`.
+    pub network: Option<String>,
     /// Address range of the apps' network.
     pub subnet: Option<String>,
     /// Resolvers of the containers.
@@ -305,6 +308,11 @@ impl Config {
         {
             problems.push("the admin token has fewer than 16 characters and could be guessed".to_owned());
         }
+        if let Some(network) = &self.docker.network
+            && !is_own_network(network)
+        {
+            problems.push(format!("docker.network {network:?} is not a name for a network of Spaceport's own"));
+        }
         let (flavors, wrong) = hardware::read(&self.hardware);
         problems.extend(wrong);
         problems.extend(hardware::check_hidden(&self.hidden_hardware, &flavors));
@@ -338,15 +346,15 @@ impl Config {
         problems
     }
 
-    /// Ports of this machine that apps may reach: the hub's, if they are told to use it.
-    pub fn app_ports(&self, hub_url: &str) -> Vec<u16> {
+    /// What of this machine apps may reach: the hub, if they are told to use it.
+    pub fn open_to_apps(&self, hub_url: &str) -> Vec<(String, u16)> {
         let origin = |url: &str| {
             let url = Url::parse(url).ok()?;
             Some((url.host_str()?.to_owned(), url.port_or_known_default()?))
         };
         let hub = origin(hub_url);
         let endpoint = self.app_hf_endpoint.as_deref().and_then(origin);
-        hub.filter(|hub| endpoint.as_ref() == Some(hub)).map(|(_, port)| port).into_iter().collect()
+        hub.filter(|hub| endpoint.as_ref() == Some(hub)).into_iter().collect()
     }
 
     /// The flavors, the Hub's included.
@@ -422,6 +430,13 @@ impl Config {
     }
 }
 
+/// Whether the engine takes it as a name, and not as one of its own networks or a container's.
+fn is_own_network(name: &str) -> bool {
+    name.starts_with(|first: char| first.is_ascii_alphanumeric())
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte))
+        && !["bridge", "host", "none", "default"].contains(&name)
+}
+
 /// An environment variable; an empty one counts as not set, since compose files set them so.
 fn variable(name: &str) -> Option<String> {
     #[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
@@ -447,14 +462,23 @@ mod tests {
     }
 
     #[test]
+    fn the_apps_network_is_none_of_the_engines() {
+        for (name, problems) in [("staging-2", 0), ("host", 1), ("bridge", 1), ("container:x", 1), ("", 1)] {
+            let mut config: Config = toml::from_str(&format!("[docker]\nnetwork = {name:?}")).unwrap();
+            assert_eq!(config.check().len(), problems, "{name:?}");
+        }
+    }
+
+    #[test]
     fn apps_reach_the_hub_if_it_is_theirs() {
-        let ports = |endpoint: Option<&str>, hub: &str| {
-            Config { app_hf_endpoint: endpoint.map(str::to_owned), ..Config::default() }.app_ports(hub)
+        let open = |endpoint: Option<&str>, hub: &str| {
+            Config { app_hf_endpoint: endpoint.map(str::to_owned), ..Config::default() }.open_to_apps(hub)
         };
-        assert_eq!(ports(Some("https://hub.example.com"), "https://hub.example.com"), [443]);
-        assert_eq!(ports(Some("http://172.17.0.1:8080/"), "http://172.17.0.1:8080"), [8080]);
+        let name = "https://hub.example.com";
+        assert_eq!(open(Some(name), name), [("hub.example.com".to_owned(), 443)]);
+        assert_eq!(open(Some("http://172.17.0.1:8080/"), "http://172.17.0.1:8080"), [("172.17.0.1".to_owned(), 8080)]);
         for other in [None, Some("https://huggingface.co"), Some("https://hub.example.com:8443"), Some("nonsense")] {
-            assert!(ports(other, "https://hub.example.com").is_empty(), "{other:?}");
+            assert!(open(other, name).is_empty(), "{other:?}");
         }
     }
 

@@ -3,6 +3,7 @@
 
 mod cli;
 mod config;
+mod health;
 mod serve;
 mod state;
 

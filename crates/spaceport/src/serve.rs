@@ -3,15 +3,12 @@
 //! The proxy listens first, with the route table of the former process: apps are reachable
 //! before the database or the engine is.
 
-use std::collections::BTreeMap;
+use std::io::IsTerminal;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use spaceport_api::{
-    ApiState, Downloads, GitSlots, Health, HealthPart, HealthProbe, LargeFiles, Lifetime, SignIn, Site, Uploads,
-    WeightHeaders,
-};
+use spaceport_api::{ApiState, Downloads, GitSlots, LargeFiles, Lifetime, SignIn, Site, Uploads, WeightHeaders};
 use spaceport_control::{
     Builds, Clock, ControlConfig, ControlHandle, Engine, Hardware, LogStore, Parts, Routes, Spaces, WebhookConfig,
     Webhooks,
@@ -31,12 +28,15 @@ use tower::ServiceExt;
 use tracing_subscriber::EnvFilter;
 
 use crate::config::Config;
+use crate::health;
 use crate::state::{Admin, DataDir};
 
 /// Observations of the proxy that may wait for control.
 const EVENTS: usize = 4096;
 /// Everything has so long to end after the first signal.
 const SHUTDOWN: Duration = Duration::from_secs(45);
+/// What was counted until the end is written within this time.
+const LAST_WRITE: Duration = Duration::from_secs(5);
 /// The removal of abandoned build containers may take so long.
 const CLEAN_UP: Duration = Duration::from_secs(10);
 
@@ -59,7 +59,7 @@ fn init_log(config: &Config) -> anyhow::Result<()> {
     let result = if config.log.json {
         log.json().try_init()
     } else {
-        let colours = std::io::IsTerminal::is_terminal(&std::io::stderr());
+        let colours = std::io::stderr().is_terminal();
         log.with_target(false).with_ansi(colours).try_init()
     };
     result.map_err(|error| anyhow::anyhow!("could not start logging: {error}"))
@@ -129,7 +129,7 @@ async fn serve(mut config: Config) -> anyhow::Result<()> {
         vault: parts.vault.clone(),
         tickets,
         site: Arc::new(site(&control_config)),
-        health: health(&parts),
+        health: health::probe(&parts, config.engine_is_here()),
         lifetime,
         downloads: Downloads::default(),
         weights: WeightHeaders::default(),
@@ -155,11 +155,15 @@ async fn serve(mut config: Config) -> anyhow::Result<()> {
     );
     if let Admin { account: Some(account), is_new: true, .. } = &admin {
         let link = spaceport_api::sign_in_link(&parts.store, &clock, &hub_url, account).await?;
-        // Not logged: whoever has the link may sign in, and logs are kept.
-        println!(
-            "Sign in to {hub_url} as {} with this link; it works once, within a day:\n  {}",
-            account.name, link.url
-        );
+        let place = match std::io::stdout().is_terminal() {
+            true => format!("with this link; it works once, within a day:\n  {}", link.url),
+            // A journal or a container's log: whoever has the link may sign in, and these are kept.
+            false => {
+                let file = data.keep_sign_in_link(&link.url)?;
+                format!("with the link in {}; it works once, within a day", file.display())
+            }
+        };
+        println!("Sign in to {hub_url} as {} {place}", account.name);
     }
 
     let ended = proxying.await.context("the proxy's task failed")?;
@@ -178,6 +182,11 @@ async fn serve(mut config: Config) -> anyhow::Result<()> {
     }
     if tokio::time::timeout(CLEAN_UP, runtime.close()).await.is_err() {
         tracing::warn!("containers of abandoned builds are left; the next start removes them");
+    }
+    // The proxy counted until its end.
+    let counted = spaceport_control::visits::write(&parts.store, &parts.control);
+    if tokio::time::timeout(LAST_WRITE, counted).await.is_err() {
+        tracing::warn!("the last visits could not be counted: the database did not answer");
     }
     parts.store.close().await;
     ended?;
@@ -207,17 +216,19 @@ async fn open_parts(
         Some(name) => name.clone(),
         None => data.installation()?,
     };
+    let defaults = DockerConfig::default();
     let runtime = DockerRuntime::connect(DockerConfig {
         socket: config.docker.socket.clone(),
         installation,
+        network: config.docker.network.clone().unwrap_or(defaults.network),
         subnet: config.docker.subnet.clone(),
         ca_bundle: config.ca_bundle.clone(),
         dns: config.docker.dns.clone(),
         blocked_networks: config.docker.blocked_networks.clone(),
         allowed_networks: config.docker.allowed_networks.clone(),
-        allowed_ports: config.app_ports(&control_config.hub_url),
+        allowed_services: config.open_to_apps(&control_config.hub_url),
         helper_image: config.helper_image(),
-        ..DockerConfig::default()
+        guard_default_bridge: defaults.guard_default_bridge,
     })?;
     let runtime = Arc::new(runtime);
     let engine = Arc::new(Engine::new(runtime.clone()));
@@ -318,49 +329,6 @@ fn proxy_config(config: &Config) -> anyhow::Result<ProxyConfig> {
         },
         ..defaults
     })
-}
-
-/// Database and engine are asked, reconcilers have reported.
-fn health(parts: &Parts) -> HealthProbe {
-    let parts = parts.clone();
-    HealthProbe::new(move || {
-        let parts = parts.clone();
-        async move {
-            let mut health = BTreeMap::new();
-            let mut part = |name: &str, ok: bool, message: String| {
-                health.insert(name.to_owned(), HealthPart { ok, degraded: false, message });
-            };
-            match parts.store.ping().await {
-                Ok(()) => part("database", true, parts.store.engine().to_owned()),
-                Err(error) => part("database", false, error.to_string()),
-            }
-            part("proxy", true, format!("{} hosts", parts.routes.current().hosts.len()));
-            for (name, status) in parts.control.statuses() {
-                part(name, status.ok, status.message);
-            }
-            health.insert("engine".to_owned(), engine_health(&parts));
-            Health::of(env!("CARGO_PKG_VERSION"), health)
-        }
-    })
-}
-
-/// An engine without isolation is of use only where the operator said so.
-fn engine_health(parts: &Parts) -> HealthPart {
-    let Some(info) = parts.engine.info() else {
-        let reported = parts.control.statuses().remove("engine").map(|status| status.message);
-        let message = reported.unwrap_or_else(|| "not reached yet".to_owned());
-        return HealthPart { ok: false, degraded: false, message };
-    };
-    let degraded = !info.warnings.is_empty();
-    let mut message = format!("Docker {} (API {})", info.version, info.api_version);
-    for warning in &info.warnings {
-        message.push_str(". ");
-        message.push_str(warning);
-    }
-    if degraded && !parts.config.allow_unfiltered {
-        message.push_str(" Until then no app is started; [docker] allow_unfiltered = true starts them all the same.");
-    }
-    HealthPart { ok: !degraded || parts.config.allow_unfiltered, degraded, message }
 }
 
 /// First signal: stop accepting, finish. Second: stop now.

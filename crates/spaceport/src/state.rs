@@ -90,6 +90,13 @@ impl DataDir {
         Ok(String::from_utf8_lossy(&bytes).trim().to_owned())
     }
 
+    /// Keeps the first sign-in's link where only the administrator of the machine finds it; returns where.
+    pub fn keep_sign_in_link(&self, link: &str) -> anyhow::Result<PathBuf> {
+        let file = self.path.join("sign-in-link");
+        write_secret(&file, format!("{link}\n").as_bytes())?;
+        Ok(file)
+    }
+
     /// Makes sure that there is an admin with a valid token.
     pub async fn admin(&self, store: &Store, clock: &Clock, config: &Config) -> anyhow::Result<Admin> {
         let known = store.account_by_name(ADMIN).await?;
@@ -183,10 +190,14 @@ fn read_or_make(file: &Path, make: impl FnOnce() -> anyhow::Result<Vec<u8>>) -> 
         Err(error) => return Err(error).with_context(|| format!("could not read {}", file.display())),
     }
     let content = make()?;
+    write_secret(file, &content)?;
+    Ok(content)
+}
+
+fn write_secret(file: &Path, content: &[u8]) -> anyhow::Result<()> {
     let temporary = file.with_extension("new");
     let mut to = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&temporary)?;
-    to.write_all(&content)?;
+    to.write_all(content)?;
     to.sync_all()?;
-    std::fs::rename(&temporary, file).with_context(|| format!("could not write {}", file.display()))?;
-    Ok(content)
+    std::fs::rename(&temporary, file).with_context(|| format!("could not write {}", file.display()))
 }

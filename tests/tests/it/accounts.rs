@@ -1,6 +1,8 @@
 //! Signing in with the Hub's own command line, as people do it: `hf auth …`, with tokens of every role and
 //! without one.
 
+use std::os::unix::fs::PermissionsExt as _;
+
 use reqwest::Method;
 use serde_json::json;
 use spaceport_e2e::Site;
@@ -116,6 +118,19 @@ print("all is well")
 
 async fn maya(site: &Site) {
     site.ask(Method::POST, "/api/admin/users", Some(&json!({"name": "maya"}))).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_first_sign_in_is_in_no_log() {
+    let Some(site) = Site::start().await else { return };
+    let file = site.data_dir().join("sign-in-link");
+    let mode = std::fs::metadata(&file).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    let link = std::fs::read_to_string(&file).unwrap();
+    let (page, secret) = link.trim().rsplit_once('/').expect("a link with a secret");
+    assert!(page.starts_with(&format!("http://{}/", site.authority())), "{link}");
+    let log = site.log();
+    assert!(!log.contains(secret) && log.contains(&file.display().to_string()), "{log}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

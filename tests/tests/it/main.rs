@@ -3,6 +3,7 @@
 mod accounts;
 mod apps;
 mod clients;
+mod commands;
 mod compatibility;
 mod gpu;
 mod hostile;

@@ -1,7 +1,7 @@
 //! The server's process ends at the worst moments: everything converges, nothing is done twice.
 
 use reqwest::{Method, StatusCode};
-use spaceport_e2e::{Site, Space, until};
+use spaceport_e2e::{Files, Site, Space, until};
 
 use crate::apps::{says, says_after};
 
@@ -13,7 +13,7 @@ struct Known {
 }
 
 impl Known {
-    async fn push(site: &Site, name: &str, files: &spaceport_e2e::Files) -> Self {
+    async fn push(site: &Site, name: &str, files: &Files) -> Self {
         let space = site.space(name, "docker").await;
         let sha = space.push(files).await;
         Self { id: space.id, host: space.host, sha }
@@ -75,6 +75,21 @@ async fn killed_during_a_start() {
     let instances = space.instances().await;
     assert_eq!(instances.len(), 1, "{instances:?}");
     assert_eq!(space.builds().await.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_that_is_opened_just_before_the_end_is_counted() {
+    let Some(mut site) = Site::start().await else { return };
+    let space = site.space("visited", "static").await;
+    let sha = space.push(&Files::readme("sdk: static").file("index.html", "here")).await;
+    space.running(&sha, 60).await;
+    let path = format!("{}?expand=visits", space.api(""));
+    let page = space.request(Method::GET, "/").header("accept", "text/html").header("sec-fetch-mode", "navigate");
+    assert_eq!(page.send().await.unwrap().status(), StatusCode::OK);
+    site.stop().await;
+    site.start_again();
+    site.ready().await;
+    assert_eq!(site.ask(Method::GET, &path, None).await["visits"], 1);
 }
 
 /// The very first answer that the new process gives to a visitor.

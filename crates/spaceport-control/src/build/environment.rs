@@ -11,7 +11,8 @@
 //!
 //! The first environment of a family starts from the *SDK image* if there is one: the SDK and what
 //! the site adds to it, and nothing that a Space asked for, so that owners can share it. It is made
-//! when a second family needs it, with a download cache that no owner's build can reach.
+//! when a second family needs it, with a download cache that no owner's build can reach. Where it cannot be made,
+//! environments are made from scratch: a Space may work without what fails there.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -219,12 +220,27 @@ impl Making<'_> {
             return Ok(None);
         }
         let made = self.found_or_made(&key, async |name| {
+            // Looked at here, since others may have tried while this build waited for its turn.
+            if let Some(why) = self.builds.sdk_failure(&key) {
+                return Err(Stop::Failed(Box::new(why)));
+            }
             self.context.phase("sdk", &format!("Installing {sdk} {version} (once per version)")).await;
             let script = scripts::install(self.config, &Inputs::default(), site_packages);
             let keep = environment_settings(name, environment_labels());
-            self.installed(platform, script, None, SITE_CACHE_VOLUME.to_owned(), keep).await
+            let made = self.installed(platform, script, None, SITE_CACHE_VOLUME.to_owned(), keep).await;
+            if let Err(Stop::Failed(why)) = &made {
+                self.builds.sdk_failed(&key, why);
+            }
+            made
         });
-        made.await.map(Some)
+        match made.await {
+            Err(Stop::Failed(why)) => {
+                self.context.say(&format!("The environment of the SDK alone cannot be had: {}", why.message));
+                self.context.say("Installing everything from scratch instead");
+                Ok(None)
+            }
+            made => made.map(Some),
+        }
     }
 
     /// Runs an installation and keeps what it makes.

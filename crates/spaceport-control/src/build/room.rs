@@ -62,6 +62,20 @@ pub(super) async fn exhausted(parts: &Parts, context: &Context, memory_too: bool
     }
 }
 
+/// Ends when the disk of the data directory, where archives wait for the engine, has no more room than uploads need.
+pub(super) async fn archives(parts: &Parts, context: &Context) -> Stop {
+    loop {
+        // A disk that cannot be asked says so to whoever writes to it.
+        if matches!(parts.objects.has_room(), Ok(false)) {
+            let remedy =
+                "The administrator must free space on the disk of Spaceport's data directory; then restart the Space.";
+            let message = "The disk of Spaceport's data directory is nearly full, so the models could not be copied.";
+            return context.failed(Reason::DiskFull, message, remedy);
+        }
+        parts.control.clock().sleep(LOOK_EVERY).await;
+    }
+}
+
 async fn low_disk(parts: &Parts) -> Option<u64> {
     let room = parts.engine.runtime.room().await.ok()?;
     room.disk_bytes.filter(|free| *free < parts.config.builder.min_disk_bytes)

@@ -115,6 +115,23 @@ async fn a_cancel_survives_a_crash_of_the_server() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_build_that_waits_for_anothers_environment_can_be_canceled() {
+    let world = World::new().await;
+    let (first, second) = (world.space("alice/first").await, world.space("alice/second").await);
+    world.push(first, &gradio_with("one", "endless\n")).await;
+    world
+        .wait_for("the install to run", || async {
+            world.seen(first).await.diagnosis.is_some_and(|why| why.phase == "dependencies")
+        })
+        .await;
+    world.push(second, &gradio_with("two", "endless\n")).await;
+    wait_state(&world, second, BuildState::Running).await;
+    cancel(&world, second).await;
+    world.wait_reason(second, SpaceStage::BuildError, Reason::BuildCanceled).await;
+    assert_eq!(world.head_build(first).await.unwrap().state, BuildState::Running);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_build_has_a_time_limit() {
     let world = World::new().await;
     let space = world.space("alice/demo").await;

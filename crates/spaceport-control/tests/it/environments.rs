@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use spaceport_core::space::Artifact;
 use spaceport_core::{ImageDigest, SpaceId};
+use spaceport_runtime::fake::{StepBehavior, StepEnd};
 
 use crate::apps::{self, File, gradio, gradio_with};
 use crate::world::World;
@@ -63,6 +64,26 @@ async fn changed_requirements_start_from_the_environment_before() {
     let anothers = push(&world, another, "six", &gradio_with("six", "numpy\n")).await;
     assert_eq!(world.fake.parent(&anothers), Some(sdk));
     assert_eq!(installs.lock().unwrap().len(), 4 + 2 + 1, "which is made once");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_environment_of_the_sdk_that_fails_fails_no_space() {
+    let world = World::new().await;
+    let tries = Arc::new(Mutex::new(0));
+    let counted = Arc::clone(&tries);
+    world.fake.on_step(move |step| {
+        let is_sdk = step.cache.as_ref().is_some_and(|(volume, _)| volume == "spaceport-cache-site");
+        if is_sdk {
+            *counted.lock().unwrap() += 1;
+            return StepBehavior { end: StepEnd::Exit(1), ..StepBehavior::default() };
+        }
+        apps::build_step(step)
+    });
+    for (name, title) in [("alice/demo", "one"), ("bob/demo", "two"), ("carol/demo", "three")] {
+        let space = world.space(name).await;
+        push(&world, space, title, &gradio(title)).await;
+    }
+    assert_eq!(*tries.lock().unwrap(), 1, "the second owner's build tries, the third's knows");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

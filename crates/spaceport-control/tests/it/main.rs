@@ -6,6 +6,7 @@
 mod apps;
 mod clock;
 mod gate;
+mod visits;
 mod volumes;
 mod world;
 

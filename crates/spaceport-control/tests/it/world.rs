@@ -55,6 +55,8 @@ pub struct World {
     pub unserved: Arc<AtomicI64>,
     /// Changed before a start.
     pub config: ControlConfig,
+    /// Changed before a start.
+    pub objects: ObjectsConfig,
     pub server: Option<Server>,
     /// What the machine has.
     devices: Vec<Device>,
@@ -118,6 +120,7 @@ impl World {
             vault,
             unserved,
             config,
+            objects: ObjectsConfig::default(),
             server: None,
             devices: Vec::new(),
             end,
@@ -139,12 +142,13 @@ impl World {
         let gate = Gate::new(self.fake.clone(), steps, Arc::clone(&closed), table, Arc::clone(&self.unserved));
         let (url, clock, vault) = (database(self.dir.path()), self.clock.clock(), self.vault.clone());
         let (config, repositories) = (Arc::new(self.config.clone()), self.repositories.clone());
+        let objects = self.objects;
         let parts = runtime.spawn(async move {
             let logs = LogStore::new(config.data_dir.join("logs"), clock.clone());
             Parts {
                 store: Store::open(&url).await.unwrap(),
                 repositories,
-                objects: ObjectStore::open(config.data_dir.join("objects"), ObjectsConfig::default()).unwrap(),
+                objects: ObjectStore::open(config.data_dir.join("objects"), objects).unwrap(),
                 engine: Arc::new(Engine::new(Arc::new(gate))),
                 routes: Arc::new(Routes::load(config.data_dir.join("routes.json"), TICKETS)),
                 control: ControlHandle::new(clock, logs),

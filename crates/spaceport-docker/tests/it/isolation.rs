@@ -89,12 +89,15 @@ for line in open('/proc/self/status'):
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_app_reaches_the_ports_of_the_node_that_are_open_to_it() {
+async fn an_app_reaches_the_services_of_the_node_that_are_open_to_it() {
     let (open, closed) = (TcpListener::bind("0.0.0.0:0").await.unwrap(), TcpListener::bind("0.0.0.0:0").await.unwrap());
     let port = |listener: &TcpListener| listener.local_addr().unwrap().port();
     // A network of its own: its filter is no other test's.
     let network = "spaceport-contract-ports".to_owned();
-    let config = DockerConfig { allowed_ports: vec![port(&open)], network, ..docker_config() };
+    // Any address of the node's that is not of that network's.
+    let Some(node) = default_gateway().await else { return };
+    let allowed_services = vec![(node.clone(), port(&open))];
+    let config = DockerConfig { allowed_services, network, ..docker_config() };
     let Some((runtime, world)) = docker(config).await else { return };
     let info = spaceport_runtime::Runtime::prepare(&*runtime).await.unwrap();
     if !info.warnings.is_empty() {
@@ -105,9 +108,25 @@ async fn an_app_reaches_the_ports_of_the_node_that_are_open_to_it() {
         let peer = world.runtime.start(world.app(apps::SERVE)).await.unwrap();
         let Some(SocketAddr::V4(v4)) = peer.address else { panic!("{peer:?}") };
         let [a, b, ..] = v4.ip().octets();
-        let targets = [&open, &closed].map(|listener| format!("{a}.{b}.0.1:{}", port(listener)));
+        let targets = [
+            format!("{node}:{}", port(&open)),
+            format!("{node}:{}", port(&closed)),
+            format!("{a}.{b}.0.1:{}", port(&open)),
+        ];
         let report = attempt(world, &targets).await;
-        assert_eq!(report, [format!("reached {}", targets[0]), format!("blocked {}", targets[1]), "done".to_owned()]);
+        let [reached, blocked @ ..] = &targets;
+        let mut expected = vec![format!("reached {reached}")];
+        expected.extend(blocked.iter().map(|target| format!("blocked {target}")));
+        expected.push("done".to_owned());
+        assert_eq!(report, expected);
     })
     .await;
+}
+
+/// The node's address on the engine's own network.
+async fn default_gateway() -> Option<String> {
+    let docker = bollard::Docker::connect_with_defaults().ok()?.negotiate_version().await.ok()?;
+    let network =
+        docker.inspect_network("bridge", None::<bollard::query_parameters::InspectNetworkOptions>).await.ok()?;
+    network.ipam?.config?.into_iter().find_map(|range| range.gateway)
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::symlink;
+use std::sync::{Arc, mpsc};
 
 use spaceport_core::{Reason, Timestamp};
 use spaceport_git::*;
@@ -117,6 +118,21 @@ async fn archives_are_complete_owned_by_the_user_and_always_the_same() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_archive_takes_more_than_one_commit() {
+    let hub = Hub::start().await;
+    let sha = hub.main().await;
+    let to = hub.folder.path().join("both.tar");
+    for (prefix, append) in [("one/", false), ("two/", true)] {
+        let options = ArchiveOptions { prefix: prefix.to_owned(), append, ..ArchiveOptions::default() };
+        hub.repositories.archive(hub.repo, &sha, &to, &options, None).await.unwrap();
+    }
+    let found = entries(&std::fs::read(&to).unwrap());
+    for path in ["one/README.md", "two/README.md"] {
+        assert!(found.contains_key(path), "{path} in {found:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn links_out_of_the_repository_are_refused_by_name() {
     let hub = Hub::start().await;
     for (number, target) in ["/etc/passwd", "../../x", "sub/../../x"].into_iter().enumerate() {
@@ -205,6 +221,45 @@ impl LargeFiles for OneObject {
     }
 }
 
+/// Never ends, and says so while it is read.
+struct Endless(mpsc::SyncSender<()>);
+
+impl LargeFiles for Endless {
+    fn open(&self, _: &LfsObject) -> std::io::Result<Option<Box<dyn std::io::Read + '_>>> {
+        Ok(Some(Box::new(self)))
+    }
+}
+
+impl std::io::Read for &Endless {
+    fn read(&mut self, to: &mut [u8]) -> std::io::Result<usize> {
+        // Nobody listens any more in the end.
+        let _ = self.0.send(());
+        to[0] = 0;
+        Ok(1)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_archive_that_nobody_waits_for_is_written_no_further() {
+    let hub = Hub::start().await;
+    let work = hub.clone("work").await;
+    std::fs::write(work.join("endless.bin"), LfsObject { sha256: "ab".repeat(32), size: 1 << 40 }.pointer()).unwrap();
+    let sha = hub.commit_all(&work).await;
+    hub.ok(&work, &["push", "-q", "origin", "main"]).await;
+    let (reads, read) = mpsc::sync_channel(0);
+    let limits = SourceLimits { max_file_bytes: u64::MAX, max_total_bytes: u64::MAX, ..SourceLimits::default() };
+    let options = ArchiveOptions { limits, ..ArchiveOptions::default() };
+    let to = hub.folder.path().join("endless.tar");
+    let archiving = hub.repositories.archive(hub.repo, &sha, &to, &options, Some(Arc::new(Endless(reads))));
+    let (read, begun) = tokio::select! {
+        ended = archiving => panic!("{ended:?}"),
+        begun = tokio::task::spawn_blocking(move || { let begun = read.recv(); (read, begun) }) => begun.unwrap(),
+    };
+    begun.unwrap();
+    // The sender is dropped with the work.
+    tokio::task::spawn_blocking(move || while read.recv().is_ok() {}).await.unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn large_files_stand_in_place_of_their_pointers() {
     let hub = Hub::start().await;
@@ -215,7 +270,7 @@ async fn large_files_stand_in_place_of_their_pointers() {
     let sha = hub.commit_all(&work).await;
     hub.ok(&work, &["push", "-q", "origin", "main"]).await;
     let folder = &hub.folder;
-    let known = || Some(std::sync::Arc::new(OneObject(b"large".to_vec())) as std::sync::Arc<dyn LargeFiles>);
+    let known = || Some(Arc::new(OneObject(b"large".to_vec())) as Arc<dyn LargeFiles>);
     let dest = folder.path().join("files");
     let summary = hub.repositories.extract(hub.repo, &sha, &dest, SourceLimits::default(), known()).await.unwrap();
     assert_eq!(std::fs::read(dest.join("known.bin")).unwrap(), b"large");
@@ -227,7 +282,7 @@ async fn large_files_stand_in_place_of_their_pointers() {
     let sizes: Vec<u64> = archive.entries().unwrap().map(|entry| entry.unwrap().size()).collect();
     assert!(sizes.contains(&5), "{sizes:?}");
     // One that is not as long as its pointer says is no file at all.
-    let short = Some(std::sync::Arc::new(OneObject(b"lar".to_vec())) as std::sync::Arc<dyn LargeFiles>);
+    let short = Some(Arc::new(OneObject(b"lar".to_vec())) as Arc<dyn LargeFiles>);
     let other = folder.path().join("other");
     assert!(hub.repositories.extract(hub.repo, &sha, &other, SourceLimits::default(), short).await.is_err());
     assert!(!other.exists());

@@ -187,9 +187,29 @@ async fn what_is_in_flight_or_held_is_use_all_the_time() {
     }
 }
 
+/// What a browser sends when somebody opens a page.
+const PAGE: &str = "Accept: text/html\r\nSec-Fetch-Mode: navigate\r\n";
+
+#[tokio::test]
+async fn a_page_that_is_opened_just_before_the_end_is_counted() {
+    let mut proxy = proxy(upstream("a", saying("x").await)).await;
+    proxy.get("/", PAGE).await;
+    proxy.soft.cancel();
+    let mut counted = 0;
+    // The channel ends with the proxy.
+    soon(async {
+        while let Some(event) = proxy.events.recv().await {
+            if let ProxyEvent::Visited { pages, .. } = event {
+                counted += pages;
+            }
+        }
+    })
+    .await;
+    assert_eq!(counted, 1);
+}
+
 #[tokio::test]
 async fn pages_that_are_opened_are_counted_and_nothing_else() {
-    const PAGE: &str = "Accept: text/html\r\nSec-Fetch-Mode: navigate\r\n";
     let mut proxy = proxy(upstream("a", saying("x").await)).await;
     for _ in 0..3 {
         proxy.get("/", PAGE).await;

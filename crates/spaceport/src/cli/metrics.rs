@@ -12,21 +12,56 @@ use super::output::{Output, field, print};
 /// A Space that runs is measured once a second.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// One line, or one a second until the Space runs no more.
+/// One line, or one a second until the Space runs no more or somebody has seen enough. A Space that does not run to begin
+/// with is a failure; one that is followed and stops is not.
 pub(super) async fn show(client: &Client, out: &Output, space: &str, follow: bool) -> Result<(), CliError> {
+    if !follow {
+        return measure(client, out, space, follow).await;
+    }
+    tokio::select! {
+        ended = measure(client, out, space, follow) => ended,
+        seen = tokio::signal::ctrl_c() => seen.map_err(|error| CliError::failed(error.to_string())),
+    }
+}
+
+async fn measure(client: &Client, out: &Output, space: &str, follow: bool) -> Result<(), CliError> {
     let path = client.space_path(space).await?;
     let mut events = Events::open(client, &format!("{path}/metrics")).await?;
+    let mut measured = false;
     loop {
         let Ok(event) = tokio::time::timeout(PATIENCE, events.next()).await else {
             let stage = field(&client.get(&format!("{path}/runtime")).await?, "/stage");
+            match on_silence(follow, measured, &stage) {
+                Silence::Wait => continue,
+                Silence::End => return Ok(()),
+                Silence::Fail => {}
+            }
             return Err(CliError::new(Kind::Failed, format!("{space} is not measured: it is {stage}"))
                 .remedy(format!("'spaceport space info {space}' says why.")));
         };
         let Some(event) = event? else { return Ok(()) };
+        measured = true;
         print(&if out.is_json() { event.to_string() } else { line(&event) });
         if !follow {
             return Ok(());
         }
+    }
+}
+
+/// What it means that nothing was measured for a while.
+#[derive(Debug, PartialEq, Eq)]
+enum Silence {
+    Wait,
+    End,
+    Fail,
+}
+
+fn on_silence(follow: bool, measured: bool, stage: &str) -> Silence {
+    match (follow, measured) {
+        // A busy server measures late, and `RUNNING_BUILDING` and `RUNNING_APP_STARTING` serve too.
+        (true, _) if stage.starts_with("RUNNING") => Silence::Wait,
+        (true, true) => Silence::End,
+        _ => Silence::Fail,
     }
 }
 
@@ -50,6 +85,14 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn a_space_that_was_followed_to_its_end_is_no_failure() {
+        assert_eq!(on_silence(true, true, "RUNNING_BUILDING"), Silence::Wait);
+        assert_eq!(on_silence(true, true, "SLEEPING"), Silence::End);
+        assert_eq!(on_silence(true, false, "PAUSED"), Silence::Fail);
+        assert_eq!(on_silence(false, false, "RUNNING"), Silence::Fail);
+    }
 
     #[test]
     fn a_sample_is_one_line() {
