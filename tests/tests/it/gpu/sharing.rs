@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use reqwest::{Method, StatusCode};
 use serde_json::json;
-use spaceport_e2e::until;
+use spaceport_e2e::{Runtime, until};
 
 use super::lab::Lab;
 
@@ -13,9 +13,8 @@ async fn two_teams_share_six_devices() {
     let Some(mut lab) = Lab::start(6).await else { return };
     for team in ["red", "blue"] {
         lab.team(team).await;
-        let said = lab.site.cli(&["quota", "set", team, "--guaranteed", "3"]);
-        assert!(said.is_object(), "{said}");
     }
+    lab.guarantee("red", 3);
 
     // Red is alone and borrows what blue does not use.
     let red = lab.spaces("red", 10).await;
@@ -44,8 +43,20 @@ async fn two_teams_share_six_devices() {
         assert!(waiting.message.contains("It is next") || waiting.message.contains("before it"), "{}", waiting.message);
     }
 
-    // Blue comes: three of red's are told to leave, serve until then, and sleep.
+    // Blue comes, with nothing of its own yet. Who would leave for it is known before, and nobody is told.
     let mut blue = lab.spaces("blue", 1).await;
+    let waits = |now: &Runtime| now.reason == "hardware_waiting" && now.message.contains("in use");
+    lab.at(&blue[0]).wait("all cards are in use", 60, waits).await;
+    let tried = lab.site.cli(&["quota", "set", "blue", "--guaranteed", "3", "--dry-run"]);
+    assert_eq!((&tried["dryRun"], &tried["effect"]["leave"]), (&json!(true), &json!(1)), "{tried}");
+    let changes = tried["effect"]["changes"].as_array().expect("changes");
+    let leaves = changes.iter().find(|change| change["after"]["state"] == "leaves").expect("who leaves");
+    assert_eq!(leaves["before"]["state"], "runs");
+    assert_eq!(leaves["after"]["reason"], "what it borrows goes back to whom it is guaranteed");
+    assert!(lab.look(&red).await.iter().all(|now| now.reason != "hardware_ending"));
+
+    // With a guarantee, three of red's are told to leave, serve until then, and sleep.
+    lab.guarantee("blue", 3);
     let ending = until("red's borrowed cards are told to leave", 60, async || {
         let seen = lab.look(&red).await;
         let ending: Vec<_> = red.iter().zip(&seen).filter(|(_, now)| now.reason == "hardware_ending").collect();
@@ -55,7 +66,7 @@ async fn two_teams_share_six_devices() {
         }
     })
     .await;
-    assert_eq!(ending.1.stage, "RUNNING");
+    assert_eq!((leaves["space"].as_str(), ending.1.stage.as_str()), (Some(ending.0.id.as_str()), "RUNNING"));
     assert!(ending.1.json["spaceport"]["deadline"].is_string(), "{}", ending.1.json);
     assert_eq!(lab.at(&ending.0).get("/").await.0, StatusCode::OK, "it serves until its time is over");
     blue.extend(lab.spaces_from("blue", 1, 9).await);
