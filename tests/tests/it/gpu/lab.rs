@@ -103,12 +103,6 @@ impl Lab {
         self.site.ask(Method::POST, "/api/organizations", Some(&json!({"name": name}))).await;
     }
 
-    /// So many cards are a team's own.
-    pub fn guarantee(&self, team: &str, cards: u32) {
-        let said = self.site.cli(&["quota", "set", team, "--guaranteed", &cards.to_string()]);
-        assert!(said.is_object(), "{said}");
-    }
-
     /// So many Spaces of a team that want a card each, pushed.
     pub async fn spaces(&self, team: &str, count: usize) -> Vec<Known> {
         self.spaces_from(team, 0, count).await

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use reqwest::{Method, StatusCode};
 use serde_json::json;
-use spaceport_e2e::{Runtime, until};
+use spaceport_e2e::until;
 
 use super::lab::Lab;
 
@@ -13,8 +13,9 @@ async fn two_teams_share_six_devices() {
     let Some(mut lab) = Lab::start(6).await else { return };
     for team in ["red", "blue"] {
         lab.team(team).await;
+        let said = lab.site.cli(&["quota", "set", team, "--guaranteed", "3"]);
+        assert!(said.is_object(), "{said}");
     }
-    lab.guarantee("red", 3);
 
     // Red is alone and borrows what blue does not use.
     let red = lab.spaces("red", 10).await;
@@ -43,20 +44,22 @@ async fn two_teams_share_six_devices() {
         assert!(waiting.message.contains("It is next") || waiting.message.contains("before it"), "{}", waiting.message);
     }
 
-    // Blue comes, with nothing of its own yet. Who would leave for it is known before, and nobody is told.
-    let mut blue = lab.spaces("blue", 1).await;
-    let waits = |now: &Runtime| now.reason == "hardware_waiting" && now.message.contains("in use");
-    lab.at(&blue[0]).wait("all cards are in use", 60, waits).await;
-    let tried = lab.site.cli(&["quota", "set", "blue", "--guaranteed", "3", "--dry-run"]);
-    assert_eq!((&tried["dryRun"], &tried["effect"]["leave"]), (&json!(true), &json!(1)), "{tried}");
-    let changes = tried["effect"]["changes"].as_array().expect("changes");
-    let leaves = changes.iter().find(|change| change["after"]["state"] == "leaves").expect("who leaves");
-    assert_eq!(leaves["before"]["state"], "runs");
-    assert_eq!(leaves["after"]["reason"], "what it borrows goes back to whom it is guaranteed");
+    // Who would be told to leave is known before, and nobody is told.
+    let tried = lab.site.cli(&["quota", "set", "red", "--hard-hours", "0.001", "--dry-run"]);
+    assert_eq!((&tried["dryRun"], &tried["effect"]["leave"]), (&json!(true), &json!(6)), "{tried}");
+    let changes = tried["effect"]["changes"].as_array().expect("changes").iter();
+    let leave: Vec<_> = changes.filter(|change| change["after"]["state"] == "leaves").collect();
+    let named: BTreeSet<_> = leave.iter().map(|change| change["space"].as_str().expect("a name").to_owned()).collect();
+    assert_eq!(named, lab.running(&red).await.into_iter().map(|known| known.id).collect());
+    for change in leave {
+        assert_eq!(change["before"]["state"], "runs");
+        assert!(change["after"]["reason"].as_str().is_some_and(|why| why.contains("device time")), "{change}");
+    }
     assert!(lab.look(&red).await.iter().all(|now| now.reason != "hardware_ending"));
+    assert!(lab.site.cli(&["quota", "show", "red"])["quota"]["budget"].is_null());
 
-    // With a guarantee, three of red's are told to leave, serve until then, and sleep.
-    lab.guarantee("blue", 3);
+    // Blue comes: three of red's are told to leave, serve until then, and sleep.
+    let mut blue = lab.spaces("blue", 1).await;
     let ending = until("red's borrowed cards are told to leave", 60, async || {
         let seen = lab.look(&red).await;
         let ending: Vec<_> = red.iter().zip(&seen).filter(|(_, now)| now.reason == "hardware_ending").collect();
@@ -66,7 +69,7 @@ async fn two_teams_share_six_devices() {
         }
     })
     .await;
-    assert_eq!((leaves["space"].as_str(), ending.1.stage.as_str()), (Some(ending.0.id.as_str()), "RUNNING"));
+    assert_eq!(ending.1.stage, "RUNNING");
     assert!(ending.1.json["spaceport"]["deadline"].is_string(), "{}", ending.1.json);
     assert_eq!(lab.at(&ending.0).get("/").await.0, StatusCode::OK, "it serves until its time is over");
     blue.extend(lab.spaces_from("blue", 1, 9).await);
