@@ -97,11 +97,17 @@ impl Params {
     /// The query string with one value replaced.
     #[must_use]
     pub fn with(&self, key: &str, value: &str) -> String {
+        self.with_all(&[(key, value.to_owned())])
+    }
+
+    /// The query string with some values replaced.
+    #[must_use]
+    pub fn with_all(&self, pairs: &[(&str, String)]) -> String {
         let mut query = url::form_urlencoded::Serializer::new(String::new());
-        for (name, kept) in self.0.iter().filter(|(name, _)| name != key) {
+        for (name, kept) in self.0.iter().filter(|(name, _)| pairs.iter().all(|(key, _)| name != key)) {
             query.append_pair(name, kept);
         }
-        query.append_pair(key, value).finish()
+        query.extend_pairs(pairs).finish()
     }
 }
 

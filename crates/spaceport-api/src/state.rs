@@ -19,6 +19,7 @@ use spaceport_store::vault::Vault;
 use crate::error::ApiError;
 use crate::files::commit::spool::Uploads;
 use crate::files::downloads::Downloads;
+use crate::gpu::metrics::Told;
 use crate::health::Health;
 use crate::large::LargeFiles;
 use crate::repos::weights::WeightHeaders;
@@ -58,6 +59,8 @@ pub struct ApiState {
     pub sign_in: SignIn,
     /// Held by whoever makes or moves a repository that a quota counts.
     pub making: Arc<tokio::sync::Mutex<()>>,
+    /// What Prometheus was told.
+    pub told: Arc<Told>,
 }
 
 /// What the site is: the same for every request.

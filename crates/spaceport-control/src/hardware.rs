@@ -132,7 +132,12 @@ impl Hardware {
             QuotaTree::default()
         });
         let (claims, leases) = (store.claims_live().await?, store.leases_live().await?);
-        let reservations = store.reservations(now).await?.into_iter().map(|stored| stored.reservation).collect();
+        let reservations = store.reservations(now).await?.into_iter().map(|stored| {
+            let reservation = stored.reservation;
+            // Nobody could come while the server was down: who may come is waited for from when it is up again.
+            Reservation { from: reservation.from.max(control.began_at()), ..reservation }
+        });
+        let reservations = reservations.collect();
         let carried = match self.with_memory(|memory| memory.carried.clone()) {
             Some(carried) => carried,
             None => match store.carried().await {
@@ -180,7 +185,9 @@ impl Hardware {
             store.reservation_release(*reservation, seen.now).await?;
         }
         for claim in &decision.kept {
-            self.keep(seen, *claim).await?;
+            if let Some(lease) = seen.leases.iter().find(|lease| lease.lease.claim == *claim) {
+                self.keep(lease, seen.now, "It keeps its hardware after all.").await?;
+            }
         }
         for preemption in &decision.preemptions {
             let why = match preemption.notice {
@@ -267,12 +274,9 @@ impl Hardware {
         &self,
         lease: &StoredLease,
         ending: Ending,
-        notice: Option<&schedule::Notice>,
+        sake: Option<&schedule::Notice>,
     ) -> Result<(), StoreError> {
         let Parts { store, control, .. } = &self.parts;
-        if !store.lease_tell(lease.lease.id, ending, notice).await? {
-            return Ok(());
-        }
         let kind = match ending.why {
             LeaseEnd::Reclaimed => NoticeKind::Idle,
             LeaseEnd::BudgetSpent => NoticeKind::Budget,
@@ -280,36 +284,32 @@ impl Hardware {
             _ => NoticeKind::Preemption,
         };
         let message = format!("{} It ends by {}.", ending.why.notice(), ending.by);
-        tracing::info!(space.id = %lease.space, lease.id = %lease.lease.id, "{}: {message}", lease.space_name);
-        self.notify(lease, kind, message, Some(ending.by)).await?;
-        control.activate_quietly(lease.space);
-        Ok(())
-    }
-
-    /// Takes back that a lease was told to end.
-    async fn keep(&self, seen: &Seen, claim: ClaimId) -> Result<(), StoreError> {
-        let Parts { store, control, .. } = &self.parts;
-        let Some(lease) = seen.leases.iter().find(|lease| lease.lease.claim == claim) else { return Ok(()) };
-        if store.lease_keep(lease.lease.id, seen.now).await? {
-            self.notify(lease, NoticeKind::Kept, "It keeps its hardware after all.".to_owned(), None).await?;
+        let notice = self.notice(lease, kind, message, Some(ending.by));
+        if store.lease_tell(lease.lease.id, ending, sake, &notice).await? {
+            let name = &lease.space_name;
+            tracing::info!(space.id = %lease.space, lease.id = %lease.lease.id, "{name}: {}", notice.message);
+            control.activate_webhooks();
             control.activate_quietly(lease.space);
         }
         Ok(())
     }
 
-    async fn notify(
-        &self,
-        lease: &StoredLease,
-        kind: NoticeKind,
-        message: String,
-        due_at: Option<Timestamp>,
-    ) -> Result<(), StoreError> {
+    /// Takes back that a lease was told to end, and tells its owner why; `false` when its time is over.
+    async fn keep(&self, lease: &StoredLease, now: Timestamp, message: &str) -> Result<bool, StoreError> {
+        let Parts { store, control, .. } = &self.parts;
+        let notice = self.notice(lease, NoticeKind::Kept, message.to_owned(), None);
+        let is_kept = store.lease_keep(lease.lease.id, now, &notice).await?;
+        if is_kept {
+            control.activate_webhooks();
+            control.activate_quietly(lease.space);
+        }
+        Ok(is_kept)
+    }
+
+    fn notice(&self, lease: &StoredLease, kind: NoticeKind, message: String, due_at: Option<Timestamp>) -> Notice {
         let clock = self.parts.control.clock();
         let (space, account) = (lease.space, lease.account.clone());
-        let notice = Notice { id: clock.notice_id(), space, account, at: clock.now(), kind, message, due_at };
-        self.parts.store.notice_add(&notice).await?;
-        self.parts.control.activate_webhooks();
-        Ok(())
+        Notice { id: clock.notice_id(), space, account, at: clock.now(), kind, message, due_at }
     }
 
     fn with_memory<T>(&self, with: impl FnOnce(&mut Memory) -> T) -> T {

@@ -74,7 +74,14 @@ fn full(quotas: &QuotaTree, account: &QuotaPath, at_work: &[&QuotaPath]) -> Opti
         .filter_map(|(place, quota)| {
             let limit = quota.max_builds?;
             let has = at_work.iter().filter(|one| one.is_within(place)).count() as u64;
-            (has >= limit).then(|| Full { place: place.clone(), what: Allowance::Builds, limit, has, wanted: 1 })
+            (has >= limit).then(|| Full {
+                place: place.clone(),
+                what: Allowance::Builds,
+                limit,
+                has,
+                in_buckets: 0,
+                wanted: 1,
+            })
         })
         .next()
 }

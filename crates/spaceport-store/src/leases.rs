@@ -14,12 +14,12 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use spaceport_core::gpu::ledger::{DeviceTime, Entry, Period};
-use spaceport_core::gpu::{DeviceId, Ending, Lease, LeaseEnd, Priority, QuotaPath, Shape};
+use spaceport_core::gpu::{DeviceId, Ending, Lease, LeaseEnd, Notice, Priority, QuotaPath, Shape};
 use spaceport_core::{EntryId, FlavorName, Generation, LeaseId, SpaceId, Timestamp};
 
 use crate::claims::{Again, StoredClaim};
 use crate::rows::{json_opt, random, to_json};
-use crate::{Store, StoreError, Tx, ledger, run, run_tx};
+use crate::{Store, StoreError, Tx, ledger, notices, run, run_tx};
 
 /// A lease to be taken.
 #[derive(Debug)]
@@ -239,8 +239,8 @@ impl Store {
         Ok(true)
     }
 
-    /// Tells a lease to end, for the sake of whom the `notice` says; `false` when it is over, or was told to end as
-    /// soon or sooner.
+    /// Tells a lease to end, for whose sake it does, and its owner; `false` when it is over, or was told to end as soon
+    /// or sooner, and then nobody is told anything.
     ///
     /// # Errors
     /// When the database fails.
@@ -248,26 +248,30 @@ impl Store {
         &self,
         id: LeaseId,
         ending: Ending,
-        notice: Option<&T>,
+        sake: Option<&T>,
+        notice: &Notice,
     ) -> Result<bool, StoreError> {
-        run!(self, "lease_tell", db => sqlx::query(LEASE_TELL)
+        let mut tx = self.begin().await?;
+        let rows = run_tx!(&mut tx, "lease_tell", db => sqlx::query(LEASE_TELL)
             .bind(ending.by.as_millis())
             .bind(ending.why.as_str())
             .bind(ending.told_at.as_millis())
-            .bind(notice.map(to_json))
+            .bind(sake.map(to_json))
             .bind(id.to_string())
-            .execute(db).map_ok(crate::Rows::rows))
-        .map(|rows| rows == 1)
+            .execute(db).map_ok(crate::Rows::rows))?;
+        told(tx, rows == 1, notice).await
     }
 
-    /// Takes back that a lease was told to end; `false` when it is over, or its time is.
+    /// Takes back that a lease was told to end, and tells its owner; `false` when it is over, or its time is, and then
+    /// nobody is told anything.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn lease_keep(&self, id: LeaseId, now: Timestamp) -> Result<bool, StoreError> {
-        run!(self, "lease_keep", db => sqlx::query(LEASE_KEEP)
-            .bind(id.to_string()).bind(now.as_millis()).execute(db).map_ok(crate::Rows::rows))
-        .map(|rows| rows == 1)
+    pub async fn lease_keep(&self, id: LeaseId, now: Timestamp, notice: &Notice) -> Result<bool, StoreError> {
+        let mut tx = self.begin().await?;
+        let rows = run_tx!(&mut tx, "lease_keep", db => sqlx::query(LEASE_KEEP)
+            .bind(id.to_string()).bind(now.as_millis()).execute(db).map_ok(crate::Rows::rows))?;
+        told(tx, rows == 1, notice).await
     }
 
     /// Says that something is about to run on a lease; `false` when it is over. Whoever saw it unused before cannot
@@ -343,6 +347,15 @@ impl Store {
         run!(self, "outage_withdraw", db => sqlx::query(OUTAGE_WITHDRAW)
             .bind(lease.to_string()).execute(db).map_ok(crate::unit))
     }
+}
+
+/// The owner is told if, and only if, something became of the lease.
+async fn told(mut tx: Tx, is_changed: bool, notice: &Notice) -> Result<bool, StoreError> {
+    if is_changed {
+        notices::add(&mut tx, notice).await?;
+        tx.commit().await?;
+    }
+    Ok(is_changed)
 }
 
 /// Writes the rows of a lease that ended, each under an id of its own.

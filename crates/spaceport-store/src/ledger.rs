@@ -1,16 +1,19 @@
 //! The ledger: rows are added and never changed.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
-use futures::TryFutureExt;
+use futures::{Stream, TryFutureExt, stream};
 use sqlx::FromRow;
 
-use spaceport_core::gpu::ledger::{Entry, Period};
+use spaceport_core::gpu::ledger::{DeviceTime, Entry, Period};
 use spaceport_core::gpu::{DeviceId, LeaseEnd, NodeName, QuotaPath};
-use spaceport_core::{EntryId, FlavorName, LeaseId, SpaceId, Timestamp};
+use spaceport_core::{EntryId, FlavorName, SpaceId, Timestamp};
 
 use crate::rows::{random, text};
 use crate::{Store, StoreError, Tx, run, run_tx};
+
+/// Rows that are read at once.
+const PAGE: i64 = 1000;
 
 /// Which rows; what is `None` is any.
 #[derive(Debug, Clone)]
@@ -86,10 +89,29 @@ impl EntryRow {
 const ENTRY_ADD: &str = "INSERT INTO ledger (id, lease_id, account, space_id, space_name, flavor, node, device_id, model, \
      milli, weight_milli, from_at, until_at, why, refund_of, written_at) \
      VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)";
-const ENTRIES: &str = "SELECT * FROM ledger WHERE until_at >= $1 AND from_at < $2 \
-     AND ($3 = '' OR account = $3 OR SUBSTR(account, 1, LENGTH($3) + 1) = $3 || '/') AND ($4 = '' OR space_id = $4) \
-     AND ($5 = '' OR device_id = $5) AND (until_at > $6 OR (until_at = $6 AND id > $7)) \
-     ORDER BY until_at, id LIMIT $8";
+/// Rows of a condition, which says by which index they are found.
+macro_rules! entries {
+    ($w:literal) => {
+        concat!(
+            "SELECT * FROM ledger WHERE ",
+            $w,
+            " AND until_at > $2 AND from_at < $3 AND (until_at, id) > ($4, $5) \
+             AND ($6 = '' OR account = $6 OR SUBSTR(account, 1, LENGTH($6) + 1) = $6 || '/') \
+             AND ($7 = '' OR device_id = $7) ORDER BY until_at, id LIMIT $8"
+        )
+    };
+}
+const ENTRIES: &str = entries!("$1 = ''");
+const ENTRIES_OF_SPACE: &str = entries!("space_id = $1");
+const ENTRIES_OF_ACCOUNT: &str = entries!("account = $1");
+/// With the leases that are live at the same moment. Grouped by an expression, since SQLite would read all of an index
+/// by account before it read a part of one by time.
+const CHARGED: &str = "SELECT account || '' AS account, '' AS lease_id, \
+     CAST(SUM((CASE WHEN refund_of IS NULL THEN milli ELSE -milli END) * \
+     ((CASE WHEN until_at < $2 THEN until_at ELSE $2 END) - (CASE WHEN from_at > $1 THEN from_at ELSE $1 END))) \
+     AS BIGINT) AS device_time FROM ledger WHERE until_at > $1 AND from_at < $2 AND from_at < until_at \
+     GROUP BY account || '' \
+     UNION ALL SELECT account, id AS lease_id, 0 AS device_time FROM leases WHERE ended_at IS NULL";
 const ENTRY_BY_ID: &str = "SELECT * FROM ledger WHERE id = $1";
 const REFUNDS_OF: &str = "SELECT * FROM ledger WHERE refund_of = $1";
 /// Refunds of one lease come one after the other on either engine.
@@ -128,15 +150,22 @@ impl Store {
         limit: i64,
     ) -> Result<Vec<Entry>, StoreError> {
         let account = filter.account.as_ref().map_or("", |account| account.0.as_str());
+        // Nothing lies below what a user has.
+        let is_one = account.starts_with('~') || account.contains('/');
+        let (sql, key) = match filter.space {
+            Some(space) => (ENTRIES_OF_SPACE, space.to_string()),
+            None if is_one => (ENTRIES_OF_ACCOUNT, account.to_owned()),
+            None => (ENTRIES, String::new()),
+        };
         let (end, id) = after.map_or((i64::MIN, String::new()), |(end, id)| (end.as_millis(), id.to_string()));
-        run!(self, "ledger", db => sqlx::query_as::<_, EntryRow>(ENTRIES)
+        run!(self, "ledger", db => sqlx::query_as::<_, EntryRow>(sql)
+            .bind(&key)
             .bind(filter.period.from.as_millis())
             .bind(filter.period.until.as_millis())
-            .bind(account)
-            .bind(filter.space.map(|space| space.to_string()).unwrap_or_default())
-            .bind(filter.device.as_ref().map_or("", |device| device.0.as_str()))
             .bind(end)
             .bind(&id)
+            .bind(account)
+            .bind(filter.device.as_ref().map_or("", |device| device.0.as_str()))
             .bind(limit)
             .fetch_all(db))?
         .into_iter()
@@ -144,29 +173,45 @@ impl Store {
         .collect()
     }
 
-    /// Everything that has to do with a period, and what live leases have used up to `now`: what reports, budgets
-    /// and forecasts are made from.
+    /// Everything that has to do with a period, a page at a time, and with the last page what live leases have used up
+    /// to `now`: what reports and forecasts are made from.
+    pub fn ledger_with_open(
+        &self,
+        filter: LedgerFilter,
+        now: Timestamp,
+    ) -> impl Stream<Item = Result<Vec<Entry>, StoreError>> + Send + use<> {
+        let reading = Reading { store: self.clone(), filter, now, open: None, after: None, is_over: false };
+        stream::try_unfold(reading, Reading::page)
+    }
+
+    /// What is charged to each account in a period, with what live leases have used up to `now`. Only rows of the
+    /// period are read, and the database adds them up.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn ledger_with_open(&self, filter: &LedgerFilter, now: Timestamp) -> Result<Vec<Entry>, StoreError> {
-        // The leases first: one that ends in between is then in both, and is left out here.
+    pub async fn ledger_charged(
+        &self,
+        period: Period,
+        now: Timestamp,
+    ) -> Result<BTreeMap<QuotaPath, DeviceTime>, StoreError> {
+        // The leases first: one that ends in between is among the sums, and not live with them.
         let open = self.leases_live().await?;
-        let mut entries = self.ledger(filter, None, i64::MAX).await?;
-        let told: HashSet<LeaseId> = entries.iter().map(|entry| entry.lease).collect();
-        for lease in open {
-            if told.contains(&lease.lease.id) {
-                continue;
+        let rows = run!(self, "ledger_charged", db => sqlx::query_as::<_, (String, String, i64)>(CHARGED)
+            .bind(period.from.as_millis()).bind(period.until.as_millis()).fetch_all(db))?;
+        let mut live = HashSet::new();
+        let mut sums: BTreeMap<QuotaPath, DeviceTime> = BTreeMap::new();
+        for (account, lease, time) in rows {
+            if lease.is_empty() {
+                *sums.entry(QuotaPath(account)).or_default() += DeviceTime(time.into());
+            } else {
+                live.insert(lease);
             }
-            let is_asked = filter.account.as_ref().is_none_or(|place| lease.account.is_within(place))
-                && filter.space.is_none_or(|space| lease.space == space);
-            let of = lease.entries(now);
-            entries.extend(
-                of.into_iter()
-                    .filter(|entry| is_asked && filter.device.as_ref().is_none_or(|device| entry.device == *device)),
-            );
         }
-        Ok(entries)
+        for lease in open.iter().filter(|lease| live.contains(&lease.lease.id.to_string())) {
+            let time = lease.entries(now).iter().map(|entry| entry.time_within(period)).sum::<DeviceTime>();
+            *sums.entry(lease.account.clone()).or_default() += time;
+        }
+        Ok(sums)
     }
 
     /// One row.
@@ -209,5 +254,52 @@ impl Store {
         add(&mut tx, &refund, at).await?;
         tx.commit().await?;
         Ok(Refunded::Done(id))
+    }
+}
+
+/// How far the ledger has been read.
+struct Reading {
+    store: Store,
+    filter: LedgerFilter,
+    now: Timestamp,
+    /// What live leases have used, but for those that were found in the ledger since.
+    open: Option<Vec<Entry>>,
+    after: Option<(Timestamp, EntryId)>,
+    is_over: bool,
+}
+
+impl Reading {
+    async fn page(mut self) -> Result<Option<(Vec<Entry>, Self)>, StoreError> {
+        if self.is_over {
+            return Ok(None);
+        }
+        // The leases first: one that ends in between is then in both, and is left out here.
+        let mut open = match self.open.take() {
+            Some(open) => open,
+            None => self.live().await?,
+        };
+        let mut page = self.store.ledger(&self.filter, self.after, PAGE).await?;
+        open.retain(|entry| page.iter().all(|row| row.lease != entry.lease));
+        self.is_over = i64::try_from(page.len()).is_ok_and(|rows| rows < PAGE);
+        self.after = page.last().map(|row| (row.until, row.id));
+        if self.is_over {
+            page.append(&mut open);
+        }
+        self.open = Some(open);
+        Ok(Some((page, self)))
+    }
+
+    async fn live(&self) -> Result<Vec<Entry>, StoreError> {
+        let LedgerFilter { period, account, space, device } = &self.filter;
+        let mut open = Vec::new();
+        for lease in self.store.leases_live().await? {
+            let is_asked = account.as_ref().is_none_or(|place| lease.account.is_within(place))
+                && space.is_none_or(|space| lease.space == space);
+            if is_asked && lease.lease.started_at < period.until {
+                open.extend(lease.entries(self.now));
+            }
+        }
+        open.retain(|entry| device.as_ref().is_none_or(|device| entry.device == *device));
+        Ok(open)
     }
 }

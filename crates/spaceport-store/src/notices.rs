@@ -9,7 +9,7 @@ use spaceport_core::{SpaceId, Timestamp};
 
 use crate::hook_events::tell;
 use crate::rows::text;
-use crate::{Store, StoreError, run, run_tx};
+use crate::{Store, StoreError, Tx, run, run_tx};
 
 #[derive(FromRow)]
 struct NoticeRow {
@@ -42,27 +42,22 @@ const NOTICES_OF: &str = "SELECT * FROM notices WHERE space_id = $1 ORDER BY at 
 const NOTICES: &str = "SELECT * FROM notices WHERE at >= $1 ORDER BY at DESC, id DESC LIMIT $2";
 const NOTICES_FORGET: &str = "DELETE FROM notices WHERE at < $1";
 
-impl Store {
-    /// Tells an owner something; webhooks that watch the Space are told, too.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn notice_add(&self, notice: &Notice) -> Result<(), StoreError> {
-        let mut tx = self.begin().await?;
-        run_tx!(&mut tx, "notice_add", db => sqlx::query(NOTICE_ADD)
-            .bind(notice.id.to_string())
-            .bind(notice.space.to_string())
-            .bind(&notice.account.0)
-            .bind(notice.at.as_millis())
-            .bind(notice.kind.as_str())
-            .bind(&notice.message)
-            .bind(notice.due_at.map(Timestamp::as_millis))
-            .execute(db).map_ok(crate::unit))?;
-        let change = Change::Notice { kind: notice.kind, message: notice.message.clone(), due_at: notice.due_at };
-        tell(&mut tx, notice.space.into(), notice.at, &change).await?;
-        tx.commit().await
-    }
+/// Tells an owner something, together with what it is about; webhooks that watch the Space are told, too.
+pub(crate) async fn add(tx: &mut Tx, notice: &Notice) -> Result<(), StoreError> {
+    run_tx!(tx, "notice_add", db => sqlx::query(NOTICE_ADD)
+        .bind(notice.id.to_string())
+        .bind(notice.space.to_string())
+        .bind(&notice.account.0)
+        .bind(notice.at.as_millis())
+        .bind(notice.kind.as_str())
+        .bind(&notice.message)
+        .bind(notice.due_at.map(Timestamp::as_millis))
+        .execute(db).map_ok(crate::unit))?;
+    let change = Change::Notice { kind: notice.kind, message: notice.message.clone(), due_at: notice.due_at };
+    tell(tx, notice.space.into(), notice.at, &change).await
+}
 
+impl Store {
     /// The newest of a Space, newest first.
     ///
     /// # Errors

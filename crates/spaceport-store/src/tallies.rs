@@ -2,6 +2,7 @@
 
 use sqlx::FromRow;
 
+use spaceport_core::Timestamp;
 use spaceport_core::gpu::ledger::DeviceTime;
 use spaceport_core::gpu::{LeaseEnd, QuotaPath};
 
@@ -55,8 +56,11 @@ const WAIT_TALLIES: &str = "SELECT account, COUNT(*) AS leases, \
      FROM leases GROUP BY account ORDER BY account";
 const END_TALLIES: &str = "SELECT account, why, COUNT(*) AS leases FROM leases \
      WHERE ended_at IS NOT NULL AND why IS NOT NULL GROUP BY account, why ORDER BY account, why";
-const TIME_TALLIES: &str = "SELECT account, CAST(SUM(milli * (until_at - from_at)) AS BIGINT) AS device_time \
-     FROM ledger WHERE refund_of IS NULL GROUP BY account ORDER BY account";
+/// One statement, so that a lease that ends meanwhile is counted once.
+const TIME_TALLIES: &str = "SELECT account, CAST(SUM(milli * (until_at - from_at)) AS BIGINT) AS device_time FROM ( \
+     SELECT account, milli, from_at, until_at FROM ledger WHERE refund_of IS NULL \
+     UNION ALL SELECT l.account, p.milli, l.started_at, $1 FROM leases l JOIN lease_devices p ON p.lease_id = l.id \
+     WHERE l.ended_at IS NULL AND l.started_at < $1) AS times GROUP BY account ORDER BY account";
 
 impl Store {
     /// How long claims waited, by account.
@@ -82,12 +86,13 @@ impl Store {
         rows.into_iter().map(tally).collect()
     }
 
-    /// What leases that ended had, by account; what was given back of it is not taken off.
+    /// What leases had, by account, with those that go on up to `now`; what was given back of it is not taken off.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn time_tallies(&self) -> Result<Vec<(QuotaPath, DeviceTime)>, StoreError> {
-        let rows = run!(self, "time_tallies", db => sqlx::query_as::<_, TimeRow>(TIME_TALLIES).fetch_all(db))?;
+    pub async fn time_tallies(&self, now: Timestamp) -> Result<Vec<(QuotaPath, DeviceTime)>, StoreError> {
+        let rows = run!(self, "time_tallies", db => sqlx::query_as::<_, TimeRow>(TIME_TALLIES)
+            .bind(now.as_millis()).fetch_all(db))?;
         let tally = |row: TimeRow| (QuotaPath(row.account), DeviceTime(row.device_time.into()));
         Ok(rows.into_iter().map(tally).collect())
     }

@@ -159,6 +159,7 @@ impl TestApp {
             uploads: Uploads::open(folder.path().join("uploads")).expect("a folder for uploads"),
             sign_in,
             making: Arc::default(),
+            told: Arc::default(),
         };
         let router = spaceport_api::router(state).into_make_service_with_connect_info::<SocketAddr>();
         let stop = lifetime.stop.clone();

@@ -136,6 +136,7 @@ async fn serve(mut config: Config) -> anyhow::Result<()> {
         uploads,
         sign_in: SignIn::with_provider(config.oidc.provider(ca_bundle(&config)?)?),
         making: Arc::default(),
+        told: Arc::default(),
     };
     router.send_replace(Some(spaceport_api::router(state)));
     start_reconcilers(&tasks, &parts, &soft);

@@ -1762,9 +1762,9 @@ export interface paths {
         };
         /**
          * Use of devices
-         * @description The ledger, added up; leases that go on count up to now. With `Accept: text/csv` the rows themselves, one for each
-         *     device of a lease and each refund. Site admins see everything, admins of an organization what is the
-         *     organization's, others what is their own.
+         * @description The ledger, added up; leases that go on count up to now. In pages: the header `Link` with `rel="next"` leads to the
+         *     next one. With `Accept: text/csv` the rows themselves, all of them, one for each device of a lease and each refund.
+         *     Site admins see everything, admins of an organization what is the organization's, others what is their own.
          */
         get: operations["get_usage"];
         put?: never;
@@ -3371,9 +3371,9 @@ export interface components {
             by: string;
             /** @description The first moment. */
             from: string;
-            /** @description Most first. */
+            /** @description A page of them, most first. */
             rows: components["schemas"]["GpuUsageRow"][];
-            /** @description All of them. */
+            /** @description All of them, whatever the page. */
             total: components["schemas"]["GpuUsageRow"];
             /** @description The first moment after it. */
             until: string;
@@ -3982,7 +3982,7 @@ export interface components {
             maxSpaces: number | null;
             /**
              * Format: int64
-             * @description Bytes of repositories and large files at most; null: any number.
+             * @description Bytes of repositories, large files and buckets at most; null: any number.
              * @default null
              */
             maxStorageBytes: number | null;
@@ -8730,6 +8730,10 @@ export interface operations {
                 space?: string;
                 /** @description The id of a device */
                 device?: string;
+                /** @description Sums of a page; 100 when absent, 1000 at most */
+                limit?: number;
+                /** @description From `Link` */
+                cursor?: string;
             };
             header?: never;
             path?: never;

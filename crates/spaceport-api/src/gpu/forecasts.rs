@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::extract::State;
+use futures::TryStreamExt;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -96,11 +97,12 @@ pub async fn get_forecast(
     if let (Some(asked), true) = (&asked, budgets.is_empty()) {
         return Err(ApiError::not_found(format!("{} has no budget of its own", places::name(asked))));
     }
-    let Some(from) = budgets.iter().map(|(_, budget)| budget.period(now).from).min() else {
-        return Ok(Json(Vec::new()));
-    };
-    let period = Period { from: from.min(now - WEEK), ..Period::ALWAYS };
-    let entries = state.store.ledger_with_open(&LedgerFilter { period, ..LedgerFilter::default() }, now).await?;
-    let view = |(path, budget): (&QuotaPath, Budget)| ForecastView::of(&forecast(path, budget, &entries, now), now);
-    Ok(Json(budgets.into_iter().map(view).collect()))
+    let mut views = Vec::with_capacity(budgets.len());
+    for (path, budget) in budgets {
+        let period = Period { from: budget.period(now).from.min(now - WEEK), ..Period::ALWAYS };
+        let filter = LedgerFilter { period, account: Some(path.clone()), ..LedgerFilter::default() };
+        let entries = state.store.ledger_with_open(filter, now).try_concat().await?;
+        views.push(ForecastView::of(&forecast(path, budget, &entries, now), now));
+    }
+    Ok(Json(views))
 }

@@ -1,18 +1,19 @@
 //! Accelerators for Prometheus: allocation, utilisation, queue, wait, preemptions, per account.
 //!
 //! Everything is read when it is asked for, from where it is true; no counter of its own can differ from the
-//! ledger or forget with a restart. Format: <https://prometheus.io/docs/instrumenting/exposition_formats/>
+//! ledger or forget with a restart. Only the highest device time that was told is kept. Format: <https://prometheus.io/docs/instrumenting/exposition_formats/>
 
 mod text;
 
 use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
 
 use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
 
 use spaceport_core::Timestamp;
-use spaceport_core::gpu::ledger::{DeviceTime, Entry};
+use spaceport_core::gpu::ledger::DeviceTime;
 use spaceport_core::gpu::{LeaseEnd, QuotaPath};
 use spaceport_store::StoredLease;
 
@@ -107,16 +108,9 @@ async fn write_accounts(
     for (account, milli) in has {
         out.sample(name, &[("account", &account.0)], &text::thousandths(milli));
     }
-    let mut used: BTreeMap<QuotaPath, DeviceTime> = state.store.time_tallies().await?.into_iter().collect();
-    for lease in leases {
-        // A refund is not taken off a counter.
-        let entries = lease.entries(now);
-        let time: DeviceTime = entries.iter().filter(|entry| entry.refund_of.is_none()).map(Entry::time).sum();
-        *used.entry(lease.account.clone()).or_default() += time;
-    }
     let name = "spaceport_gpu_device_seconds_total";
     out.begin(name, "counter", "Device time that an account had.");
-    for (account, time) in used {
+    for (account, time) in state.told.rise(state.store.time_tallies(now).await?) {
         out.sample(name, &[("account", &account.0)], &text::thousandths(time.milli_seconds()));
     }
     let waits = state.store.wait_tallies().await?;
@@ -139,6 +133,23 @@ async fn write_accounts(
         out.sample(name, &[("account", &tally.account.0)], &tally.leases.to_string());
     }
     Ok(())
+}
+
+/// The device time that scrapes were told. A lease may turn out to have ended before the last of them, and a clock may
+/// go back; a counter must not.
+#[derive(Debug, Default)]
+pub struct Told(Mutex<BTreeMap<QuotaPath, DeviceTime>>);
+
+impl Told {
+    /// The same times, none less than it was told before.
+    fn rise(&self, times: Vec<(QuotaPath, DeviceTime)>) -> BTreeMap<QuotaPath, DeviceTime> {
+        let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        for (account, time) in times {
+            let highest = told.entry(account).or_default();
+            *highest = time.max(*highest);
+        }
+        told.clone()
+    }
 }
 
 fn millis(time: std::time::Duration) -> i128 {

@@ -36,7 +36,7 @@ pub struct QuotaBody {
     pub max_priority: String,
     /// Spaces at most; null: any number.
     pub max_spaces: Option<i64>,
-    /// Bytes of repositories and large files at most; null: any number.
+    /// Bytes of repositories, large files and buckets at most; null: any number.
     pub max_storage_bytes: Option<i64>,
     /// Builds at once at most; null: any number.
     pub max_builds: Option<i64>,

@@ -7,10 +7,12 @@ use axum::extract::{Path, State};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use spaceport_core::gpu::ledger::{BudgetEdge, Entry, Period, budget_state};
+use spaceport_control::hardware::spent;
+use spaceport_core::Generation;
+use spaceport_core::gpu::ledger::{BudgetEdge, DeviceTime};
+use spaceport_core::gpu::schedule::Spent;
 use spaceport_core::gpu::{DeviceHealth, Quota, QuotaNode, QuotaPath, QuotaTree};
-use spaceport_core::{Generation, Timestamp};
-use spaceport_store::{LedgerFilter, QuotaPlace, StoredClaim, StoredLease};
+use spaceport_store::{QuotaPlace, StoredClaim, StoredLease};
 
 use crate::caller::User;
 use crate::error::{ApiError, ErrorBody};
@@ -112,8 +114,7 @@ pub(super) struct Look {
     pub(super) tree: QuotaTree,
     claims: Vec<StoredClaim>,
     leases: Vec<StoredLease>,
-    entries: Vec<Entry>,
-    now: Timestamp,
+    spent: Vec<Spent>,
 }
 
 impl Look {
@@ -124,14 +125,8 @@ impl Look {
         // It was checked when it was written.
         let tree = QuotaTree::new(nodes(&stored)).unwrap_or_default();
         let (claims, leases) = (state.store.claims_live().await?, state.store.leases_live().await?);
-        let entries = match tree.places().filter_map(|(_, quota)| Some(quota.budget?.period(now).from)).min() {
-            Some(from) => {
-                let period = Period { from, ..Period::ALWAYS };
-                state.store.ledger_with_open(&LedgerFilter { period, ..LedgerFilter::default() }, now).await?
-            }
-            None => Vec::new(),
-        };
-        Ok(Self { generation, stored, tree, claims, leases, entries, now })
+        let spent = spent(&state.store, &tree, now).await?;
+        Ok(Self { generation, stored, tree, claims, leases, spent })
     }
 
     /// Every place that was given a quota, or has or wants something, and what is the caller's own.
@@ -153,14 +148,15 @@ impl Look {
         let has_lease = |claim: &StoredClaim| self.leases.iter().any(|lease| lease.lease.claim == claim.claim.id);
         let leases = self.leases.iter().filter(|lease| lease.account.is_within(path));
         let claims = self.claims.iter().filter(|claim| claim.claim.account.is_within(path));
-        let budget = budget_state(&self.tree, path, &self.entries, self.now).map(|state| BudgetView {
-            used_device_seconds: i64::try_from(state.used.milli_seconds() / 1000).unwrap_or(i64::MAX),
-            edge: match state.edge {
+        let spent = self.spent.iter().find(|spent| spent.place == *path);
+        let budget = self.tree.quota(path).budget.zip(spent).map(|(budget, spent)| BudgetView {
+            used_device_seconds: i64::try_from(spent.milli_seconds / 1000).unwrap_or(i64::MAX),
+            edge: match budget.edge(DeviceTime::from_milli_seconds(spent.milli_seconds)) {
                 BudgetEdge::Within => "within",
                 BudgetEdge::Soft => "soft",
                 BudgetEdge::Hard => "hard",
             },
-            renews_at: state.period.until.to_rfc3339(),
+            renews_at: spent.renews_at.to_rfc3339(),
         });
         PlaceView {
             place: places::name(path),

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 use spaceport_core::gpu::{Quota, QuotaPath};
-use spaceport_store::QuotaChange;
+use spaceport_store::{BucketSize, QuotaChange};
 use spaceport_testkit::xet::sha256;
 use spaceport_testkit::{Answer, Person, TestApp};
 
@@ -122,4 +122,19 @@ async fn what_git_takes_counts_and_the_next_push_is_refused() {
     let push = app.git(&["-C", "work", "push", "-q", "origin", "HEAD:refs/heads/other"]).await;
     let said = String::from_utf8_lossy(&push.stderr).into_owned();
     assert!(!push.status.success() && said.contains("alice may store 1000 bytes"), "{said}");
+}
+
+#[tokio::test]
+async fn what_apps_keep_in_buckets_counts_and_is_said() {
+    let app = TestApp::start().await;
+    let alice = app.person("alice").await;
+    let repo = model(&app, &alice, "tiny").await;
+    set_quota(&app, "~alice", Quota { max_storage_bytes: Some(2 << 20), ..Quota::default() }).await;
+    let write =
+        async || crate::support::commit(&app, &alice.write, &repo, "main", &[header("Add"), put("a.txt", b"a")]).await;
+    assert_eq!(write().await.status, 200);
+    let bucket = BucketSize { owner: alice.account.id, name: "notes".to_owned(), bytes: 3 << 20 };
+    app.store.buckets_set(&[bucket]).await.unwrap();
+    refused(&write().await, "alice may store 2.0 MiB and stores 3.");
+    refused(&write().await, " MiB (3.0 MiB of it in buckets), so ");
 }

@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use spaceport_core::gpu::ledger::{self, Period};
+use spaceport_core::gpu::ledger::{DeviceTime, Period};
 use spaceport_core::gpu::schedule::{Carried, Running, Spent, World};
 use spaceport_core::gpu::{Claim, Lease, QuotaPath, QuotaTree};
 use spaceport_core::{ClaimId, Timestamp};
-use spaceport_store::{LedgerFilter, Store, StoreError};
+use spaceport_store::{Store, StoreError};
 
 use super::past::{self, HALF_LIVES, Past};
 use super::{Hardware, Seen};
@@ -77,16 +77,17 @@ impl Hardware {
 /// # Errors
 /// When the database fails.
 pub async fn spent(store: &Store, quotas: &QuotaTree, now: Timestamp) -> Result<Vec<Spent>, StoreError> {
-    let budgets: Vec<(&QuotaPath, Period)> =
-        quotas.places().filter_map(|(path, quota)| Some((path, quota.budget?.period(now)))).collect();
-    let Some(from) = budgets.iter().map(|(_, period)| period.from).min() else { return Ok(Vec::new()) };
-    let period = Period { from, until: Timestamp::from_millis(i64::MAX) };
-    let filter = LedgerFilter { period, ..LedgerFilter::default() };
-    let entries = store.ledger_with_open(&filter, now).await?;
-    let spent = budgets.into_iter().map(|(place, period)| {
-        let used = ledger::used_by(&entries, place, period).net();
+    let mut spent = Vec::new();
+    let mut sums: Vec<(Period, BTreeMap<QuotaPath, DeviceTime>)> = Vec::new();
+    for (place, quota) in quotas.places() {
+        let Some(period) = quota.budget.map(|budget| budget.period(now)) else { continue };
+        if !sums.iter().any(|(read, _)| *read == period) {
+            sums.push((period, store.ledger_charged(period, now).await?));
+        }
+        let charged = sums.iter().find(|(read, _)| *read == period).into_iter().flat_map(|(_, sums)| sums);
+        let used: DeviceTime = charged.filter(|(account, _)| account.is_within(place)).map(|(_, time)| *time).sum();
         let milli_seconds = u64::try_from(used.milli_seconds()).unwrap_or_default();
-        Spent { place: place.clone(), milli_seconds, renews_at: period.until }
-    });
-    Ok(spent.collect())
+        spent.push(Spent { place: place.clone(), milli_seconds, renews_at: period.until });
+    }
+    Ok(spent)
 }

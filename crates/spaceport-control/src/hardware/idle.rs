@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use spaceport_core::gpu::{DeviceId, DeviceUsage, Ending, LeaseEnd, NoticeKind};
+use spaceport_core::gpu::{DeviceId, DeviceUsage, Ending, LeaseEnd};
 use spaceport_core::{LeaseId, Timestamp};
 use spaceport_store::{StoreError, StoredLease};
 
@@ -69,11 +69,8 @@ impl Hardware {
             let used = control.last_used(lease.space).max(busy_at);
             match lease.ending {
                 Some(Ending { why: LeaseEnd::Reclaimed, told_at, .. }) => {
-                    if used.is_some_and(|used| used > told_at) && store.lease_keep(lease.lease.id, now).await? {
-                        let message = "It is used again and keeps its hardware.".to_owned();
-                        self.notify(lease, NoticeKind::Kept, message, None).await?;
-                        control.activate_quietly(lease.space);
-                        changed = true;
+                    if used.is_some_and(|used| used > told_at) {
+                        changed |= self.keep(lease, now, "It is used again and keeps its hardware.").await?;
                     }
                 }
                 Some(_) => {}

@@ -8,6 +8,7 @@ use spaceport_core::volume::{ReleaseVolume, VolumeSource};
 use spaceport_core::{Diagnosis, ImageDigest, Reason, SpaceId, Volume};
 use spaceport_git::{ArchiveOptions, SourceLimits};
 use spaceport_runtime::{Mount, RuntimeError, VolumeSpec};
+use spaceport_store::BucketSize;
 
 use super::{Parts, WorkError};
 use crate::source::{may_read, readable};
@@ -18,6 +19,8 @@ const KIND: &str = "spaceport.kind";
 const KIND_FILES: &str = "files";
 /// [`KIND`] of a folder apps write to: never removed by itself.
 const KIND_BUCKET: &str = "bucket";
+/// What names of buckets' volumes begin with.
+const BUCKET: &str = "spaceport-bucket-";
 /// Longest part of a name that comes from a path.
 const DIGEST_CHARS: usize = 16;
 
@@ -83,7 +86,7 @@ pub(super) async fn provide(
             }
             VolumeSource::Bucket { owner, name } => {
                 let spec = VolumeSpec {
-                    name: format!("spaceport-bucket-{owner}-{name}"),
+                    name: format!("{BUCKET}{owner}-{name}"),
                     labels: BTreeMap::from([(KIND.to_owned(), KIND_BUCKET.to_owned())]),
                     image: image.clone(),
                     content: None,
@@ -167,6 +170,21 @@ fn files_name(source: &VolumeSource) -> String {
         format!("-{}", &digest[..DIGEST_CHARS])
     });
     format!("spaceport-files-{repo}-{}{part}", sha.as_str())
+}
+
+/// What each bucket takes, as the engine says. It reads every file of them.
+///
+/// # Errors
+/// When the engine fails.
+pub(crate) async fn bucket_sizes(parts: &Parts) -> Result<Vec<BucketSize>, WorkError> {
+    let sizes = parts.engine.runtime.volume_sizes().await?;
+    Ok(sizes.into_iter().filter_map(|(volume, bytes)| bucket(&volume, bytes)).collect())
+}
+
+fn bucket(volume: &str, bytes: u64) -> Option<BucketSize> {
+    let rest = volume.strip_prefix(BUCKET)?;
+    let (owner, name) = rest.split_once('-')?;
+    Some(BucketSize { owner: owner.parse().ok()?, name: name.to_owned(), bytes })
 }
 
 fn unavailable(parts: &Parts, label: &str) -> VolumeError {

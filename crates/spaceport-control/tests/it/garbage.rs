@@ -15,7 +15,7 @@ const FORTNIGHT: Duration = Duration::from_secs(15 * 24 * 60 * 60);
 const GIB: u64 = 1 << 30;
 
 /// The collector, until it is dropped.
-struct Collector<'a> {
+pub struct Collector<'a> {
     world: &'a World,
     stop: CancellationToken,
 }
@@ -27,7 +27,7 @@ impl Drop for Collector<'_> {
 }
 
 impl<'a> Collector<'a> {
-    fn start(world: &'a World) -> Self {
+    pub fn start(world: &'a World) -> Self {
         let stop = CancellationToken::new();
         tokio_util::task::TaskTracker::new()
             .spawn(spaceport_control::garbage::run(world.parts().clone(), stop.clone()));

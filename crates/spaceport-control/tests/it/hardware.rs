@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use spaceport_core::gpu::ledger::{DeviceTime, Entry};
 use spaceport_core::gpu::schedule::Carried;
-use spaceport_core::gpu::{DeviceHealth, DeviceId, LeaseEnd, NoticeKind, Quota, QuotaPath};
+use spaceport_core::gpu::{DeviceHealth, DeviceId, LeaseEnd, NoticeKind, Quota, QuotaPath, Reservation};
 use spaceport_core::route::Target;
-use spaceport_core::{FlavorName, Reason, SpaceId, SpaceStage, Timestamp};
-use spaceport_store::{LedgerFilter, QuotaChange, StoredLease};
+use spaceport_core::{FlavorName, Reason, ReservationId, SpaceId, SpaceStage, Timestamp};
+use spaceport_store::{LedgerFilter, QuotaChange, StoredLease, StoredReservation};
 
 use crate::apps::gradio;
 use crate::world::{DRAIN, World, t4};
@@ -145,6 +145,47 @@ async fn what_is_guaranteed_comes_back_after_the_grace() {
     world.pause(owner).await;
     world.wait_stage(borrower, SpaceStage::Running).await;
     check_ledger(&world).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reservation_that_began_while_the_server_was_down_is_kept_from_when_it_is_up() {
+    let mut world = with_devices(1).await;
+    let no_show = Duration::from_millis(world.config.gpu.scheduler.no_show_ms);
+    let from = world.clock.now() + Duration::from_secs(60);
+    let reservation = Reservation {
+        id: ReservationId::new(from, 1),
+        place: QuotaPath("~alice".to_owned()),
+        devices: 1,
+        models: Vec::new(),
+        from,
+        until: from + 100 * no_show,
+        released: false,
+    };
+    let stored = StoredReservation {
+        reservation: reservation.clone(),
+        note: String::new(),
+        created_by: "admin".to_owned(),
+        created_at: world.clock.now(),
+        released_at: None,
+        canceled_at: None,
+    };
+    world.store.reservation_add(&stored).await.unwrap();
+    world.stop().await;
+    world.clock.skip(2 * no_show);
+    world.start().await;
+    let began = world.clock.now();
+    let released = async |world: &World| {
+        let seen = world.store.reservation_by_id(reservation.id).await.unwrap();
+        seen.unwrap().released_at
+    };
+    world
+        .wait_for("it to be given up", || async {
+            world.clock.skip(Duration::from_secs(5));
+            released(&world).await.is_some()
+        })
+        .await;
+    let waited = released(&world).await.unwrap().since(began);
+    assert!(waited >= no_show, "{waited:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -6,6 +6,7 @@ use spaceport_core::{Reason, SpaceId, SpaceStage, Volume};
 use spaceport_runtime::Mount;
 
 use crate::apps::gradio;
+use crate::garbage::Collector;
 use crate::world::World;
 
 fn volume(kind: VolumeKind, source: &str, mount_path: &str) -> Volume {
@@ -53,6 +54,22 @@ async fn an_app_finds_its_volumes_and_keeps_them_through_a_push() {
     let second = mounts(&world, space);
     assert_eq!(second[0], first[0]);
     assert_ne!(second[1].volume, first[1].volume);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_apps_keep_counts_for_the_owner_of_the_bucket() {
+    let world = World::new().await;
+    let space = world.running("alice/demo", &gradio("one")).await;
+    set(&world, space, &[volume(VolumeKind::Bucket, "alice/Notes", "/data")]).await;
+    world.wait_for("an app with a bucket", || async { mounts(&world, space).len() == 1 }).await;
+    world.fake.set_volume_size(&mounts(&world, space)[0].volume, 5000);
+    let _collector = Collector::start(&world);
+    world
+        .wait_for("it to be measured", || async {
+            let holdings = world.store.holdings().await.unwrap();
+            holdings.iter().any(|one| one.account.0 == "~alice" && (one.bytes, one.bucket_bytes) == (5000, 5000))
+        })
+        .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -11,8 +11,10 @@ pub struct Holding {
     pub account: QuotaPath,
     /// Spaces.
     pub spaces: u64,
-    /// Bytes of repositories and large files.
+    /// Bytes of repositories, large files and buckets.
     pub bytes: u64,
+    /// Those of buckets among them.
+    pub bucket_bytes: u64,
 }
 
 /// A place has all it may have.
@@ -26,6 +28,8 @@ pub struct Full {
     pub limit: u64,
     /// What it has.
     pub has: u64,
+    /// Of bytes: what is in buckets among them.
+    pub in_buckets: u64,
     /// What was asked for besides.
     pub wanted: u64,
 }
@@ -68,8 +72,10 @@ impl QuotaTree {
         new.filter_map(|(place, quota)| {
             let limit = what.limit(quota)?;
             let below = holdings.iter().filter(|holding| holding.account.is_within(place));
-            let has = below.map(|holding| what.of(holding)).fold(0, u64::saturating_add);
-            let full = Full { place: place.clone(), what, limit, has, wanted };
+            let (has, in_buckets) = below.fold((0u64, 0u64), |(has, in_buckets), holding| {
+                (has.saturating_add(what.of(holding)), in_buckets.saturating_add(holding.bucket_bytes))
+            });
+            let full = Full { place: place.clone(), what, limit, has, in_buckets, wanted };
             (has.saturating_add(wanted) > limit).then_some(full)
         })
         .next()
@@ -98,7 +104,7 @@ impl Allowance {
 
 impl fmt::Display for Full {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { place, what, limit, has, wanted } = self;
+        let Self { place, what, limit, has, in_buckets, wanted } = self;
         let whose = if *place == QuotaPath::site() { "this site".to_owned() } else { format!("{place}") };
         let whose = whose.strip_prefix('~').unwrap_or(&whose);
         match what {
@@ -108,14 +114,18 @@ impl fmt::Display for Full {
                  for a larger quota",
                 if *limit == 1 { "Space" } else { "Spaces" }
             ),
-            Allowance::Storage => write!(
-                f,
-                "{whose} may store {} and stores {}, so {} more do not fit; delete repositories or large files that \
-                 are not needed, or ask an administrator for a larger quota",
-                Bytes(*limit),
-                Bytes(*has),
-                Bytes(*wanted)
-            ),
+            Allowance::Storage => {
+                write!(f, "{whose} may store {} and stores {}", Bytes(*limit), Bytes(*has))?;
+                if *in_buckets > 0 {
+                    write!(f, " ({} of it in buckets)", Bytes(*in_buckets))?;
+                }
+                write!(
+                    f,
+                    ", so {} more do not fit; delete repositories, large files or files in buckets that are not needed, \
+                     or ask an administrator for a larger quota",
+                    Bytes(*wanted)
+                )
+            }
             Allowance::Builds => {
                 write!(f, "{whose} may build {limit} at once and does; it begins when one of them ends")
             }
@@ -154,7 +164,7 @@ mod tests {
     }
 
     fn holding(account: &str, spaces: u64, bytes: u64) -> Holding {
-        Holding { account: path(account), spaces, bytes }
+        Holding { account: path(account), spaces, bytes, bucket_bytes: bytes / 5 }
     }
 
     #[test]
@@ -179,7 +189,12 @@ mod tests {
         assert_eq!(tree.full(&path("~bob"), None, Allowance::Storage, 1 << 29, &holdings), None);
         let full = tree.full(&path("~bob"), None, Allowance::Storage, 1 << 30, &holdings).unwrap();
         let told = full.to_string();
-        assert!(told.starts_with("this site may store 3.0 GiB and stores 2.5 GiB, so 1.0 GiB more"), "{told}");
+        assert!(
+            told.starts_with(
+                "this site may store 3.0 GiB and stores 2.5 GiB (512.0 MiB of it in buckets), so 1.0 GiB more"
+            ),
+            "{told}"
+        );
         assert!(tree.limits(&path("~bob"), Allowance::Storage) && !tree.limits(&path("~bob"), Allowance::Spaces));
     }
 

@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use super::{DeviceId, LeaseEnd, NodeName, QuotaPath};
 use crate::{EntryId, FlavorName, LeaseId, SpaceId, Timestamp};
 
-pub use budget::{BudgetEdge, BudgetState, budget_state};
+pub use budget::BudgetEdge;
 pub use decay::decayed_use;
 pub use export::{CSV_HEADER, csv_row};
 pub use forecast::{Forecast, forecast};
@@ -217,6 +217,16 @@ impl Usage {
             self.leases += u64::from(time > DeviceTime::ZERO);
         }
         self.weighted += DeviceTime(time.0 * i128::from(entry.weight_milli));
+    }
+}
+
+impl AddAssign for Usage {
+    fn add_assign(&mut self, other: Self) {
+        let Self { used, refunded, weighted, leases } = other;
+        self.used += used;
+        self.refunded += refunded;
+        self.weighted += weighted;
+        self.leases += leases;
     }
 }
 

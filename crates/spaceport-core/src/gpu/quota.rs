@@ -71,7 +71,7 @@ pub struct Quota {
     pub max_priority: Priority,
     /// Spaces at most.
     pub max_spaces: Option<u64>,
-    /// Bytes of repositories and large files at most, as far as they are known when more come.
+    /// Bytes of repositories, large files and buckets at most, as far as they are known when more come.
     pub max_storage_bytes: Option<u64>,
     /// Builds at once at most.
     pub max_builds: Option<u64>,

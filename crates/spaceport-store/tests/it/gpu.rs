@@ -2,18 +2,20 @@
 
 use std::collections::BTreeMap;
 
-use spaceport_core::gpu::ledger::{DeviceTime, Entry, Period};
+use futures::TryStreamExt;
+use spaceport_core::account::{Account, AccountKind};
+use spaceport_core::gpu::ledger::{DeviceTime, Entry, Period, used_by};
 use spaceport_core::gpu::quota::Budget;
 use spaceport_core::gpu::{
-    Claim, Device, DeviceHealth, DeviceId, Ending, Lease, LeaseEnd, LeasedDevice, Node, NodeName, Notice, NoticeKind,
-    Priority, Quota, QuotaPath, Reservation, Shape,
+    Claim, Device, DeviceHealth, DeviceId, Ending, Holding, Lease, LeaseEnd, LeasedDevice, Node, NodeName, Notice,
+    NoticeKind, Priority, Quota, QuotaPath, Reservation, Shape,
 };
 use spaceport_core::plan::Asleep;
 use spaceport_core::{
-    ClaimId, EntryId, FlavorName, Generation, LeaseId, NoticeId, ReleaseId, ReservationId, SpaceId, Timestamp,
+    AccountId, ClaimId, EntryId, FlavorName, Generation, LeaseId, NoticeId, ReleaseId, ReservationId, SpaceId,
 };
 use spaceport_store::{
-    LedgerFilter, Mark, NewLease, QuotaChange, Refunded, Store, StoredClaim, StoredLease, StoredReservation,
+    BucketSize, LedgerFilter, Mark, NewLease, QuotaChange, Refunded, Store, StoredClaim, StoredLease, StoredReservation,
 };
 use spaceport_testkit::databases;
 
@@ -90,6 +92,18 @@ async fn leased(store: &Store, device: &str) -> u32 {
 
 async fn live(store: &Store, id: LeaseId) -> StoredLease {
     store.leases_live().await.unwrap().into_iter().find(|lease| lease.lease.id == id).unwrap()
+}
+
+fn notice(number: u128, space: SpaceId) -> Notice {
+    Notice {
+        id: NoticeId::new(at(6), number),
+        space,
+        account: QuotaPath("~alice".to_owned()),
+        at: at(6),
+        kind: NoticeKind::Idle,
+        message: "Nobody uses it.".to_owned(),
+        due_at: Some(at(60)),
+    }
 }
 
 async fn ledger(store: &Store) -> Vec<Entry> {
@@ -233,15 +247,20 @@ async fn leases_end_once_and_the_ledger_has_every_device() {
         assert_eq!(running.time(at(50)), DeviceTime::ZERO, "a clock that went back counts nothing");
 
         let ending = Ending { why: LeaseEnd::Preempted, told_at: at(900), by: at(2000) };
-        assert!(store.lease_tell(both.id, ending, Some(&"for bob")).await.unwrap());
-        assert!(!store.lease_tell::<()>(both.id, Ending { by: at(3000), ..ending }, None).await.unwrap(), "not later");
+        let notice = |number| notice(number, seen.claim.space);
+        assert!(store.lease_tell(both.id, ending, Some(&"for bob"), &notice(1)).await.unwrap());
+        let later = Ending { by: at(3000), ..ending };
+        assert!(!store.lease_tell::<()>(both.id, later, None, &notice(2)).await.unwrap(), "not later");
         let told = live(store, both.id).await;
         assert_eq!((told.ending, told.lease.ends_by), (Some(ending), Some(at(2000))));
         assert_eq!(told.notice::<String>().unwrap().as_deref(), Some("for bob"));
-        assert!(!store.lease_keep(both.id, at(2000)).await.unwrap(), "it is too late");
-        assert!(store.lease_keep(both.id, at(1000)).await.unwrap());
+        assert!(!store.lease_keep(both.id, at(2000), &notice(3)).await.unwrap(), "it is too late");
+        assert!(store.lease_keep(both.id, at(1000), &notice(4)).await.unwrap());
         assert_eq!(live(store, both.id).await.ending, None);
-        assert!(store.lease_tell(both.id, ending, Some(&"for bob")).await.unwrap());
+        assert!(store.lease_tell(both.id, ending, Some(&"for bob"), &notice(5)).await.unwrap());
+        let told = store.notices_of(seen.claim.space, 9).await.unwrap();
+        let told: Vec<_> = told.into_iter().map(|notice| notice.id).collect();
+        assert_eq!(told, [5, 4, 1].map(|number| notice(number).id), "owners hear of what was done, and once");
 
         // The engine was away for a while, and for another while it seemed so.
         store.outage_begin(both.id, LeaseEnd::NodeLost, at(300)).await.unwrap();
@@ -288,6 +307,30 @@ async fn leases_end_once_and_the_ledger_has_every_device() {
 }
 
 #[tokio::test]
+async fn a_lease_is_told_with_the_notice_or_not_at_all() {
+    for db in databases().await {
+        let store = &db.store;
+        store.inventory_seen(&[node("box", vec![device(1)])], at(1)).await.unwrap();
+        let seen = claimed(store, &claim(1, "~alice")).await;
+        let taken = lease(1, &seen.claim, 1, 1000, 100);
+        assert!(take(store, &taken, &seen, generation(store).await).await);
+        let ending = Ending { why: LeaseEnd::Reclaimed, told_at: at(900), by: at(2000) };
+        let first = notice(1, seen.claim.space);
+        assert!(store.lease_tell::<()>(taken.id, ending, None, &first).await.unwrap());
+        // A notice that cannot be written, as when the process dies before it is.
+        assert!(store.lease_keep(taken.id, at(1000), &first).await.is_err());
+        assert_eq!(live(store, taken.id).await.ending, Some(ending), "{}", store.engine());
+        assert!(store.lease_keep(taken.id, at(1000), &notice(2, seen.claim.space)).await.unwrap());
+        assert!(store.lease_tell::<()>(taken.id, ending, None, &first).await.is_err());
+        assert_eq!(live(store, taken.id).await.ending, None, "{}", store.engine());
+
+        assert_eq!(store.notices(at(6), 1).await.unwrap(), [notice(2, seen.claim.space)]);
+        store.notices_forget(at(7)).await.unwrap();
+        assert!(store.notices(at(0), 5).await.unwrap().is_empty());
+    }
+}
+
+#[tokio::test]
 async fn the_ledger_is_read_in_parts_and_gives_back() {
     for db in databases().await {
         let store = &db.store;
@@ -309,7 +352,7 @@ async fn the_ledger_is_read_in_parts_and_gives_back() {
         let lab = LedgerFilter { account: Some(QuotaPath("lab".to_owned())), ..LedgerFilter::default() };
         let found = store.ledger(&lab, None, 10).await.unwrap();
         assert_eq!(found.iter().map(|row| row.account.0.as_str()).collect::<Vec<_>>(), ["lab/alice"]);
-        let open = store.ledger_with_open(&lab, at(2000)).await.unwrap();
+        let open = store.ledger_with_open(lab.clone(), at(2000)).try_concat().await.unwrap();
         assert_eq!(
             open.iter().filter(|row| row.why.is_none()).map(Entry::time).sum::<DeviceTime>(),
             DeviceTime(1_020_000)
@@ -342,10 +385,11 @@ async fn the_ledger_is_read_in_parts_and_gives_back() {
         assert_eq!(store.ledger_entry(first.id).await.unwrap(), Some(first));
 
         // Counters never go back, so what was given back stays in them.
-        let mut times = store.time_tallies().await.unwrap();
+        let mut times = store.time_tallies(at(500)).await.unwrap();
         times.sort();
-        let expected = [("lab/alice", 900 * 600), ("laboratory/bob", 800 * 600)];
+        let expected = [("lab/alice", 900 * 600), ("lab/carol", 200 * 600), ("laboratory/bob", 800 * 600)];
         assert_eq!(times, expected.map(|(account, time)| (QuotaPath(account.to_owned()), DeviceTime(time))));
+        assert_eq!(store.time_tallies(at(100)).await.unwrap().len(), 2, "a clock that went back counts nothing");
         let mut waits = store.wait_tallies().await.unwrap();
         waits.sort_by_key(|tally| tally.waited_ms);
         let waits: Vec<_> =
@@ -360,7 +404,54 @@ async fn the_ledger_is_read_in_parts_and_gives_back() {
 }
 
 #[tokio::test]
-async fn reservations_notices_and_sleep() {
+async fn a_budget_is_charged_what_lies_in_its_period() {
+    for db in databases().await {
+        let store = &db.store;
+        store.inventory_seen(&[node("box", vec![device(1), device(2)])], at(1)).await.unwrap();
+        // One of before, one that reaches into the period, one within it that had an outage, and one that goes on.
+        for (number, account, times) in [
+            (1, "lab/alice", (100, Some(900))),
+            (2, "lab/alice", (600, Some(1300))),
+            (3, "lab/bob", (1200, Some(1600))),
+            (4, "lab/bob", (1700, None)),
+        ] {
+            let seen = claimed(store, &claim(number, account)).await;
+            let taken = lease(number, &seen.claim, 1 + u32::from(number == 2), 600, times.0);
+            assert!(take(store, &taken, &seen, generation(store).await).await);
+            if number == 3 {
+                store.outage_begin(taken.id, LeaseEnd::NodeLost, at(1250)).await.unwrap();
+                store.outage_end(taken.id, at(1300)).await.unwrap();
+            }
+            if let Some(end) = times.1 {
+                assert!(store.lease_end(&live(store, taken.id).await, LeaseEnd::Slept, at(end)).await.unwrap());
+            }
+        }
+        let charged = async |from, until, now| {
+            let sums = store.ledger_charged(Period { from: at(from), until: at(until) }, at(now)).await.unwrap();
+            sums.into_iter().map(|(account, time)| (account.0, time.0 / 600)).collect::<Vec<_>>()
+        };
+        let expected = |sums: &[(&str, i128)]| {
+            sums.iter().map(|(account, time)| ((*account).to_owned(), *time)).collect::<Vec<_>>()
+        };
+        assert_eq!(charged(1000, 5000, 2000).await, expected(&[("lab/alice", 300), ("lab/bob", 350 + 300)]));
+        assert_eq!(charged(1000, 1500, 2000).await, expected(&[("lab/alice", 300), ("lab/bob", 250)]));
+        assert_eq!(charged(0, 1000, 2000).await, expected(&[("lab/alice", 800 + 400), ("lab/bob", 0)]));
+        assert_eq!(charged(2000, 3000, 2000).await, expected(&[("lab/bob", 0)]));
+        // Told a row at a time it is the same, and an account finds its own.
+        for account in ["lab", "lab/bob"] {
+            let account = QuotaPath(account.to_owned());
+            let period = Period { from: at(1000), until: at(5000) };
+            let filter = LedgerFilter { period, account: Some(account.clone()), ..LedgerFilter::default() };
+            let rows = store.ledger_with_open(filter, at(2000)).try_concat().await.unwrap();
+            let expected = if account.0 == "lab" { 950 } else { 650 };
+            assert_eq!(used_by(&rows, &account, period).net().0 / 600, expected, "{account}");
+            assert!(rows.iter().all(|row| row.until > at(1000)), "what was over before is not read");
+        }
+    }
+}
+
+#[tokio::test]
+async fn reservations_and_sleep() {
     for db in databases().await {
         let store = &db.store;
         let promised = Reservation {
@@ -399,21 +490,6 @@ async fn reservations_notices_and_sleep() {
 
         let alice = account(store, "alice", 1).await;
         let demo = space(store, &alice, "demo", 7, 5).await;
-        let notice = Notice {
-            id: NoticeId::new(at(6), 1),
-            space: demo.id,
-            account: QuotaPath("~alice".to_owned()),
-            at: at(6),
-            kind: NoticeKind::Idle,
-            message: "Nobody uses it.".to_owned(),
-            due_at: Some(at(60)),
-        };
-        store.notice_add(&notice).await.unwrap();
-        assert_eq!(store.notices_of(demo.id, 5).await.unwrap(), std::slice::from_ref(&notice));
-        assert_eq!(store.notices(at(6), 5).await.unwrap(), std::slice::from_ref(&notice));
-        store.notices_forget(at(7)).await.unwrap();
-        assert!(store.notices(Timestamp::from_millis(0), 5).await.unwrap().is_empty());
-
         assert_eq!(store.asleep(demo.id).await.unwrap(), None);
         let mut asleep = Asleep { release: ReleaseId::new(at(1), 1), restart: 3, since: at(7), why: LeaseEnd::Slept };
         for why in [LeaseEnd::Slept, LeaseEnd::Reclaimed] {
@@ -442,5 +518,34 @@ async fn who_gets_a_space_asks_for_hardware_anew() {
         assert!(move_to("lab/other", lab.id).await, "another name is no other owner");
         assert!(!move_to("alice/other", alice.id).await, "{}", store.engine());
         store.close().await;
+    }
+}
+
+#[tokio::test]
+async fn buckets_count_for_their_owners() {
+    for db in databases().await {
+        let store = &db.store;
+        let alice = account(store, "alice", 1).await;
+        let lab = Account {
+            id: AccountId::new(at(1), 2),
+            name: "lab".to_owned(),
+            kind: AccountKind::Org,
+            email: None,
+            ..alice.clone()
+        };
+        store.org_create(&lab, alice.id).await.unwrap();
+        let bucket = |owner, name: &str, bytes| BucketSize { owner, name: name.to_owned(), bytes };
+        let gone = AccountId::new(at(1), 9);
+        let (notes, more) = (bucket(alice.id, "notes", 5), bucket(alice.id, "more", 2));
+        store.buckets_set(&[notes, more.clone(), bucket(lab.id, "notes", 3), bucket(gone, "notes", 9)]).await.unwrap();
+        let holding = |account: &str, bytes| Holding {
+            account: QuotaPath(account.to_owned()),
+            spaces: 0,
+            bytes,
+            bucket_bytes: bytes,
+        };
+        assert_eq!(store.holdings().await.unwrap(), [holding("~alice", 7), holding("lab", 3)]);
+        store.buckets_set(&[more]).await.unwrap();
+        assert_eq!(store.holdings().await.unwrap(), [holding("~alice", 2)]);
     }
 }

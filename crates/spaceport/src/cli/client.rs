@@ -89,19 +89,26 @@ impl Client {
     pub(super) async fn pages(&self, path: &str) -> Result<Vec<Value>, CliError> {
         let (mut next, mut all) = (Some(path.to_owned()), Vec::new());
         while let Some(path) = next.take() {
-            let response = self.answer(self.request(Method::GET, &path).timeout(ANSWER_TIMEOUT)).await?;
-            let response = self.checked(response).await?;
-            let link = response.headers().get("link").and_then(|link| link.to_str().ok()).unwrap_or("").to_owned();
-            // Only the path is taken over, so that the token never goes to another server.
-            let target = link.split_once('<').and_then(|(_, rest)| rest.split_once('>')).map(|(url, _)| url.to_owned());
-            next = target.and_then(|url| Url::parse(&url).ok()).map(|url| {
-                url.query().map_or_else(|| url.path().to_owned(), |query| format!("{}?{query}", url.path()))
-            });
-            if let Value::Array(page) = read_json(response).await? {
+            let page;
+            (page, next) = self.page(&path).await?;
+            if let Value::Array(page) = page {
                 all.extend(page);
             }
         }
         Ok(all)
+    }
+
+    /// A page, and the path of the next one.
+    pub(super) async fn page(&self, path: &str) -> Result<(Value, Option<String>), CliError> {
+        let response = self.answer(self.request(Method::GET, path).timeout(ANSWER_TIMEOUT)).await?;
+        let response = self.checked(response).await?;
+        let link = response.headers().get("link").and_then(|link| link.to_str().ok()).unwrap_or("").to_owned();
+        // Only the path is taken over, so that the token never goes to another server.
+        let target = link.split_once('<').and_then(|(_, rest)| rest.split_once('>')).map(|(url, _)| url.to_owned());
+        let next = target
+            .and_then(|url| Url::parse(&url).ok())
+            .map(|url| url.query().map_or_else(|| url.path().to_owned(), |query| format!("{}?{query}", url.path())));
+        Ok((read_json(response).await?, next))
     }
 
     /// Status and JSON, whatever the status.

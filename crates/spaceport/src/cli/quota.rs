@@ -70,7 +70,7 @@ pub struct Change {
     /// Spaces at most, or `none`.
     #[arg(long, value_parser = most)]
     max_spaces: Option<Bound>,
-    /// GiB of repositories and large files at most, or `none`.
+    /// GiB of repositories, large files and buckets at most, or `none`.
     #[arg(long, value_parser = most)]
     max_storage_gib: Option<Bound>,
     /// Builds at once at most, or `none`.

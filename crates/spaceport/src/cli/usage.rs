@@ -68,8 +68,7 @@ pub(super) async fn run(command: UsageCommand, client: &Client, out: &Output) ->
                 print(client.text(&path, "text/csv").await?.trim_end());
                 return Ok(());
             }
-            let usage = client.get(&path).await?;
-            out.show(&usage, table);
+            out.show(&all(client, &path).await?, table);
         }
         UsageCommand::Forecast { account } => {
             let query = account.map_or_else(String::new, |account| pairs(&[("account", Some(account))]));
@@ -87,6 +86,19 @@ pub(super) async fn run(command: UsageCommand, client: &Client, out: &Output) ->
         }
     }
     Ok(())
+}
+
+/// A report with the sums of all its pages.
+async fn all(client: &Client, path: &str) -> Result<Value, CliError> {
+    let (mut usage, mut next) = client.page(path).await?;
+    while let Some(path) = next.take() {
+        let mut page;
+        (page, next) = client.page(&path).await?;
+        if let (Some(all), Some(rows)) = (usage["rows"].as_array_mut(), page["rows"].as_array_mut()) {
+            all.append(rows);
+        }
+    }
+    Ok(usage)
 }
 
 async fn query(client: &Client, report: Report) -> Result<String, CliError> {

@@ -84,6 +84,14 @@ impl Lab {
             cpu_millicores = 100
             memory_bytes = 134217728
             gpu = {{ models = ["Stand-in"] }}
+            [gpu.idle]
+            warning_minutes = 0.1
+            flavors = {{ brief = 0.1 }}
+            [hardware.brief]
+            pretty_name = "One card while it is used"
+            cpu_millicores = 100
+            memory_bytes = 134217728
+            gpu = {{ models = ["Stand-in"] }}
             "#
         );
         let site = Site::start_with(&settings).await?;
@@ -102,14 +110,15 @@ impl Lab {
 
     /// The same, numbered from `first`.
     pub async fn spaces_from(&self, team: &str, first: usize, count: usize) -> Vec<Known> {
-        let made = futures::stream::iter((first..first + count).map(|number| self.space(team, number)));
+        let made = futures::stream::iter((first..first + count).map(|number| self.space(team, number, "card")));
         made.buffered(AT_ONCE).collect().await
     }
 
-    async fn space(&self, team: &str, number: usize) -> Known {
+    /// A Space of a team that wants some hardware, pushed.
+    pub async fn space(&self, team: &str, number: usize, hardware: &str) -> Known {
         // Images are found by a tag that has the Space's name, so names differ between sites.
         let name = format!("app{number}-{}", self.site.docker.installation);
-        let body = json!({"name": name, "organization": team, "type": "space", "sdk": "docker", "hardware": "card"});
+        let body = json!({"name": name, "organization": team, "type": "space", "sdk": "docker", "hardware": hardware});
         self.site.ask(Method::POST, "/api/repos/create", Some(&body)).await;
         let space = Space::of(&self.site, format!("{team}/{name}")).await;
         space.push(&says(&self.site.base_image, &name)).await;
@@ -206,6 +215,13 @@ impl Lab {
         let rows = report["rows"].as_array().expect("rows").iter();
         let row = |row: &Value| Some((row["key"].as_str()?.to_owned(), charged(row)?));
         (rows.filter_map(row).collect(), charged(&report["total"]).expect("a sum"))
+    }
+
+    /// A time from now, as reservations take it.
+    pub fn in_seconds(&self, seconds: u32) -> String {
+        let from_now = format!("+{seconds} seconds");
+        let date = Command::new("date").args(["-u", "-d", &from_now, "+%Y-%m-%dT%H:%M:%SZ"]).output().expect("date");
+        String::from_utf8_lossy(&date.stdout).trim().to_owned()
     }
 
     /// A device is pulled out.

@@ -44,6 +44,20 @@ async fn two_teams_share_six_devices() {
         assert!(waiting.message.contains("It is next") || waiting.message.contains("before it"), "{}", waiting.message);
     }
 
+    // Who would be told to leave is known before, and nobody is told.
+    let tried = lab.site.cli(&["quota", "set", "red", "--hard-hours", "0.001", "--dry-run"]);
+    assert_eq!((&tried["dryRun"], &tried["effect"]["leave"]), (&json!(true), &json!(6)), "{tried}");
+    let changes = tried["effect"]["changes"].as_array().expect("changes").iter();
+    let leave: Vec<_> = changes.filter(|change| change["after"]["state"] == "leaves").collect();
+    let named: BTreeSet<_> = leave.iter().map(|change| change["space"].as_str().expect("a name").to_owned()).collect();
+    assert_eq!(named, lab.running(&red).await.into_iter().map(|known| known.id).collect());
+    for change in leave {
+        assert_eq!(change["before"]["state"], "runs");
+        assert!(change["after"]["reason"].as_str().is_some_and(|why| why.contains("device time")), "{change}");
+    }
+    assert!(lab.look(&red).await.iter().all(|now| now.reason != "hardware_ending"));
+    assert!(lab.site.cli(&["quota", "show", "red"])["quota"]["budget"].is_null());
+
     // Blue comes: three of red's are told to leave, serve until then, and sleep.
     let mut blue = lab.spaces("blue", 1).await;
     let ending = until("red's borrowed cards are told to leave", 60, async || {

@@ -56,13 +56,6 @@ async fn a_space_says_where_it_stands() {
         let lease = stage.holds(&space, "~alice", 0).await;
         let ending =
             Ending { why: LeaseEnd::Preempted, told_at: stage.now(), by: stage.now() + Duration::from_secs(60) };
-        assert!(stage.app.store.lease_tell::<Wait>(lease.lease.id, ending, None).await.unwrap());
-        // Where an app runs is for those who may change it.
-        let owner = stage.app.get(path, Some(&stage.alice.write)).await.json;
-        let reader = stage.get(path, &stage.alice).await;
-        assert_eq!((&owner["lease"]["node"], &reader["lease"]["node"]), (&json!("box"), &Value::Null));
-        assert_eq!(owner["lease"]["devices"], json!(["GPU-0"]));
-        assert_eq!(owner["lease"]["why"], "Its hardware goes to somebody with a better right to it.");
         let notice = Notice {
             id: stage.app.control.clock().notice_id(),
             space: space.id,
@@ -72,7 +65,13 @@ async fn a_space_says_where_it_stands() {
             message: "Somebody else needs it.".to_owned(),
             due_at: None,
         };
-        stage.app.store.notice_add(&notice).await.unwrap();
+        assert!(stage.app.store.lease_tell::<Wait>(lease.lease.id, ending, None, &notice).await.unwrap());
+        // Where an app runs is for those who may change it.
+        let owner = stage.app.get(path, Some(&stage.alice.write)).await.json;
+        let reader = stage.get(path, &stage.alice).await;
+        assert_eq!((&owner["lease"]["node"], &reader["lease"]["node"]), (&json!("box"), &Value::Null));
+        assert_eq!(owner["lease"]["devices"], json!(["GPU-0"]));
+        assert_eq!(owner["lease"]["why"], "Its hardware goes to somebody with a better right to it.");
         let told = stage.app.get(path, Some(&stage.alice.write)).await.json["notices"].clone();
         assert_eq!((&told[0]["kind"], &told[0]["message"]), (&json!("preemption"), &json!("Somebody else needs it.")));
         assert_eq!(stage.get(path, &stage.alice).await["notices"], Value::Null, "notices are for who may change it");

@@ -55,6 +55,27 @@ async fn use_is_added_up_by_whatever_is_asked() {
 }
 
 #[tokio::test]
+async fn long_reports_come_in_pages_of_one_period() {
+    for stage in used().await {
+        let all = stage.get("/api/usage", &stage.root).await;
+        let (mut next, mut seen) = (Some("/api/usage?limit=1".to_owned()), Vec::new());
+        while let Some(path) = next.take() {
+            let page = stage.app.get(&path, Some(&stage.root.read)).await;
+            assert_eq!((&page.json["from"], &page.json["until"]), (&all["from"], &all["until"]));
+            assert_eq!((rows(&page.json).len(), &page.json["total"]), (1, &all["total"]));
+            seen.extend(page.json["rows"].as_array().unwrap().clone());
+            // What goes on in between is not of this period.
+            stage.app.clock.advance(HOUR);
+            let link = page.header("link").strip_prefix(&format!("<{}", stage.app.url));
+            next = link.map(|link| link.strip_suffix(">; rel=\"next\"").unwrap().to_owned());
+        }
+        assert_eq!(Value::Array(seen), all["rows"]);
+        let wrong = stage.app.get("/api/usage?cursor=here", Some(&stage.root.read)).await;
+        assert!(wrong.status == 400 && wrong.text.contains("'cursor'"), "{}", wrong.text);
+    }
+}
+
+#[tokio::test]
 async fn everybody_sees_their_own_use() {
     for stage in used().await {
         for (person, expected) in [
@@ -183,5 +204,28 @@ async fn prometheus_reads_it_all() {
         }
         assert_eq!(stage.app.get("/metrics", Some(&stage.alice.write)).await.status, 403);
         assert_eq!(stage.app.get("/metrics", None).await.status, 401);
+    }
+}
+
+#[tokio::test]
+async fn a_counter_does_not_go_back_when_a_lease_ended_before_it_was_read() {
+    for stage in Stage::everywhere().await {
+        let space = stage.app.space(&stage.alice, "own", "private").await;
+        let lease = stage.holds(&space, "~alice", 0).await;
+        let told = async || {
+            let metrics = stage.app.get("/metrics", Some(&stage.root.write)).await.text;
+            let name = "spaceport_gpu_device_seconds_total{account=\"~alice\"} ";
+            metrics.lines().find_map(|line| line.strip_prefix(name)).unwrap().to_owned()
+        };
+        stage.app.clock.advance(HOUR);
+        let seen = stage.now();
+        stage.app.clock.advance(Duration::from_secs(5));
+        assert_eq!(told().await, "3605.000");
+        // What looked a moment before ends it as of then.
+        assert!(stage.app.store.lease_end(&lease, LeaseEnd::Stopped, seen).await.unwrap());
+        assert_eq!(told().await, "3605.000");
+        stage.holds(&space, "~alice", 0).await;
+        stage.app.clock.advance(Duration::from_secs(10));
+        assert_eq!(told().await, "3610.000");
     }
 }

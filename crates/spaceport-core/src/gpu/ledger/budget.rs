@@ -1,9 +1,8 @@
 //! Device time per period: what is left of it.
 
-use super::{DeviceTime, Entry, Period, used_by};
+use super::{DeviceTime, Period};
 use crate::Timestamp;
 use crate::gpu::quota::Budget;
-use crate::gpu::{QuotaPath, QuotaTree};
 
 const DAY_MS: i64 = 86_400_000;
 
@@ -16,17 +15,6 @@ pub enum BudgetEdge {
     Soft,
     /// Beyond the hard one: nothing starts, and what runs is put to sleep.
     Hard,
-}
-
-/// The budget of a place at a time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct BudgetState {
-    /// What is charged in the period so far.
-    pub used: DeviceTime,
-    /// Where that is.
-    pub edge: BudgetEdge,
-    /// The period; it begins anew at its end.
-    pub period: Period,
 }
 
 impl Budget {
@@ -50,14 +38,4 @@ impl Budget {
             BudgetEdge::Within
         }
     }
-}
-
-/// The budget of one place; `None` when it has none. `entries` has what was written in the period and the
-/// leases that go on.
-#[must_use]
-pub fn budget_state(tree: &QuotaTree, place: &QuotaPath, entries: &[Entry], now: Timestamp) -> Option<BudgetState> {
-    let budget = tree.quota(place).budget?;
-    let period = budget.period(now);
-    let used = used_by(entries, place, period).net();
-    Some(BudgetState { used, edge: budget.edge(used), period })
 }

@@ -3,7 +3,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
-use crate::gpu::quota::{Budget, Quota, QuotaNode, QuotaTree};
+use crate::gpu::quota::Budget;
 
 const HOUR: i64 = 3_600_000;
 const DAY: i64 = 24 * HOUR;
@@ -73,19 +73,16 @@ fn a_clock_that_goes_back_counts_nothing() {
 fn budgets_have_a_soft_and_a_hard_edge_and_begin_anew() {
     let budget =
         Budget { period_days: 30, soft_milli_seconds: Some(3600 * 1000), hard_milli_seconds: Some(7200 * 1000) };
-    let quota = Quota { budget: Some(budget), ..Quota::default() };
     let place = QuotaPath("lab".to_owned());
-    let tree = QuotaTree::new([QuotaNode { path: place.clone(), quota }]).unwrap();
-    let edge = |until| {
-        let now = at(until);
-        budget_state(&tree, &place, &[entry(1, "lab/alice", 0, until)], now).unwrap().edge
+    let edge = |until: i64, now: i64| {
+        let entries = [entry(1, "lab/alice", 0, until)];
+        budget.edge(used_by(&entries, &place, budget.period(at(now))).net())
     };
-    assert_eq!(edge(HOUR - 1), BudgetEdge::Within);
-    assert_eq!(edge(HOUR), BudgetEdge::Soft);
-    assert_eq!(edge(2 * HOUR), BudgetEdge::Hard);
-    let next = budget_state(&tree, &place, &[entry(1, "lab/alice", 0, 2 * HOUR)], at(30 * DAY)).unwrap();
-    assert_eq!((next.edge, next.used), (BudgetEdge::Within, DeviceTime::ZERO));
-    assert_eq!(budget_state(&tree, &QuotaPath("other".to_owned()), &[], at(0)), None);
+    assert_eq!(edge(HOUR - 1, HOUR), BudgetEdge::Within);
+    assert_eq!(edge(HOUR, HOUR), BudgetEdge::Soft);
+    assert_eq!(edge(2 * HOUR, 2 * HOUR), BudgetEdge::Hard);
+    assert_eq!(edge(2 * HOUR, 30 * DAY), BudgetEdge::Within);
+    assert_eq!(budget.period(at(30 * DAY)), Period { from: at(30 * DAY), until: at(60 * DAY) });
 }
 
 #[test]
