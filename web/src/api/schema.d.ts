@@ -4533,7 +4533,7 @@ export interface components {
             id: string;
             /**
              * Format: int64
-             * @description Bytes of its git repository.
+             * @description Bytes of its git repository and of its large files.
              */
             storage: number;
             /**
@@ -7519,6 +7519,8 @@ export interface operations {
                 models?: string[];
                 /** @description Uses this data set */
                 datasets?: string[];
+                /** @description Uses any model or data set */
+                linked?: boolean;
                 /** @description `lastModified`, `createdAt`, `trendingScore` or `likes` */
                 sort?: string;
                 /** @description Entries of a page; 100 when absent, 1000 at most */

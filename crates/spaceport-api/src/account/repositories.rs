@@ -28,7 +28,7 @@ pub struct StorageView {
     pub updated_at: String,
     /// `public`, `protected` or `private`.
     pub visibility: String,
-    /// Bytes of its git repository.
+    /// Bytes of its git repository and of its large files.
     pub storage: u64,
     /// Of the namespace's repositories, 0 to 100.
     pub storage_percent: f64,
@@ -64,12 +64,13 @@ async fn list(state: &ApiState, owner: AccountId, caller: Caller) -> Result<Json
     let mut list = Vec::new();
     for repo in state.store.repos_of(owner).await? {
         if rights(&repo, &caller).see {
+            let large = state.store.repo_storage(repo.id).await?;
             list.push(StorageView {
                 id: repo.name.to_string(),
                 kind: repo.kind.to_string(),
                 updated_at: repo.updated_at.to_rfc3339(),
                 visibility: repo.visibility.as_str().to_owned(),
-                storage: state.repositories.disk_bytes(repo.id).await?,
+                storage: state.repositories.disk_bytes(repo.id).await?.saturating_add(large),
                 storage_percent: 0.0,
             });
         }

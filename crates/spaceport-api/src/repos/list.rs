@@ -88,6 +88,7 @@ pub async fn list_datasets(
         ("filter" = Option<Vec<String>>, Query, description = "Tags; all must be there"),
         ("models" = Option<Vec<String>>, Query, description = "Uses this model"),
         ("datasets" = Option<Vec<String>>, Query, description = "Uses this data set"),
+        ("linked" = Option<bool>, Query, description = "Uses any model or data set"),
         ("sort" = Option<String>, Query, description = "`lastModified`, `createdAt`, `trendingScore` or `likes`"),
         ("limit" = Option<u64>, Query, description = "Entries of a page; 100 when absent, 1000 at most"),
         ("cursor" = Option<String>, Query, description = "From `Link`"),
@@ -175,11 +176,15 @@ async fn entry(
     let uses = |list: &[String], key: &str| {
         params.all(key).all(|wanted| wanted.is_empty() || list.iter().any(|one| one == wanted))
     };
-    Ok((uses(&view.models, "models") && uses(&view.datasets, "datasets")).then(|| fields.keep(&view)))
+    let linked = !params.flag("linked") || !view.models.is_empty() || !view.datasets.is_empty();
+    Ok((linked && uses(&view.models, "models") && uses(&view.datasets, "datasets")).then(|| fields.keep(&view)))
 }
 
 fn filter(kind: RepoKind, caller: &Caller, params: &Params) -> Result<RepoFilter, ApiError> {
     let texts = |key: &str| params.all(key).filter(|text| !text.is_empty()).map(str::to_owned).collect::<Vec<_>>();
+    if let Some(unknown) = ["num_parameters", "apps"].into_iter().find(|key| params.get(key).is_some()) {
+        return Err(ApiError::bad_request(format!("Models cannot be listed by '{unknown}' here; leave it out")));
+    }
     let search = texts("search");
     let mut tags = texts("filter");
     tags.extend(params.get("pipeline_tag").map(str::to_owned));

@@ -172,3 +172,19 @@ async fn a_full_list_has_the_files() {
     assert_eq!(first("/api/models?gated=false", &bob.read).await["id"], "alice/tiny");
     assert_eq!(first("/api/models?expand=usedStorage", &bob.read).await["usedStorage"], 0);
 }
+
+#[tokio::test]
+async fn a_list_does_not_take_a_question_for_another() {
+    let app = TestApp::start().await;
+    let alice = app.person("alice").await;
+    space(&app, &alice, "alone", "public", "title: Alone", SpaceStage::Running).await;
+    space(&app, &alice, "user", "public", "models: [alice/m]", SpaceStage::Running).await;
+    let linked = app.get("/api/spaces?linked=true", None).await.json;
+    let names: Vec<&str> = linked.as_array().unwrap().iter().filter_map(|one| one["id"].as_str()).collect();
+    assert_eq!(names, ["alice/user"]);
+    for question in ["num_parameters=min:6B", "apps=llama.cpp"] {
+        let answer = app.get(&format!("/api/models?{question}"), None).await;
+        assert_eq!(answer.status, 400, "{}", answer.text);
+        assert!(answer.text.contains("leave it out"), "{}", answer.text);
+    }
+}

@@ -58,6 +58,18 @@ pub async fn commit(app: &TestApp, repo: &str, person: &Person, content: &[u8]) 
 }
 
 #[tokio::test]
+async fn what_a_repository_takes_is_told_with_its_large_files() {
+    let app = TestApp::start().await;
+    let alice = app.person("alice").await;
+    let repo = model(&app, &alice, "heavy", "public").await;
+    let content = b"weights".repeat(100_000);
+    upload(&app, &repo, &alice, &content).await;
+    assert_eq!(commit(&app, &repo, &alice, &content).await.status, 200);
+    let told = app.get("/api/settings/repositories", Some(&alice.read)).await.json;
+    assert!(told[0]["storage"].as_u64().unwrap() > 700_000, "{told}");
+}
+
+#[tokio::test]
 async fn git_lfs_uploads_and_downloads() {
     let app = TestApp::start().await;
     let alice = app.person("alice").await;

@@ -112,6 +112,20 @@ fn what_is_guaranteed_comes_back_after_the_grace_from_whom_came_last() {
 }
 
 #[test]
+fn a_guarantee_that_is_given_later_is_honoured_for_who_waits_already() {
+    let mut engine = site(1, []);
+    let theirs = claim(1, "firm/cyd", 1, 0, 90_000);
+    submit(&mut engine, &theirs);
+    let mine = claim(2, "lab/ann", 1, 10, 90_000);
+    let decision = submit(&mut engine, &mine);
+    assert!(decision.preemptions.is_empty() && decision.holds.len() == 1, "it is the first, and has a hold");
+    engine.apply(at(20), Event::Quotas(QuotaTree::new([place("lab", guaranteed(1))]).unwrap()));
+    let decision = engine.pass(at(20));
+    let told: Vec<ClaimId> = decision.preemptions.iter().map(|one| one.claim).collect();
+    assert_eq!(told, [theirs.id]);
+}
+
+#[test]
 fn who_is_not_needed_any_more_may_stay() {
     let mut engine = site(2, [place("lab", guaranteed(1)), place("firm", guaranteed(1))]);
     let old = claim(1, "firm/cyd", 1, 0, 90_000);
