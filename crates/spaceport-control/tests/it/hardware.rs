@@ -8,7 +8,7 @@ use spaceport_core::gpu::schedule::Carried;
 use spaceport_core::gpu::{DeviceHealth, DeviceId, LeaseEnd, NoticeKind, Quota, QuotaPath, Reservation};
 use spaceport_core::route::Target;
 use spaceport_core::{FlavorName, Reason, ReservationId, SpaceId, SpaceStage, Timestamp};
-use spaceport_store::{LedgerFilter, QuotaChange, StoredLease, StoredReservation};
+use spaceport_store::{KnownDevice, LedgerFilter, QuotaChange, StoredLease, StoredReservation};
 
 use crate::apps::gradio;
 use crate::world::{DRAIN, World, t4};
@@ -37,20 +37,33 @@ pub async fn all_leases(world: &World) -> Vec<StoredLease> {
     world.store.leases_between(Timestamp::from_millis(0), ends).await.unwrap()
 }
 
+/// Leases, devices and ledger as of one moment: nothing changed while they were read.
+async fn settled(world: &World) -> (Vec<StoredLease>, Vec<KnownDevice>, Vec<Entry>) {
+    let mut before = all_leases(world).await;
+    loop {
+        let devices = world.store.devices_known().await.unwrap();
+        let rows = world.store.ledger(&LedgerFilter::default(), None, i64::MAX).await.unwrap();
+        let after = all_leases(world).await;
+        if before == after {
+            return (after, devices, rows);
+        }
+        before = after;
+    }
+}
+
 /// What holds at every moment: nothing is given twice, and the ledger is what leases had.
 pub async fn check_ledger(world: &World) {
     let name = &world.name;
     assert_eq!(world.fake.held_twice(), [], "{name}: a device was used twice");
-    let leases = all_leases(world).await;
+    let (leases, known, rows) = settled(world).await;
     let mut given: BTreeMap<DeviceId, u32> = BTreeMap::new();
     for part in leases.iter().filter(|lease| lease.ended_at.is_none()).flat_map(|lease| &lease.parts) {
         *given.entry(part.device.clone()).or_default() += part.milli;
     }
-    for device in world.store.devices_known().await.unwrap() {
+    for device in known {
         let milli = given.get(&device.id).copied().unwrap_or_default();
         assert!(milli <= 1000 && milli == device.leased_milli, "{name}: {device:?} has {milli}");
     }
-    let rows = world.store.ledger(&LedgerFilter::default(), None, i64::MAX).await.unwrap();
     let sum = |rows: &[Entry]| rows.iter().map(Entry::time).sum::<DeviceTime>();
     for lease in &leases {
         let of: Vec<Entry> = rows.iter().filter(|row| row.lease == lease.lease.id).cloned().collect();
