@@ -63,9 +63,9 @@ pub enum SpaceCommand {
     Logs {
         /// The Space, owner/name.
         space: String,
-        /// The newest build's log.
-        #[arg(long)]
-        build: bool,
+        /// The newest build's log, or with a number that of an earlier one; 'spaceport space builds' lists them.
+        #[arg(long, value_name = "NUMBER", num_args = 0..=1, require_equals = true)]
+        build: Option<Option<u32>>,
         /// Go on as new lines come.
         #[arg(long, short)]
         follow: bool,
