@@ -119,9 +119,7 @@ fn push(binary: &Path, folder: &Path, site: &Site, token: &str) -> Result<String
         shell::run(spaceport().args(["space", "logs", NAME, "--build", "--follow"]))?;
     }
     shell::run(spaceport().args(["space", "wait", NAME]))?;
-    let info = read(spaceport().args(["space", "info", NAME, "--json"]))?;
-    let info: serde_json::Value = serde_json::from_str(&info)?;
-    Ok(info["host"].as_str().context("the Space has no host")?.to_owned())
+    read(spaceport().args(["space", "open", NAME]))
 }
 
 /// Copies a folder.

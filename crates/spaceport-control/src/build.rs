@@ -352,6 +352,9 @@ impl Builds {
         let Ok(Some(Inspection::Buildable(config))) = revision else {
             return Err(Stop::Again("the commit's configuration could not be read".to_owned()));
         };
+        if config.hf_oauth {
+            context.say("Warning: hf_oauth is ignored: sign-in with the Hub is not offered to apps yet");
+        }
         room::need(&self.parts, context).await?;
         let runs_code = config.sdk != Sdk::Static || config.app_build_command.is_some();
         if runs_code && self.parts.starts_refused() {

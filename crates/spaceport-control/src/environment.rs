@@ -37,7 +37,7 @@ pub(crate) fn of_app(
     set("SPACE_CREATOR_USER_ID", space.creator.to_string());
     set("ACCELERATOR", hardware.gpu.as_ref().map_or_else(|| "none".to_owned(), |_| release.hardware.to_string()));
     set("CPU_CORES", hardware.cpu_millicores.div_ceil(1000).to_string());
-    set("MEMORY", format!("{}Gi", hardware.memory_bytes >> 30));
+    set("MEMORY", memory(hardware.memory_bytes));
     if release.config.sdk != Sdk::Docker {
         set("PORT", release.config.app_port.to_string());
         set("PYTHONUNBUFFERED", "1".to_owned());
@@ -69,4 +69,19 @@ pub(crate) fn of_app(
         set(name, value);
     }
     Ok(env)
+}
+
+/// `16Gi`; `1536Mi` where it is not whole.
+fn memory(bytes: u64) -> String {
+    if bytes.is_multiple_of(1 << 30) { format!("{}Gi", bytes >> 30) } else { format!("{}Mi", bytes >> 20) }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn memory_is_in_gi_when_it_is_whole() {
+        for (mib, text) in [(16 << 10, "16Gi"), (1 << 10, "1Gi"), (1536, "1536Mi"), (96, "96Mi")] {
+            assert_eq!(super::memory(mib << 20), text);
+        }
+    }
 }

@@ -72,7 +72,7 @@ pub struct SpaceConfig {
     pub custom_headers: BTreeMap<String, String>,
     /// Forbids iframes of other sites.
     pub disable_embedding: bool,
-    /// Creates an OAuth app.
+    /// Creates an OAuth app on the Hub; here the build's log says that there is none.
     pub hf_oauth: bool,
     /// Scopes besides `openid profile`.
     pub hf_oauth_scopes: Vec<String>,

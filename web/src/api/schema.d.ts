@@ -2750,6 +2750,8 @@ export interface components {
         CardData: {
             /** @description Of a Space: entry file. */
             app_file?: string | null;
+            /** @description Of a Space: the path of the app that is opened. */
+            base_path?: string | null;
             /** @description First colour of the card. */
             colorFrom?: string | null;
             /** @description Second colour of the card. */

@@ -24,10 +24,16 @@ export function colourOf(name: unknown): string {
   return typeof name === "string" && COLOURS.has(name) ? name : "gray";
 }
 
-/** The app's address when it is one a browser may be sent to. */
+/** The app's address, at the path its author named, when it is one a browser may be sent to. */
 export function addressOf(space: Space): string | null {
   if (!space.host || !URL.canParse(space.host)) return null;
-  const url = new URL(space.host);
+  let url = new URL(space.host);
+  const path = space.cardData?.base_path;
+  if (typeof path === "string" && URL.canParse(path, url.href)) {
+    const within = new URL(path, url.href);
+    // `//elsewhere` is another host.
+    if (within.origin === url.origin) url = within;
+  }
   return url.protocol === "http:" || url.protocol === "https:" ? url.href : null;
 }
 

@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 
 import { nextCursor } from "../api/client";
-import { ago, elapsed, emojiOf } from "../lib/text";
+import { addressOf, ago, elapsed, emojiOf } from "../lib/text";
 import { space } from "./hub";
 
 describe("text", () => {
@@ -31,6 +31,15 @@ describe("text", () => {
     ["", "D"],
   ])("draws one emoji of %j", (emoji, drawn) => {
     expect(emojiOf(space("ada/demo", "RUNNING", { cardData: { emoji } }))).toBe(drawn);
+  });
+
+  it.each([
+    ["/docs?x=1", "http://ada-demo.localhost:8080/docs?x=1"],
+    [undefined, "http://ada-demo.localhost:8080/"],
+    [7, "http://ada-demo.localhost:8080/"],
+    ["//evil.example/docs", "http://ada-demo.localhost:8080/"],
+  ])("opens the app at %j", (base_path, address) => {
+    expect(addressOf(space("ada/demo", "RUNNING", { cardData: { base_path } as never }))).toBe(address);
   });
 
   it.each([

@@ -38,17 +38,16 @@ where
     let (control, logs) = (control.clone(), control.logs().clone());
     async_stream::stream! {
         let mut changes = control.changes();
-        // Lines that were sent or that the tail leaves out.
-        let mut done = match tail {
-            Some(tail) => logs.stream(log, None, false).count().await.saturating_sub(tail),
+        let mut position = match tail {
+            Some(lines) => logs.tail_position(log, lines).await,
             None => 0,
         };
         loop {
             // Asked before reading: what is written before the end is read after it.
             let now = standing().await;
-            let mut lines = std::pin::pin!(logs.stream(log, None, now == Standing::Open).skip(done));
-            while let Some(record) = lines.next().await {
-                done += 1;
+            let mut lines = std::pin::pin!(logs.stream_from(log, position, now == Standing::Open));
+            while let Some((record, after)) = lines.next().await {
+                position = after;
                 yield record;
             }
             if now == Standing::Over {

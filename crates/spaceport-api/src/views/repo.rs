@@ -194,6 +194,8 @@ pub struct CardData {
     sdk: Option<String>,
     /// Of a Space: entry file.
     app_file: Option<String>,
+    /// Of a Space: the path of the app that is opened.
+    base_path: Option<String>,
     /// Card text.
     short_description: Option<String>,
     /// Licence id.

@@ -115,15 +115,19 @@ fn python_image(builds: &Builds, context: &Context, config: &SpaceConfig) -> Res
     let builder = &builds.parts.config.builder;
     let version = config.python_version.as_deref().unwrap_or(&builder.default_python);
     let minor = version.splitn(3, '.').take(2).collect::<Vec<_>>().join(".");
-    if let Some(image) = builder.python_images.get(version).or_else(|| builder.python_images.get(&minor)) {
+    if let Some(image) = builder.python_images.get(version) {
         return Ok(image.clone());
     }
     // The minor version alone: every patch release would be an image of its own, and one that gets no
     // security fixes any more.
-    if builder.python_image.is_some() && minor != version {
-        context.say(&format!("python_version {version}: this site has the newest release of Python {minor}"));
+    let named = builder.python_images.get(&minor).cloned();
+    let image = named.or_else(|| builder.python_image.as_ref().map(|image| image.replace("{version}", &minor)));
+    if image.is_some() && minor != version {
+        context.say(&format!(
+            "Warning: python_version {version}: the app gets this site's release of Python {minor}, whatever its last number"
+        ));
     }
-    builder.python_image.as_ref().map(|image| image.replace("{version}", &minor)).ok_or_else(|| {
+    image.ok_or_else(|| {
         let offered = builder.python_images.keys().cloned().collect::<Vec<_>>().join(", ");
         context.failed(
             Reason::BaseImageUnavailable,

@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
+use spaceport_control::LogId;
 use spaceport_core::space::Artifact;
 use spaceport_core::{ImageDigest, SpaceId};
 use spaceport_runtime::fake::{StepBehavior, StepEnd};
@@ -157,4 +158,44 @@ async fn environments_are_not_stacked_without_end() {
     assert_eq!(installs.len(), 12 + 1);
     let scratch = installs.iter().filter(|script| script.contains("uv venv")).count();
     assert_eq!(scratch, 2, "the first; and the SDK's, with which the tenth begins");
+}
+
+/// What the log of the newest build says, without what every build says.
+async fn warnings(world: &World, space: SpaceId) -> Vec<String> {
+    let build = world.head_build(space).await.unwrap();
+    let log = world.log(LogId::Build(space, build.id));
+    log.into_iter().filter(|line| line.starts_with("Warning: ")).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_ignored_of_the_front_matter_is_told() {
+    let mut world = World::new().await;
+    let asks = |title: &'static str, more: &str| {
+        let mut files = gradio(title);
+        files[0] = apps::readme("gradio", title, more);
+        files
+    };
+    let space = world.space("alice/demo").await;
+    push(&world, space, "one", &asks("one", "python_version: '3.10'\nhf_oauth: false\n")).await;
+    assert_eq!(warnings(&world, space).await, Vec::<String>::new());
+    let python =
+        "Warning: python_version 3.10.4: the app gets this site's release of Python 3.10, whatever its last number";
+    push(&world, space, "two", &asks("two", "python_version: 3.10.4\nhf_oauth: true\n")).await;
+    let oauth = "Warning: hf_oauth is ignored: sign-in with the Hub is not offered to apps yet";
+    assert_eq!(warnings(&world, space).await, [oauth, python]);
+
+    // The same where the site names its images.
+    world.stop().await;
+    world.config.builder.python_image = None;
+    let images = &mut world.config.builder.python_images;
+    images.insert("3.10".to_owned(), "docker.io/library/python:3.10".to_owned());
+    world.start().await;
+    push(&world, space, "three", &asks("three", "python_version: 3.10.4\n")).await;
+    assert_eq!(warnings(&world, space).await, [python]);
+    world.stop().await;
+    let exact = world.config.builder.python_images["3.10"].clone();
+    world.config.builder.python_images.insert("3.10.4".to_owned(), exact);
+    world.start().await;
+    push(&world, space, "four", &asks("four", "python_version: 3.10.4\n")).await;
+    assert_eq!(warnings(&world, space).await, Vec::<String>::new());
 }

@@ -70,6 +70,33 @@ async fn settings_make_a_new_release_without_a_build() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_app_gets_what_the_hub_injects() {
+    let world = World::new().await;
+    let space = world.running("alice/demo", &gradio("one")).await;
+    let creator = world.store.space_by_id(space).await.unwrap().unwrap().creator.to_string();
+    let expected = [
+        ("ACCELERATOR", "none"),
+        ("CPU_CORES", "2"),
+        ("GRADIO_ANALYTICS_ENABLED", "False"),
+        ("GRADIO_SERVER_NAME", "0.0.0.0"),
+        ("GRADIO_SERVER_PORT", "7860"),
+        ("GRADIO_SSR_MODE", "False"),
+        ("MEMORY", "16Gi"),
+        ("PORT", "7860"),
+        ("PYTHONUNBUFFERED", "1"),
+        ("SPACE_AUTHOR_NAME", "alice"),
+        ("SPACE_CREATOR_USER_ID", &creator),
+        ("SPACE_HOST", "alice-demo.localhost:8080"),
+        ("SPACE_ID", "alice/demo"),
+        ("SPACE_REPO_NAME", "demo"),
+        ("SPACE_TITLE", "one"),
+        ("SYSTEM", "spaces"),
+    ];
+    let env = world.env(&world.container(space));
+    assert_eq!(env.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect::<Vec<_>>(), expected);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn other_hardware_is_a_new_release_and_back_again() {
     let world = World::new().await;
     let space = world.running("alice/demo", &gradio("one")).await;

@@ -15,15 +15,21 @@ const MAX_EVENT_BYTES: usize = 4 << 20;
 /// Which lines.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Wanted {
-    pub(super) build: bool,
+    /// Of a build: the newest one without a number. Otherwise what the app prints.
+    pub(super) build: Option<Option<u32>>,
     pub(super) follow: bool,
     pub(super) tail: Option<u64>,
 }
 
 pub(super) async fn show(client: &Client, out: &Output, space: &str, wanted: Wanted) -> Result<(), CliError> {
-    let kind = if wanted.build { "build" } else { "run" };
-    let tail = wanted.tail.map_or_else(String::new, |tail| format!("&tail={tail}"));
-    let path = format!("{}/logs/{kind}?follow={}{tail}", client.space_path(space).await?, wanted.follow);
+    let Wanted { build, follow, tail } = wanted;
+    let (kind, log) = match build {
+        None => ("run", "logs/run".to_owned()),
+        Some(None) => ("build", "logs/build".to_owned()),
+        Some(Some(number)) => ("build", format!("builds/{number}/log")),
+    };
+    let tail = tail.map_or_else(String::new, |tail| format!("&tail={tail}"));
+    let path = format!("{}/{log}?follow={follow}{tail}", client.space_path(space).await?);
     let mut events = Events::open(client, &path).await?;
     let mut any = false;
     while let Some(event) = events.next().await? {

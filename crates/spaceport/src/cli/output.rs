@@ -61,6 +61,16 @@ pub(super) fn field(value: &Value, path: &str) -> String {
     }
 }
 
+/// Where a Space is opened: its host, and the path its author named.
+/// Hub: <https://huggingface.co/docs/hub/spaces-config-reference> (`base_path`)
+pub(super) fn address(space: &Value) -> String {
+    // The card is the author's text, whether a build takes it or not.
+    let path = space["cardData"]["base_path"]
+        .as_str()
+        .filter(|path| path.starts_with('/') && !path.contains(char::is_control));
+    field(space, "/host") + path.filter(|path| *path != "/").unwrap_or_default()
+}
+
 /// `2026-01-02 03:04:05` of a timestamp.
 pub(super) fn moment(value: &Value, path: &str) -> String {
     let text = field(value, path);
@@ -113,6 +123,22 @@ fn cut(text: &str, width: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_space_is_opened_at_the_path_its_author_named() {
+        let host = "http://alice-demo.localhost:8080";
+        for (card, path) in [
+            (serde_json::json!({"base_path": "/docs?x=1"}), "/docs?x=1"),
+            (serde_json::json!({"base_path": "/"}), ""),
+            (serde_json::json!({"base_path": ".evil.example"}), ""),
+            (serde_json::json!({"base_path": "/\u{1b}[2J"}), ""),
+            (serde_json::json!({"base_path": 7}), ""),
+            (Value::Null, ""),
+        ] {
+            let space = serde_json::json!({"host": host, "cardData": card});
+            assert_eq!(address(&space), format!("{host}{path}"));
+        }
+    }
 
     #[test]
     fn tables_fit_eighty_columns_and_never_break_lines() {

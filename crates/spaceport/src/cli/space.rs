@@ -12,7 +12,7 @@ use super::client::Client;
 use super::error::{CliError, Kind};
 use super::logs::{self, Wanted};
 use super::metrics;
-use super::output::{Output, field, moment, table};
+use super::output::{Output, address, field, moment, table};
 use super::settings::{self, Setting, SettingCommand};
 use super::watch::{Patience, wait};
 
@@ -63,9 +63,9 @@ pub enum SpaceCommand {
     Logs {
         /// The Space, owner/name.
         space: String,
-        /// The newest build's log.
-        #[arg(long)]
-        build: bool,
+        /// The newest build's log, or with a number that of an earlier one; 'spaceport space builds' lists them.
+        #[arg(long, value_name = "NUMBER", num_args = 0..=1, require_equals = true)]
+        build: Option<Option<u32>>,
         /// Go on as new lines come.
         #[arg(long, short)]
         follow: bool,
@@ -263,7 +263,7 @@ async fn info(client: &Client, out: &Output, space: &str) -> Result<(), CliError
             ("Phase", state("phase")),
             ("What", state("message")),
             ("Remedy", state("remedy")),
-            ("URL", field(info, "/host")),
+            ("URL", address(info)),
             ("SDK", field(info, "/sdk")),
             ("Hardware", field(info, "/runtime/hardware/requested")),
             ("Access", field(info, "/visibility")),
@@ -314,9 +314,9 @@ async fn act(client: &Client, out: &Output, space: &str, action: &str, body: &Va
 }
 
 async fn open(client: &Client, out: &Output, space: &str) -> Result<(), CliError> {
-    let host = client.get(&format!("{}/host", client.space_path(space).await?)).await?;
-    let url = field(&host, "/host");
-    out.show(&host, |_| url.clone());
+    let info = client.get(&client.space_path(space).await?).await?;
+    let url = address(&info);
+    out.show(&json!({"host": info["host"], "subdomain": info["subdomain"], "url": url}), |_| url.clone());
     let opener = if cfg!(target_os = "macos") { "open" } else { "xdg-open" };
     if std::io::stdout().is_terminal() && !out.is_json() {
         let mut command = tokio::process::Command::new(opener);

@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::client::Client;
 use super::error::{CliError, Kind};
 use super::logs::Events;
-use super::output::{Output, field, print};
+use super::output::{Output, address, field, print};
 
 /// What was already so when the waiting began may be older than the push before it; it counts
 /// after this time.
@@ -78,7 +78,7 @@ async fn watch(client: &Client, out: &Output, space: &str, patience: Patience) -
             match verdict(&state, patience.for_push) {
                 Verdict::Running => {
                     if !out.is_json() {
-                        print(&format!("{space} runs at {}", field(&state, "/host")));
+                        print(&format!("{space} runs at {}", address(&state)));
                     }
                     return Ok(());
                 }

@@ -37,4 +37,10 @@ mistakes! {
         |_| front("sdk: gradio\napp_file: ../app.py"), "README.md, line 3, column 11: `app_file`: `../app.py` is not a plain path: it has the part `..`.", "Change app_file in line 3 of README.md; allowed: a path relative to the repository's root, without `..`.");
     two_mistakes: readme("Two mistakes at once: both are told",
         |_| front("sdk: static\ncolorTo: mauve\npinned: maybe"), "README.md, line 3, column 10: `colorTo`: `mauve` is not allowed (1 more below).", "Change colorTo in line 3 of README.md; allowed: red, yellow, green, blue, indigo, purple, pink, gray.");
+    oauth: Mistake {
+        did: "`hf_oauth: true`: apps cannot offer sign-in with the Hub yet",
+        files: |_| front("sdk: static\nhf_oauth: true"),
+        site: "",
+        told: Told::Log { message: "Warning: hf_oauth is ignored: sign-in with the Hub is not offered to apps yet" },
+    };
 }
