@@ -1,5 +1,6 @@
 //! A Spaceport of a test's own: the real binary as a process.
 
+use std::io::Write as _;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -287,6 +288,23 @@ impl Site {
         serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"))
     }
 
+    /// A command with a token and what it reads, whatever comes of it.
+    ///
+    /// # Panics
+    /// When it does not run.
+    #[must_use]
+    pub fn command(&self, token: &str, arguments: &[&str], input: &str) -> Said {
+        let mut command = Command::new(&self.binary);
+        command.args(arguments).env("SPACEPORT_URL", format!("http://{}", self.authority()));
+        command.env("SPACEPORT_TOKEN", token).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("the command line runs");
+        // One that reads nothing may have ended already.
+        let _ = child.stdin.take().expect("its input").write_all(input.as_bytes());
+        let output = child.wait_with_output().expect("the command line ends");
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        Said { code: output.status.code(), output: text(&output.stdout), errors: text(&output.stderr) }
+    }
+
     /// The command line, as the admin, which runs until it ends by itself or is told to.
     ///
     /// # Panics
@@ -303,6 +321,17 @@ impl Site {
     pub fn script<'a>(&'a self, text: &'a str) -> Script<'a> {
         Script::new(self, text)
     }
+}
+
+/// What a command said, and its exit code.
+#[derive(Debug)]
+pub struct Said {
+    /// `None` when a signal ended it.
+    pub code: Option<i32>,
+    /// On standard output.
+    pub output: String,
+    /// On standard error.
+    pub errors: String,
 }
 
 impl Drop for Site {

@@ -91,3 +91,24 @@ async fn a_public_space_can_be_read_and_not_changed_by_others() {
     let (status, _) = site.call_as(Some("hf_wrong"), Method::GET, &space.api(""), None).await;
     assert_eq!(status, StatusCode::UNAUTHORIZED, "a token that is wrong is not the same as none");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_web_page_is_in_the_binary() {
+    let Some(site) = Site::start().await else { return };
+    let get = async |path: &str| {
+        let url = format!("http://{}{path}", site.address);
+        let answer = site.http.get(url).header("host", site.authority()).send().await.expect("an answer");
+        assert_eq!(answer.status(), StatusCode::OK, "{path}");
+        let header = |name: &str| answer.headers()[name].to_str().expect("text").to_owned();
+        let (kind, policy) = (header("content-type"), header("content-security-policy"));
+        assert!(policy.contains("default-src 'none'") && policy.contains("script-src 'self'"), "{path}: {policy}");
+        (kind, answer.text().await.expect("text"))
+    };
+    let (kind, page) = get("/").await;
+    assert_eq!(kind, "text/html; charset=utf-8");
+    for (ending, of_type) in [(".js", "text/javascript"), (".css", "text/css")] {
+        let named = page.split('"').find(|part| part.starts_with("/assets/") && part.ends_with(ending));
+        let (kind, file) = get(named.unwrap_or_else(|| panic!("no {ending} in {page}"))).await;
+        assert!(kind.starts_with(of_type) && !file.is_empty(), "{kind}");
+    }
+}

@@ -66,6 +66,23 @@ class Handler(http.server.BaseHTTPRequestHandler):
 http.server.ThreadingHTTPServer(("0.0.0.0", 7860), Handler).serve_forever()
 "#;
 
+/// Says what was installed for it.
+const INSTALLED: &str = r#"
+import http.server, importlib.metadata, subprocess, sys
+
+tree = subprocess.run(["tree", "--version"], capture_output=True, text=True, check=True).stdout.split()[0]
+TEXT = "{} {} {}.{}".format(tree, importlib.metadata.version("iniconfig"), *sys.version_info)
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(TEXT)))
+        self.end_headers()
+        self.wfile.write(TEXT.encode())
+
+http.server.ThreadingHTTPServer(("0.0.0.0", 7860), Handler).serve_forever()
+"#;
+
 /// The same app once it is private: with the token of its owner and with none.
 const PRIVATE: &str = r#"
 import prelude, sys
@@ -118,6 +135,27 @@ async fn gradio_and_streamlit_samples_are_interactive() {
     let weights = "2312394bd99545d9de131c24efb781e765ac1aec243f2ed9347597a793a415e9";
     let expected = format!("{{\"of\": \"this hub\"}} {weights} ['admin/tiny']");
     assert_eq!(space.get("/").await, (StatusCode::OK, expected));
+
+    // What an author can ask to be installed is there.
+    let front = format!("sdk: gradio\n{version}\npython_version: '3.11'");
+    let files = Files::readme(&front)
+        .file("packages.txt", "# a tiny one\ntree\n")
+        .file("pre-requirements.txt", "iniconfig==2.0.0\n")
+        .file("app.py", INSTALLED);
+    let sha = space.push(&files).await;
+    space.running(&sha, ENVIRONMENT_S).await;
+    assert_eq!(space.get("/").await, (StatusCode::OK, "tree 2.0.0 3.11".to_owned()));
+
+    // What is missing in requirements.txt is told, and what serves goes on.
+    space.push(&files.file("app.py", "import torchvisoin\n")).await;
+    let told = space.wait("a module is missing", 120, |seen| seen.reason == "module_missing").await;
+    assert_eq!(told.stage, "RUNTIME_ERROR", "{}", told.json);
+    assert_eq!(
+        told.message,
+        "The Python module \"torchvisoin\" is not installed. The last good release keeps serving."
+    );
+    assert_eq!(told.remedy, "Add the package that provides \"torchvisoin\" to requirements.txt and push.");
+    assert_eq!(space.get("/").await.1, "tree 2.0.0 3.11");
 
     let space = site.space("streamlit", "streamlit").await;
     let sha = space.push(&Files::example("streamlit-explorer")).await;

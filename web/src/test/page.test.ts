@@ -128,12 +128,15 @@ describe("the list", () => {
     expect((globalThis as { broken?: boolean }).broken).toBeUndefined();
   });
 
-  it("leads to a private app by way of the page that gets a ticket for it", async () => {
-    hub(() => json([space("ada/secret", "RUNNING", { private: true, visibility: "private" })]));
+  it.each([
+    ["/", "/login?app=ada-secret"],
+    ["/docs?x=1", "/login?app=ada-secret&path=%2Fdocs%3Fx%3D1"],
+  ])("leads to a private app at %s by way of the page that gets a ticket for it", async (base_path, link) => {
+    hub(() => json([space("ada/secret", "RUNNING", { private: true, visibility: "private", cardData: { base_path } })]));
     open();
     await pass();
     expect(titles()).toEqual(["secret"]);
-    expect(document.querySelector<HTMLAnchorElement>("article a")?.getAttribute("href")).toBe("/login?app=ada-secret");
+    expect(document.querySelector<HTMLAnchorElement>("article a")?.getAttribute("href")).toBe(link);
   });
 
   it("says that a failed app is tried again", async () => {
