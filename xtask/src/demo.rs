@@ -2,10 +2,9 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
 use crate::shell::{self, ensure, read, say};
 use crate::site::{self, Site};
@@ -40,34 +39,19 @@ pub fn run(options: &Options) -> Result<()> {
         eprintln!("Port {} is in use; taking {port}.", options.port);
     }
     say("Starting Spaceport");
-    static STOP: AtomicBool = AtomicBool::new(false);
-    ctrlc::set_handler(|| STOP.store(true, Ordering::Relaxed)).context("could not watch for Ctrl-C")?;
     let mut site = Site::start(&binary, &folder, port, &engine, false)?;
     eprintln!("Hub: {}   log: {}   data: {}", site.url, site.log.display(), site.data.display());
 
     let token = site.token()?;
-    let url = match push(&binary, &folder, &site, &token) {
-        // The terminal's Ctrl-C ended what was running.
-        Err(_) if STOP.load(Ordering::Relaxed) => return stop(&mut site),
-        pushed => pushed?,
-    };
+    let url = push(&binary, &folder, &site, &token)?;
     println!("\n    {NAME} is live: {url}\n    the hub:             {}\n", site.url);
     eprintln!("Ready after {:.0} s.", began.elapsed().as_secs_f64());
     if !options.once {
         eprintln!("Ctrl-C stops; the data stays in {}.", site.data.display());
-        while !STOP.load(Ordering::Relaxed) {
-            if let Some(status) = site.child.try_wait()? {
-                anyhow::ensure!(status.success(), "the server ended ({status}); see {}", site.log.display());
-                return Ok(());
-            }
-            std::thread::sleep(Duration::from_millis(100));
-        }
+        let status = site.child.wait()?;
+        anyhow::ensure!(status.success(), "the server ended ({status}); see {}", site.log.display());
+        return Ok(());
     }
-    stop(&mut site)
-}
-
-fn stop(site: &mut Site) -> Result<()> {
-    eprintln!("Stopping…");
     site.stop()
 }
 

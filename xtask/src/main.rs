@@ -32,12 +32,15 @@ enum Chore {
 
 fn main() -> anyhow::Result<()> {
     std::env::set_current_dir(shell::root())?;
-    match Chore::parse() {
+    site::watch()?;
+    let result = match Chore::parse() {
         Chore::Demo(options) => demo::run(&options),
         Chore::Test(options) => check::run(&options),
         Chore::Bench(bench) => bench.run(),
         Chore::Dev => dev::run(),
         Chore::Docker(options) => docker::run(&options),
         Chore::Openapi => openapi::run(),
-    }
+    };
+    site::yield_to_stop();
+    result
 }

@@ -5,14 +5,64 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 
 use crate::docker::Engine;
 
 /// A server may take so long until it is ready.
 const READY: Duration = Duration::from_secs(90);
+/// What a shell says of a command that Ctrl-C ended.
+const INTERRUPTED: i32 = 130;
+
+/// The servers that were started and not asked to end yet.
+static RUNNING: Mutex<Vec<u32>> = Mutex::new(Vec::new());
+/// Somebody wants this command to end.
+static STOPPING: AtomicBool = AtomicBool::new(false);
+
+/// Ctrl-C, or the end of the terminal, ends this command at any moment, and the servers before it: they are asked to, once,
+/// since a second signal would make them end at once.
+///
+/// # Errors
+/// When signals cannot be watched.
+pub fn watch() -> Result<()> {
+    let stop = || {
+        STOPPING.store(true, Ordering::Relaxed);
+        let running = std::mem::take(&mut *RUNNING.lock().unwrap_or_else(PoisonError::into_inner));
+        if !running.is_empty() {
+            eprintln!("Stopping…");
+        }
+        for pid in &running {
+            let _ = terminate(*pid);
+        }
+        while running.iter().any(|pid| is_alive(*pid)) {
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        #[expect(clippy::disallowed_methods, reason = "what was interrupted does not return")]
+        std::process::exit(i32::from(running.is_empty()) * INTERRUPTED);
+    };
+    ctrlc::set_handler(stop).context("could not watch for Ctrl-C")
+}
+
+/// Waits for the end when this command was told to end: what was interrupted with it is no error to tell.
+pub fn yield_to_stop() {
+    while STOPPING.load(Ordering::Relaxed) {
+        std::thread::park();
+    }
+}
+
+fn terminate(pid: u32) -> Result<()> {
+    crate::shell::run(Command::new("kill").arg(pid.to_string()))
+}
+
+/// Whether a process runs: one that nobody has waited for yet does not.
+fn is_alive(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit(") ").next().is_some_and(|rest| !rest.is_empty() && !rest.starts_with('Z'))
+}
 
 /// A server that runs.
 pub struct Site {
@@ -81,11 +131,11 @@ impl Site {
             .stdin(Stdio::null())
             .stdout(out.try_clone()?)
             .stderr(out)
-            // A terminal's Ctrl-C is for this command alone, which then asks the server to end: a second signal would make
-            // it end at once.
+            // A terminal's Ctrl-C is for this command alone ([`watch`]).
             .process_group(0)
             .spawn()
             .with_context(|| format!("could not start {}", binary.display()))?;
+        RUNNING.lock().unwrap_or_else(PoisonError::into_inner).push(child.id());
         let mut site = Self { child, url: format!("http://localhost:{port}"), log, data };
         let until = Instant::now() + READY;
         while !health(port) {
@@ -107,8 +157,15 @@ impl Site {
 
     /// Asks it to end, and waits.
     pub fn stop(&mut self) -> Result<()> {
-        crate::shell::run(Command::new("kill").arg(self.child.id().to_string()))?;
-        self.child.wait()?;
+        let pid = self.child.id();
+        let mut running = RUNNING.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(at) = running.iter().position(|other| *other == pid) {
+            running.remove(at);
+            terminate(pid)?;
+        }
+        drop(running);
+        let status = self.child.wait()?;
+        ensure!(status.success(), "the server ended ({status}); see {}", self.log.display());
         Ok(())
     }
 }

@@ -2,8 +2,8 @@
 //!
 //! A client that downloads a repository asks for each of its files. Opening costs as much as reading a small file does, and
 //! libgit2 keeps what it read of commits and folders with what it opened. What others write is seen: refs are read from
-//! the disk each time, and objects that are not found are looked for again. So few are kept, and for a moment only,
-//! that packs which were replaced do not stay on the disk.
+//! the disk each time, and objects that are not found are looked for again. So few are kept, and
+//! given up so soon once others are read, that packs which were replaced do not stay on the disk for long.
 
 use std::fmt;
 use std::sync::{Mutex, PoisonError};

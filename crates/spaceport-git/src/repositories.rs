@@ -130,10 +130,11 @@ impl Repositories {
     /// # Errors
     /// When its folder cannot be removed.
     pub async fn delete(&self, repo: RepoId) -> Result<(), GitError> {
-        self.readers.close(repo);
         // Renamed first, so that no reader meets half of it.
         let temporary = self.temporary(repo);
-        match tokio::fs::rename(self.path(repo), &temporary).await {
+        let renamed = tokio::fs::rename(self.path(repo), &temporary).await;
+        self.readers.close(repo);
+        match renamed {
             Ok(()) => tokio::fs::remove_dir_all(&temporary).await.map_err(GitError::io("delete the repository")),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
             Err(source) => Err(GitError::Io { operation: "delete the repository", source }),
@@ -167,9 +168,9 @@ impl Repositories {
     /// When git fails or takes too long.
     pub async fn maintain(&self, repo: RepoId) -> Result<(), GitError> {
         let gc = with_args(self.git(repo)?, ["gc", "--quiet", "--no-detach"]);
-        run(gc, "gc", b"", 4096, LONG_TIMEOUT).await?;
+        let packed = run(gc, "gc", b"", 4096, LONG_TIMEOUT).await;
         self.readers.close(repo);
-        Ok(())
+        packed.map(drop)
     }
 
     /// A command on a repository.

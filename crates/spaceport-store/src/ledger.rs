@@ -7,7 +7,7 @@ use sqlx::FromRow;
 
 use spaceport_core::gpu::ledger::{DeviceTime, Entry, Period};
 use spaceport_core::gpu::{DeviceId, LeaseEnd, NodeName, QuotaPath};
-use spaceport_core::{EntryId, FlavorName, SpaceId, Timestamp};
+use spaceport_core::{EntryId, FlavorName, LeaseId, SpaceId, Timestamp};
 
 use crate::rows::{random, text};
 use crate::{Store, StoreError, Tx, run, run_tx};
@@ -279,7 +279,8 @@ impl Reading {
             None => self.live().await?,
         };
         let mut page = self.store.ledger(&self.filter, self.after, PAGE).await?;
-        open.retain(|entry| page.iter().all(|row| row.lease != entry.lease));
+        let ended: HashSet<LeaseId> = page.iter().map(|row| row.lease).collect();
+        open.retain(|entry| !ended.contains(&entry.lease));
         self.is_over = i64::try_from(page.len()).is_ok_and(|rows| rows < PAGE);
         self.after = page.last().map(|row| (row.until, row.id));
         if self.is_over {

@@ -1,7 +1,8 @@
 //! Accelerators for Prometheus: allocation, utilisation, queue, wait, preemptions, per account.
 //!
-//! Everything is read when it is asked for, from where it is true; no counter of its own can differ from the
-//! ledger or forget with a restart. Only the highest device time that was told is kept. Format: <https://prometheus.io/docs/instrumenting/exposition_formats/>
+//! Everything is read when it is asked for, from where it is true, so that nothing is forgotten with a restart. Only the
+//! highest device time that was told is kept, while the server runs: a lease may turn out to have ended before it was read.
+//! Format: <https://prometheus.io/docs/instrumenting/exposition_formats/>
 
 mod text;
 

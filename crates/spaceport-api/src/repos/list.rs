@@ -183,7 +183,7 @@ async fn entry(
 fn filter(kind: RepoKind, caller: &Caller, params: &Params) -> Result<RepoFilter, ApiError> {
     let texts = |key: &str| params.all(key).filter(|text| !text.is_empty()).map(str::to_owned).collect::<Vec<_>>();
     if let Some(unknown) = ["num_parameters", "apps"].into_iter().find(|key| params.get(key).is_some()) {
-        return Err(ApiError::bad_request(format!("Models cannot be listed by '{unknown}' here; leave it out")));
+        return Err(ApiError::bad_request(format!("Nothing can be listed by '{unknown}' here; leave it out")));
     }
     let search = texts("search");
     let mut tags = texts("filter");

@@ -228,7 +228,10 @@ impl Making<'_> {
             let script = scripts::install(self.config, &Inputs::default(), site_packages);
             let keep = environment_settings(name, environment_labels());
             let made = self.installed(platform, script, None, SITE_CACHE_VOLUME.to_owned(), keep).await;
-            if let Err(Stop::Failed(why)) = &made {
+            // A limit or a disk that is full is this build's, and says nothing of the next one.
+            if let Err(Stop::Failed(why)) = &made
+                && why.reason == Reason::DependencyFailed
+            {
                 self.builds.sdk_failed(&key, why);
             }
             made

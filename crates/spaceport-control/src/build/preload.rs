@@ -75,9 +75,9 @@ async fn find_one(builds: &Builds, context: &Context, preload: &Preload) -> Resu
     }
 }
 
-/// What is not here for the Space's owner is at the upstream, unless an account of this hub has its name.
+/// What is not here for the Space's owner is at the upstream, unless an account of this hub, disabled or not, has its name.
 async fn nowhere<T>(builds: &Builds, context: &Context, name: &RepoName) -> Result<Option<T>, Stop> {
-    if builds.parts.store.account_by_name(name.owner()).await.map_err(again)?.is_none() {
+    if builds.parts.store.account_listed(name.owner()).await.map_err(again)?.is_none() {
         return Ok(None);
     }
     let owner = name.owner();
@@ -188,7 +188,7 @@ async fn add_own(
     let summary = match source::archive(parts, repo, sha, to, &options).await {
         Ok(summary) => summary,
         Err(GitError::Source(SourceProblem::TooLarge { .. })) => {
-            let message = format!("with it, preload_from_hub has more than the limit of {} GiB", limit >> 30);
+            let message = format!("with it, preload_from_hub has more than the limit of {}", room::size(limit));
             return Err(failed(&message, "Name only the files that are needed, or download them when the app starts."));
         }
         Err(GitError::Source(problem)) => return Err(failed(&problem.to_string(), problem.remedy())),

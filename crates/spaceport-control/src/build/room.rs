@@ -82,7 +82,7 @@ async fn low_disk(parts: &Parts) -> Option<u64> {
 }
 
 /// `3.2 GiB`, `120 MiB`.
-fn size(bytes: u64) -> String {
+pub(super) fn size(bytes: u64) -> String {
     if bytes < 1 << 30 {
         return format!("{} MiB", bytes >> 20);
     }

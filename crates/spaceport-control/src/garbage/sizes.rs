@@ -8,7 +8,8 @@ use crate::spaces::{Parts, WorkError, volumes};
 /// Between two measurements of everything.
 pub(super) const PERIOD: Duration = Duration::from_secs(60 * 60);
 
-/// Measures every repository and bucket; one that cannot be measured keeps what was measured before.
+/// Measures every repository and bucket. What is not measured, since a repository or the engine does not answer, keeps
+/// what was measured before; a bucket that the engine cannot measure counts nothing.
 pub(super) async fn measure(parts: &Parts) {
     if let Err(error) = repositories(parts).await {
         let text = chain(&error);

@@ -226,7 +226,8 @@ impl Appender {
     fn begin_part(&mut self, now: Timestamp) -> Result<()> {
         // From the file: a full disk may have kept a piece of a line.
         let from = self.from + self.file.metadata()?.len();
-        if self.later {
+        // One whose heading a full disk did not take is made anew, and takes no part's place.
+        if self.later && Part::later(&self.paths.newer)?.is_some() {
             absent(std::fs::rename(&self.paths.newer, &self.paths.older))?;
         }
         let mut heading = serde_json::to_vec(&Heading { at: now, from }).expect("a heading is JSON");

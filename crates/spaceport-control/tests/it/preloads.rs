@@ -120,6 +120,16 @@ async fn a_private_model_comes_to_its_owner_alone_and_is_looked_for_nowhere_else
     assert!(downloads.lock().unwrap().is_empty(), "no step had to fetch it");
     world.push(foreign, &app("two", "alice/secret")).await;
     world.wait_reason(foreign, SpaceStage::BuildError, Reason::PreloadFailed).await;
+    // Nor is it anybody else's when she may not sign in any more.
+    let alice = world.store.account_by_name("alice").await.unwrap().unwrap();
+    assert!(world.store.account_disable(alice.id, world.clock.now()).await.unwrap());
+    let sha = world.push(foreign, &app("three", "alice/secret")).await;
+    world
+        .wait_for("the build to fail", || async {
+            let builds = world.builds(foreign).await;
+            builds.iter().any(|build| build.sha == sha && build.state == BuildState::Failed)
+        })
+        .await;
     assert!(downloads.lock().unwrap().is_empty(), "the other hub's alice is somebody else");
 }
 
