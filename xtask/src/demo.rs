@@ -62,10 +62,10 @@ pub fn build() -> Result<PathBuf> {
     Ok(target_dir().join("debug/spaceport"))
 }
 
-/// Where cargo puts what it builds.
+/// Where cargo puts what it builds: an absolute path, since programs are run in other folders.
 pub fn target_dir() -> PathBuf {
     #[expect(clippy::disallowed_methods, reason = "a chore follows the developer's environment")]
-    std::env::var("CARGO_TARGET_DIR").map_or_else(|_| shell::root().join("target"), PathBuf::from)
+    std::env::var("CARGO_TARGET_DIR").map_or_else(|_| shell::root().join("target"), |dir| shell::root().join(dir))
 }
 
 /// Creates the Space, pushes the sample with git, shows the build, and waits for the app.
