@@ -3,27 +3,24 @@
 //! Not with `git archive`: that obeys `export-ignore` and `export-subst` in the user's
 //! `.gitattributes`, and does not look where links lead.
 
-use std::collections::HashSet;
+mod blobs;
+mod sinks;
+
 use std::fs;
-use std::io::{self, BufRead as _, BufReader, Read, Seek as _, Write};
-use std::os::unix::fs::{OpenOptionsExt as _, symlink};
+use std::io::{self, Read, Seek as _};
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
 
 use spaceport_core::{CommitSha, RepoId};
 
-use crate::command::{Running, with_args};
 use crate::lfs::{LfsObject, MAX_POINTER_BYTES, is_lfs_pointer};
 use crate::tree::{check_link, check_path};
 use crate::{EntryKind, GitError, MAX_FILES, Repositories, SourceProblem, TreeEntry};
+use blobs::Blobs;
+use sinks::{FolderSink, Sink, TarSink};
 
 /// How many LFS pointers are named; more are only counted.
 const POINTERS_NAMED: usize = 20;
-/// Copying may take as long as it wants, but not stand still for so long.
-const STALL_TIMEOUT: Duration = Duration::from_secs(120);
 /// Two blocks of zeros end an archive.
 const TAR_END_BYTES: i64 = 1024;
 /// A link's target is a path.
@@ -228,34 +225,6 @@ impl Repositories {
         });
         Ok(entries)
     }
-
-    /// Runs blocking work with a reader of contents, as long as something is read. Dropped, it ends the work.
-    async fn with_blobs<T: Send + 'static>(
-        &self,
-        repo: RepoId,
-        work: impl FnOnce(&mut Blobs) -> Result<T, GitError> + Send + 'static,
-    ) -> Result<T, GitError> {
-        let mut command = with_args(self.git(repo)?, ["cat-file", "--batch"]);
-        command.stdin(Stdio::piped()).stderr(Stdio::null());
-        let mut running = Running::start(command)?;
-        let (Some(stdin), Some(stdout)) = (running.child.stdin.take(), running.child.stdout.take()) else {
-            return Err(GitError::Failed { operation: "cat-file", message: "no pipes".to_owned() });
-        };
-        let stdin = stdin.into_owned_fd().map_err(GitError::io("write to git"))?;
-        let stdout = stdout.into_owned_fd().map_err(GitError::io("read from git"))?;
-        let waiting = Waiting(Arc::default());
-        let answers = BufReader::with_capacity(1 << 16, stdout.into());
-        let mut blobs = Blobs { ask: stdin.into(), answers, reading: Arc::clone(&waiting.0) };
-        let work = tokio::task::spawn_blocking(move || work(&mut blobs));
-        let joined = tokio::select! {
-            joined = work => Some(joined),
-            () = waiting.0.standstill() => None,
-        };
-        // This ends the blocking work as well: git's pipe is closed, and nobody waits for the rest.
-        running.terminate().await;
-        let joined = joined.ok_or(GitError::Timeout("cat-file"))?;
-        joined.map_err(|error| GitError::Io { operation: "finish the work", source: io::Error::other(error) })?
-    }
 }
 
 /// The entries of one folder, with paths from there on.
@@ -314,60 +283,6 @@ fn temporary_beside(dest: &Path) -> PathBuf {
     dest.with_file_name(name)
 }
 
-/// `git cat-file --batch`: one question, one answer.
-struct Blobs {
-    ask: fs::File,
-    answers: BufReader<fs::File>,
-    reading: Arc<Reading>,
-}
-
-/// What the blocking work and those who wait for it tell each other.
-#[derive(Default)]
-struct Reading {
-    /// Pieces read so far.
-    pieces: AtomicU64,
-    nobody_waits: AtomicBool,
-}
-
-impl Reading {
-    /// Ends when nothing was read for a while.
-    async fn standstill(&self) {
-        loop {
-            let before = self.pieces.load(Ordering::Relaxed);
-            tokio::time::sleep(STALL_TIMEOUT).await;
-            if self.pieces.load(Ordering::Relaxed) == before {
-                return;
-            }
-        }
-    }
-}
-
-/// Says at its end that nobody waits for the blocking work any more: that cannot be dropped itself.
-struct Waiting(Arc<Reading>);
-
-impl Drop for Waiting {
-    fn drop(&mut self) {
-        self.0.nobody_waits.store(true, Ordering::Relaxed);
-    }
-}
-
-/// A reader that counts, and fails when nobody waits for what is read.
-struct Watched<'a, R> {
-    content: R,
-    reading: &'a Reading,
-}
-
-impl<R: Read> Read for Watched<'_, R> {
-    fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
-        // Not `Interrupted`, which readers try again.
-        if self.reading.nobody_waits.load(Ordering::Relaxed) {
-            return Err(io::Error::other("nobody waits for it"));
-        }
-        self.reading.pieces.fetch_add(1, Ordering::Relaxed);
-        self.content.read(to)
-    }
-}
-
 /// The file to write an archive to: a new one, or what is there, from its end mark on.
 fn open_archive(path: &Path, append: bool) -> io::Result<fs::File> {
     if !append {
@@ -376,59 +291,6 @@ fn open_archive(path: &Path, append: bool) -> io::Result<fs::File> {
     let mut file = fs::OpenOptions::new().write(true).open(path)?;
     file.seek(io::SeekFrom::End(-TAR_END_BYTES))?;
     Ok(file)
-}
-
-impl Blobs {
-    /// Calls `with` with the content of one object.
-    fn read<T>(&mut self, entry: &TreeEntry, with: impl FnOnce(&mut dyn Read) -> io::Result<T>) -> io::Result<T> {
-        writeln!(self.ask, "{}", entry.oid)?;
-        let mut head = String::new();
-        self.answers.read_line(&mut head)?;
-        let size = blob_size(&head).filter(|size| *size == entry.bytes);
-        let size = size.ok_or_else(|| io::Error::other(format!("the content of `{}` is missing", entry.path)))?;
-        let mut content = Watched { content: (&mut self.answers).take(size), reading: &self.reading };
-        let value = with(&mut content)?;
-        if content.content.limit() != 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        let mut end = [0];
-        self.answers.read_exact(&mut end)?;
-        Ok(value)
-    }
-}
-
-/// The size in the answer `<oid> blob <size>`.
-fn blob_size(head: &str) -> Option<u64> {
-    let mut words = head.trim_end().rsplit(' ');
-    let (size, kind) = (words.next()?, words.next()?);
-    if kind == "blob" { size.parse().ok() } else { None }
-}
-
-/// As many bytes as were promised: a tar entry of another length would shift all that follow.
-struct Exact<'a> {
-    content: &'a mut dyn Read,
-    left: u64,
-}
-
-impl Read for Exact<'_> {
-    fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
-        let most = usize::try_from(self.left).unwrap_or(usize::MAX).min(to.len());
-        let read = self.content.read(&mut to[..most])?;
-        self.left -= u64::try_from(read).unwrap_or(0);
-        Ok(read)
-    }
-}
-
-impl Exact<'_> {
-    fn finish(self) -> io::Result<()> {
-        if self.left == 0 { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
-    }
-}
-
-trait Sink {
-    fn file(&mut self, path: &str, executable: bool, bytes: u64, content: &mut dyn Read) -> io::Result<()>;
-    fn link(&mut self, path: &str, target: &str) -> io::Result<()>;
-    fn folder(&mut self, path: &str) -> io::Result<()>;
 }
 
 fn copy_all(
@@ -467,7 +329,7 @@ fn copy_all(
                 if let (Some(object), Some(large)) = (LfsObject::from_pointer(&small), large)
                     && let Some(content) = large.open(&object).map_err(error("open a large file"))?
                 {
-                    let mut content = Watched { content, reading: &blobs.reading };
+                    let mut content = blobs.watched(content);
                     limits.check_file(path, object.size)?;
                     summary.bytes = summary.bytes.saturating_add(object.size);
                     limits.check_total(entries.len(), summary.bytes)?;
@@ -494,133 +356,9 @@ fn copy_all(
     Ok(summary)
 }
 
-struct TarSink<W: Write> {
-    tar: tar::Builder<W>,
-    options: ArchiveOptions,
-    /// Every folder has an entry, before what is in it: an engine that unpacks the archive would
-    /// make missing ones for root, and the app could not write there.
-    folders: HashSet<String>,
-}
-
-impl<W: Write> TarSink<W> {
-    fn new(to: W, options: ArchiveOptions) -> Self {
-        Self { tar: tar::Builder::new(to), options, folders: HashSet::new() }
-    }
-
-    fn header(&self, kind: tar::EntryType, mode: u32, size: u64) -> tar::Header {
-        let mut header = tar::Header::new_gnu();
-        header.set_entry_type(kind);
-        header.set_mode(mode);
-        header.set_size(size);
-        header.set_uid(self.options.uid);
-        header.set_gid(self.options.gid);
-        header.set_mtime(0);
-        header
-    }
-
-    fn finish(self) -> io::Result<()> {
-        self.tar.into_inner()?.flush()
-    }
-
-    fn name(&self, path: &str) -> String {
-        format!("{}{path}", self.options.prefix)
-    }
-
-    /// What is not of the commit.
-    fn extra(&mut self) -> io::Result<()> {
-        for (name, content) in std::mem::take(&mut self.options.extra) {
-            self.parents(&name)?;
-            let mut header = self.header(tar::EntryType::Regular, 0o644, content.len() as u64);
-            self.tar.append_data(&mut header, &name, content.as_slice())?;
-        }
-        Ok(())
-    }
-
-    /// The folders above a name of the archive.
-    fn parents(&mut self, name: &str) -> io::Result<()> {
-        for folder in name.match_indices('/').map(|(at, _)| &name[..=at]) {
-            if self.folders.insert(folder.to_owned()) {
-                let mut header = self.header(tar::EntryType::Directory, 0o755, 0);
-                self.tar.append_data(&mut header, folder, io::empty())?;
-            }
-        }
-        Ok(())
-    }
-}
-
-impl<W: Write> Sink for TarSink<W> {
-    fn file(&mut self, path: &str, executable: bool, bytes: u64, content: &mut dyn Read) -> io::Result<()> {
-        let mode = if executable { 0o755 } else { 0o644 };
-        self.parents(&self.name(path))?;
-        let mut header = self.header(tar::EntryType::Regular, mode, bytes);
-        let mut content = Exact { content, left: bytes };
-        self.tar.append_data(&mut header, self.name(path), &mut content)?;
-        content.finish()
-    }
-
-    fn link(&mut self, path: &str, target: &str) -> io::Result<()> {
-        self.parents(&self.name(path))?;
-        let mut header = self.header(tar::EntryType::Symlink, 0o777, 0);
-        self.tar.append_link(&mut header, self.name(path), target)
-    }
-
-    fn folder(&mut self, path: &str) -> io::Result<()> {
-        self.parents(&self.name(&format!("{path}/")))
-    }
-}
-
-struct FolderSink {
-    root: PathBuf,
-}
-
-impl FolderSink {
-    fn place(&self, path: &str) -> io::Result<PathBuf> {
-        let place = self.root.join(path);
-        if let Some(parent) = place.parent() {
-            fs::create_dir_all(parent)?;
-        }
-        Ok(place)
-    }
-}
-
-impl Sink for FolderSink {
-    fn file(&mut self, path: &str, executable: bool, bytes: u64, content: &mut dyn Read) -> io::Result<()> {
-        let mode = if executable { 0o755 } else { 0o644 };
-        let place = self.place(path)?;
-        let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(place)?;
-        let mut content = Exact { content, left: bytes };
-        io::copy(&mut content, &mut file)?;
-        content.finish()
-    }
-
-    fn link(&mut self, path: &str, target: &str) -> io::Result<()> {
-        symlink(target, self.place(path)?)
-    }
-
-    fn folder(&mut self, path: &str) -> io::Result<()> {
-        fs::create_dir_all(self.place(path)?)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[tokio::test(start_paused = true)]
-    async fn copying_lasts_as_long_as_something_is_read() {
-        let reading = Reading::default();
-        let slow = async {
-            for _ in 0..100 {
-                tokio::time::sleep(STALL_TIMEOUT * 2 / 3).await;
-                Watched { content: &b"x"[..], reading: &reading }.read_exact(&mut [0]).unwrap();
-            }
-        };
-        tokio::select! {
-            () = slow => {}
-            () = reading.standstill() => panic!("it was read all the time"),
-        }
-        reading.standstill().await;
-    }
 
     #[test]
     fn patterns_name_paths() {
