@@ -44,17 +44,9 @@ api.upload_file(path_or_fileobj=bytes(range(256)) * 1024, path_in_repo="onnx/wei
 print("all is well")
 "#;
 
-/// Finds what was preloaded as a library does, without a network, and can still write beside it.
-const PRELOADED: &str = r#"
-import hashlib, http.server, os
-os.environ["HF_HUB_OFFLINE"] = "1"
-from huggingface_hub import hf_hub_download, scan_cache_dir, snapshot_download
-
-weights = open(hf_hub_download("admin/tiny", "onnx/weights.bin"), "rb").read()
-folder = snapshot_download("admin/tiny")
-open(os.path.expanduser("~/.cache/huggingface/hub/mine"), "w").close()
-TEXT = "{} {} {}".format(open(folder + "/config.json").read(), hashlib.sha256(weights).hexdigest(),
-    [repo.repo_id for repo in scan_cache_dir().repos])
+/// Answers `TEXT`; what it is stands in front.
+const ANSWERS: &str = r#"
+import http.server
 
 class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
@@ -66,21 +58,25 @@ class Handler(http.server.BaseHTTPRequestHandler):
 http.server.ThreadingHTTPServer(("0.0.0.0", 7860), Handler).serve_forever()
 "#;
 
+/// Finds what was preloaded as a library does, without a network, and can still write beside it.
+const PRELOADED: &str = r#"
+import hashlib, os
+os.environ["HF_HUB_OFFLINE"] = "1"
+from huggingface_hub import hf_hub_download, scan_cache_dir, snapshot_download
+
+weights = open(hf_hub_download("admin/tiny", "onnx/weights.bin"), "rb").read()
+folder = snapshot_download("admin/tiny")
+open(os.path.expanduser("~/.cache/huggingface/hub/mine"), "w").close()
+TEXT = "{} {} {}".format(open(folder + "/config.json").read(), hashlib.sha256(weights).hexdigest(),
+    [repo.repo_id for repo in scan_cache_dir().repos])
+"#;
+
 /// Says what was installed for it.
 const INSTALLED: &str = r#"
-import http.server, importlib.metadata, subprocess, sys
+import importlib.metadata, subprocess, sys
 
 tree = subprocess.run(["tree", "--version"], capture_output=True, text=True, check=True).stdout.split()[0]
 TEXT = "{} {} {}.{}".format(tree, importlib.metadata.version("iniconfig"), *sys.version_info)
-
-class Handler(http.server.BaseHTTPRequestHandler):
-    def do_GET(self):
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(TEXT)))
-        self.end_headers()
-        self.wfile.write(TEXT.encode())
-
-http.server.ThreadingHTTPServer(("0.0.0.0", 7860), Handler).serve_forever()
 "#;
 
 /// The same app once it is private: with the token of its owner and with none.
@@ -127,8 +123,14 @@ async fn gradio_and_streamlit_samples_are_interactive() {
     assert!(said.contains("all is well"), "{said}");
     let version = sample.readme_line("sdk_version").expect("the sample pins its SDK");
     let front = format!("sdk: gradio\n{version}\npreload_from_hub:\n- admin/tiny");
-    let sha =
-        space.push(&sample.clone().file("README.md", format!("---\n{front}\n---\n")).file("app.py", PRELOADED)).await;
+    let sha = space
+        .push(
+            &sample
+                .clone()
+                .file("README.md", format!("---\n{front}\n---\n"))
+                .file("app.py", format!("{PRELOADED}{ANSWERS}")),
+        )
+        .await;
     space.running(&sha, 120).await;
     let log = space.build_log().await;
     assert!(log.contains("Using the environment") && log.contains("From this hub: admin/tiny at"), "{log}");
@@ -141,7 +143,7 @@ async fn gradio_and_streamlit_samples_are_interactive() {
     let files = Files::readme(&front)
         .file("packages.txt", "# a tiny one\ntree\n")
         .file("pre-requirements.txt", "iniconfig==2.0.0\n")
-        .file("app.py", INSTALLED);
+        .file("app.py", format!("{INSTALLED}{ANSWERS}"));
     let sha = space.push(&files).await;
     space.running(&sha, ENVIRONMENT_S).await;
     assert_eq!(space.get("/").await, (StatusCode::OK, "tree 2.0.0 3.11".to_owned()));
