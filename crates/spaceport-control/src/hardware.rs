@@ -8,6 +8,7 @@ mod demand;
 mod ends;
 mod idle;
 mod past;
+mod recorded;
 mod there;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -26,6 +27,7 @@ use crate::spaces::Parts;
 
 pub use demand::spent;
 use past::Past;
+pub use recorded::{Recorded, recorded};
 use there::There;
 
 /// Everything is looked at this often, whatever was signalled.

@@ -4039,12 +4039,14 @@ export interface components {
             /** @description What is allowed and perhaps not meant. */
             warnings: string[];
         };
-        /** @description What a change would do at once. */
+        /** @description What a change would do at once, and would have done. */
         QuotaEffect: {
             /** @description Everybody who would fare differently. */
             changes: components["schemas"]["QuotaEffectOn"][];
             /** @description How many have hardware and would have to give it back. */
             leave: number;
+            /** @description The demand of the last days, with the quotas as they are and as they would be. */
+            replay: components["schemas"]["QuotaReplay"];
             /** @description How many wait and would start at once. */
             start: number;
         };
@@ -4096,6 +4098,54 @@ export interface components {
             updatedAt?: string | null;
             /** @description How many claims of it and below it wait. */
             waiting: number;
+        };
+        /** @description The demand of the last days, run through the scheduler twice with the machines of today. */
+        QuotaReplay: {
+            /** @description The accounts that would have fared differently, those whose waits would have changed most first. */
+            accounts: components["schemas"]["QuotaReplayOf"][];
+            /** @description How many claims were made in that time, or waited or ran when it began. */
+            claims: number;
+            /** @description From when. */
+            from: string;
+            /** @description Until when. */
+            until: string;
+        };
+        /** @description What would have become of the claims of an account. */
+        QuotaReplayFare: {
+            /**
+             * Format: int32
+             * @description How often one would have had to leave before it was done.
+             */
+            left: number;
+            /**
+             * Format: int64
+             * @description How long a claim would have waited on average, in seconds.
+             */
+            meanWaitSeconds: number;
+            /**
+             * Format: int32
+             * @description How many claims would have got hardware.
+             */
+            started: number;
+            /**
+             * Format: int64
+             * @description What they would have used, in device seconds.
+             */
+            usedDeviceSeconds: number;
+        };
+        /** @description An account that would have fared differently. */
+        QuotaReplayOf: {
+            /** @description Which; null: all those together whose use the caller may not see. */
+            account?: string | null;
+            /** @description With the quotas as they would be. */
+            after: components["schemas"]["QuotaReplayFare"];
+            /** @description With the quotas as they are. */
+            before: components["schemas"]["QuotaReplayFare"];
+            /**
+             * Format: int32
+             * @description How many claims it had.
+             */
+            claims: number;
         };
         /** @description The tree. */
         QuotaTree: {

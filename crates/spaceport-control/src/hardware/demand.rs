@@ -72,7 +72,7 @@ impl Hardware {
     }
 }
 
-/// What each place with a budget has spent of the running period.
+/// What each place with a budget has spent by `now` of the period that runs then.
 ///
 /// # Errors
 /// When the database fails.
@@ -82,7 +82,8 @@ pub async fn spent(store: &Store, quotas: &QuotaTree, now: Timestamp) -> Result<
     for (place, quota) in quotas.places() {
         let Some(period) = quota.budget.map(|budget| budget.period(now)) else { continue };
         if !sums.iter().any(|(read, _)| *read == period) {
-            sums.push((period, store.ledger_charged(period, now).await?));
+            let until = period.until.min(now);
+            sums.push((period, store.ledger_charged(Period { until, ..period }, now).await?));
         }
         let charged = sums.iter().find(|(read, _)| *read == period).into_iter().flat_map(|(_, sums)| sums);
         let used: DeviceTime = charged.filter(|(account, _)| account.is_within(place)).map(|(_, time)| *time).sum();

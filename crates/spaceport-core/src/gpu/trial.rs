@@ -1,10 +1,14 @@
 //! What a change would do, before it is made: the scheduler decides in a world as it is and in one as it would be.
 
+mod replay;
+
 use std::collections::BTreeMap;
 
 use super::schedule::{Notice, Spent, World, schedule};
 use super::{Claim, QuotaTree, Wait};
 use crate::{ClaimId, Timestamp};
+
+pub use replay::{Demand, Fared, replay};
 
 /// What becomes of a claim in one pass.
 #[derive(Debug, Clone, PartialEq)]
@@ -86,7 +90,7 @@ mod tests {
     };
     use crate::{FlavorName, LeaseId, SpaceId};
 
-    fn claim(number: u128, account: &str) -> Claim {
+    pub(super) fn claim(number: u128, account: &str) -> Claim {
         let at = Timestamp::from_millis(1000);
         Claim {
             id: ClaimId::new(at, number),
@@ -108,7 +112,7 @@ mod tests {
     }
 
     /// One device, which bob has; alice waits for it.
-    fn world() -> World {
+    pub(super) fn world() -> World {
         let device = Device {
             id: DeviceId("GPU-0".to_owned()),
             index: 0,

@@ -59,11 +59,30 @@ pub(super) fn hours(seconds: &Value) -> String {
     tenths.map_or_else(|| "-".to_owned(), |tenths| format!("{}.{}", tenths / 10, tenths % 10))
 }
 
+/// So many seconds in their two largest units: `45s`, `4m05s`, `1h30m`, `3d04h`.
+pub(super) fn span(seconds: &Value) -> String {
+    let seconds = seconds.as_u64().unwrap_or_default();
+    let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86_400);
+    match (days, hours, minutes) {
+        (0, 0, 0) => format!("{seconds}s"),
+        (0, 0, _) => format!("{minutes}m{:02}s", seconds % 60),
+        (0, _, _) => format!("{hours}h{:02}m", minutes % 60),
+        _ => format!("{days}d{:02}h", hours % 24),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn spans_have_two_units() {
+        for (seconds, text) in [(0, "0s"), (59, "59s"), (245, "4m05s"), (5400, "1h30m"), (273_600, "3d04h")] {
+            assert_eq!(span(&json!(seconds)), text);
+        }
+    }
 
     #[test]
     fn numbers_are_read_exactly_or_not_at_all() {

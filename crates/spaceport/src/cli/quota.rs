@@ -4,7 +4,7 @@ use clap::{Args, Subcommand};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::amounts::{Bound, bound, decimal, devices, hours, most, thousandths};
+use super::amounts::{Bound, bound, decimal, devices, hours, most, span, thousandths};
 use super::client::{Client, encode};
 use super::error::{CliError, Kind};
 use super::output::{Output, field, moment, plain_table};
@@ -261,11 +261,38 @@ fn effect(effect: &Value) -> String {
         vec![who("/space"), who("/account"), outcome(&change["before"]), outcome(&change["after"])]
     };
     let rows: Vec<Vec<String>> = effect["changes"].as_array().into_iter().flatten().map(row).collect();
+    let at_once = if rows.is_empty() {
+        "nobody would fare differently at once.".to_owned()
+    } else {
+        let table = plain_table(&["SPACE", "ACCOUNT", "NOW", "THEN"], &rows);
+        format!("{} would have to leave, {} would start at once.\n{table}", effect["leave"], effect["start"])
+    };
+    format!("{at_once}\n{}", replay(&effect["replay"]))
+}
+
+/// What the demand of the last days would have become.
+fn replay(replay: &Value) -> String {
+    let (claims, from) = (&replay["claims"], moment(replay, "/from"));
+    let row = |one: &Value| {
+        let change = |key: &str, text: fn(&Value) -> String| {
+            let (before, after) = (text(&one["before"][key]), text(&one["after"][key]));
+            if before == after { before } else { format!("{before} -> {after}") }
+        };
+        vec![
+            if one["account"].is_null() { "others".to_owned() } else { field(one, "/account") },
+            field(one, "/claims"),
+            change("meanWaitSeconds", span),
+            change("started", Value::to_string),
+            change("left", Value::to_string),
+            change("usedDeviceSeconds", hours),
+        ]
+    };
+    let rows: Vec<Vec<String>> = replay["accounts"].as_array().into_iter().flatten().map(row).collect();
     if rows.is_empty() {
-        return "nobody would fare differently at once.".to_owned();
+        return format!("The {claims} claims since {from} UTC would have fared the same.");
     }
-    let table = plain_table(&["SPACE", "ACCOUNT", "NOW", "THEN"], &rows);
-    format!("{} would have to leave, {} would start at once.\n{table}", effect["leave"], effect["start"])
+    let table = plain_table(&["ACCOUNT", "CLAIMS", "MEAN WAIT", "STARTED", "HAD TO LEAVE", "HOURS"], &rows);
+    format!("With it since {from} UTC, for the {claims} claims of that time:\n{table}")
 }
 
 fn outcome(outcome: &Value) -> String {
@@ -311,13 +338,26 @@ mod tests {
     }
 
     #[test]
-    fn a_trial_says_who_would_leave_and_who_would_start() {
+    fn a_trial_says_who_would_leave_and_who_would_start_and_how_the_last_days_would_have_been() {
         let changed = json!({"dryRun": true, "place": {"place": "lab"}, "warnings": ["3 are promised, 2 are there"],
             "effect": {"leave": 1, "start": 0, "changes": [{"space": "bob/held", "account": "~bob",
                 "before": {"state": "runs"},
-                "after": {"state": "leaves", "endsBy": "2026-01-02T03:04:05.000Z", "reason": "it is borrowed"}}]}});
+                "after": {"state": "leaves", "endsBy": "2026-01-02T03:04:05.000Z", "reason": "it is borrowed"}}],
+            "replay": {"from": "2026-01-01T03:04:05.000Z", "until": "2026-01-02T03:04:05.000Z", "claims": 7,
+                "accounts": [{"account": null, "claims": 3,
+                    "before": {"meanWaitSeconds": 5400, "started": 3, "left": 0, "usedDeviceSeconds": 3600},
+                    "after": {"meanWaitSeconds": 90, "started": 3, "left": 2, "usedDeviceSeconds": 3600}}]}}});
         let text = told(&changed);
-        for part in ["Nothing is changed", "1 would have to leave, 0 would start", "bob/held", "Mind: 3 are promised"] {
+        for part in [
+            "Nothing is changed",
+            "1 would have to leave, 0 would start",
+            "bob/held",
+            "for the 7 claims of that time",
+            "others",
+            "1h30m -> 1m30s",
+            "0 -> 2",
+            "Mind: 3 are promised",
+        ] {
             assert!(text.contains(part), "{part}\n{text}");
         }
     }

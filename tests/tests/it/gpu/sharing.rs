@@ -47,6 +47,11 @@ async fn two_teams_share_six_devices() {
     // Who would be told to leave is known before, and nobody is told.
     let tried = lab.site.cli(&["quota", "set", "red", "--hard-hours", "0.001", "--dry-run"]);
     assert_eq!((&tried["dryRun"], &tried["effect"]["leave"]), (&json!(true), &json!(6)), "{tried}");
+    assert_eq!(
+        tried["effect"]["replay"]["claims"],
+        json!(seen.len()),
+        "what was wanted until now is replayed: {tried}"
+    );
     let changes = tried["effect"]["changes"].as_array().expect("changes").iter();
     let leave: Vec<_> = changes.filter(|change| change["after"]["state"] == "leaves").collect();
     let named: BTreeSet<_> = leave.iter().map(|change| change["space"].as_str().expect("a name").to_owned()).collect();

@@ -57,7 +57,7 @@ pub fn run(waiting: usize, nodes: u32, events: usize) -> anyhow::Result<()> {
             "claims are missing from the decision"
         );
     }
-    let mut single = Vec::new();
+    let (mut decided, mut single) = (Vec::new(), Vec::new());
     for (step, ends) in running.into_iter().take(events).enumerate() {
         number += 1;
         let now = at(number);
@@ -68,10 +68,13 @@ pub fn run(waiting: usize, nodes: u32, events: usize) -> anyhow::Result<()> {
         };
         let began = Instant::now();
         engine.apply(now, event);
-        engine.pass(now);
+        engine.decide(now);
+        decided.push(began.elapsed().as_secs_f64() * 1e3);
+        engine.explain(now);
         single.push(began.elapsed().as_secs_f64() * 1e3);
     }
-    for (name, mut times) in [("whole pass", whole), ("single event", single)] {
+    let rows = [("whole pass", whole), ("single event, decided", decided), ("single event, explained", single)];
+    for (name, mut times) in rows {
         times.sort_by(f64::total_cmp);
         let p = |part: usize| times.get(times.len() * part / 100).copied().unwrap_or(f64::NAN);
         println!("{name}: p50 {:.2} ms, p99 {:.2} ms", p(50), p(99));

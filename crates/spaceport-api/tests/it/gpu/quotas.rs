@@ -1,4 +1,7 @@
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
+use spaceport_core::gpu::LeaseEnd;
 use spaceport_core::gpu::schedule::{Running, World};
 use spaceport_testkit::{Answer, Person};
 
@@ -156,9 +159,10 @@ async fn a_change_says_beforehand_whom_it_would_hit() {
         let held = stage.app.space(&stage.bob, "held", "private").await;
         let wanted = stage.app.space(&stage.carol, "wanted", "private").await;
         let lease = stage.holds(&held, "~bob", 0).await;
+        stage.app.clock.advance(std::time::Duration::from_secs(1));
         let claim = stage.claim(&wanted, "lab/carol").await.claim;
         let running = stage.app.store.claim_of(held.id).await.unwrap().unwrap().claim;
-        stage.app.clock.advance(std::time::Duration::from_secs(60));
+        stage.app.clock.advance(std::time::Duration::from_secs(600));
         stage.app.control.set_world(World {
             now: stage.now(),
             nodes: vec![node(vec![device(0)])],
@@ -180,11 +184,71 @@ async fn a_change_says_beforehand_whom_it_would_hit() {
         assert_eq!(bob["after"]["reason"], "what it borrows goes back to whom it is guaranteed");
         assert_eq!((&carol["before"]["state"], &carol["after"]["state"]), (&json!("waits"), &json!("waits")));
         assert!(carol["after"]["reason"].as_str().unwrap().starts_with("its devices are being given back"), "{carol}");
+        // The same with the ten minutes that have passed: bob would have had to leave after the time of grace.
+        let accounts = effect["replay"]["accounts"].as_array().unwrap();
+        let fared = |account: &str| {
+            let one = accounts.iter().find(|one| one["account"] == account).unwrap_or_else(|| panic!("{effect}"));
+            ["before", "after"].map(|side| ["meanWaitSeconds", "started", "left"].map(|key| one[side][key].clone()))
+        };
+        assert_eq!(effect["replay"]["claims"], 2, "{effect}");
+        assert_eq!(
+            fared("lab/carol"),
+            [[json!(600), json!(0), json!(0)], [json!(120), json!(1), json!(0)]],
+            "{effect}"
+        );
+        assert_eq!(fared("~bob"), [[json!(0), json!(1), json!(0)], [json!(480), json!(1), json!(1)]], "{effect}");
         assert_eq!(stage.get("/api/quotas/lab%2Fcarol", &stage.root).await["isSet"], false, "nothing was written");
         // Who tries it sees no more names than elsewhere.
         let tried = put(&stage, &stage.alice, "lab/carol?dryRun=true", &body).await;
         let names: Vec<&Value> =
             tried.json["effect"]["changes"].as_array().unwrap().iter().map(|one| &one["account"]).collect();
         assert!(names.contains(&&Value::Null) && names.contains(&&json!("lab/carol")), "{}", tried.text);
+        let replayed = tried.json["effect"]["replay"]["accounts"].as_array().unwrap();
+        let names: BTreeSet<Option<&str>> = replayed.iter().map(|one| one["account"].as_str()).collect();
+        assert_eq!(names, BTreeSet::from([None, Some("lab/carol")]), "{}", tried.text);
+    }
+}
+
+#[tokio::test]
+async fn the_last_days_are_replayed_as_they_were() {
+    for stage in Stage::everywhere().await {
+        stage.set_devices(vec![device(0)]).await;
+        let app = &stage.app;
+        let later = |seconds| app.clock.advance(std::time::Duration::from_secs(seconds));
+        // Too long ago to count.
+        let old = app.space(&stage.bob, "old", "private").await;
+        let lease = stage.holds(&old, "~bob", 0).await;
+        stage.ends(&lease, LeaseEnd::Stopped).await;
+        later(8 * 86_400);
+        // Bob has it for 300 seconds, carol for 100 after him, and alice gives up meanwhile.
+        let first = app.space(&stage.bob, "first", "private").await;
+        let lease = stage.holds(&first, "~bob", 0).await;
+        later(1);
+        let second = app.space(&stage.carol, "second", "private").await;
+        stage.claim(&second, "lab/carol").await;
+        later(9);
+        let third = app.space(&stage.alice, "third", "private").await;
+        let third = stage.claim(&third, "~alice").await.claim.id;
+        later(290);
+        assert!(app.store.claim_end(third, LeaseEnd::Stopped, stage.now()).await.unwrap());
+        stage.ends(&lease, LeaseEnd::Slept).await;
+        let lease = stage.takes(&second, 0).await;
+        later(100);
+        stage.ends(&lease, LeaseEnd::Slept).await;
+        later(600);
+        let nodes = vec![node(vec![device(0)])];
+        app.control.set_world(World { now: stage.now(), nodes, ..World::default() });
+        let tried = put(&stage, &stage.root, "~bob?dryRun=true", &json!({"limitMilli": 0})).await;
+        let replay = &tried.json["effect"]["replay"];
+        assert_eq!(replay["claims"], 3, "{}", tried.text);
+        let of = |account: &str, side: &str| {
+            let accounts = replay["accounts"].as_array().unwrap();
+            let one = accounts.iter().find(|one| one["account"] == account).unwrap_or_else(|| panic!("{replay}"));
+            ["meanWaitSeconds", "started", "usedDeviceSeconds"].map(|key| one[side][key].as_i64().unwrap())
+        };
+        assert_eq!((of("~bob", "before"), of("~bob", "after")), ([0, 1, 300], [1000, 0, 0]), "{replay}");
+        assert_eq!((of("lab/carol", "before"), of("lab/carol", "after")), ([299, 1, 100], [0, 1, 100]), "{replay}");
+        // Alice gave up at the same time as before, or would have had it for an hour after carol.
+        assert_eq!((of("~alice", "before"), of("~alice", "after")), ([290, 0, 0], [91, 1, 899]), "{replay}");
     }
 }

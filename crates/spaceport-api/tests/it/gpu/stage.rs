@@ -130,7 +130,13 @@ impl Stage {
 
     /// A Space has a device.
     pub async fn holds(&self, space: &Space, account: &str, number: u32) -> StoredLease {
-        let claim = self.claim(space, account).await;
+        self.claim(space, account).await;
+        self.takes(space, number).await
+    }
+
+    /// A Space that wants a device gets it.
+    pub async fn takes(&self, space: &Space, number: u32) -> StoredLease {
+        let claim = self.app.store.claim_of(space.id).await.unwrap().unwrap();
         let lease = Lease {
             id: self.app.control.clock().lease_id(),
             claim: claim.claim.id,

@@ -2,15 +2,16 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::decision::{Constraint, Decision, Kept, Waiting};
+use super::decision::{Constraint, Kept, Waiting};
 use super::engine::{ClaimIx, Engine, GroupIx, ShapeIx, number};
 use super::world::HoldFor;
 use crate::gpu::{QuotaPath, Shape};
 use crate::{ClaimId, Timestamp};
 
 impl Engine {
-    /// Adds a record for every claim that waits.
-    pub(super) fn explain(&mut self, now: Timestamp, decision: &mut Decision) {
+    /// A record for every claim that waits after [`Self::decide`] at this time, first come first.
+    pub fn explain(&mut self, now: Timestamp) -> Vec<Waiting> {
+        let mut waiting = Vec::with_capacity(self.waiting as usize);
         let plain = self.in_order(now, false);
         let before_when_free = self.come_before(&plain);
         let before = self.come_before(&self.guaranteed_first(plain));
@@ -48,8 +49,9 @@ impl Engine {
             let rank = self.rank_of(ix, now);
             let start = self.told(ix, ahead_ms, rank, now);
             ahead_ms += self.work_ms(ix);
-            decision.waiting.push(Waiting { claim, position, because, freed_by, start });
+            waiting.push(Waiting { claim, position, because, freed_by, start });
         }
+        waiting
     }
 
     /// Who waits, in the order in which they are expected to start: those who have devices coming to them, by when these

@@ -17,9 +17,17 @@ pub(super) struct Blocked {
 }
 
 impl Engine {
-    /// Decides, and takes note of it: who starts has its devices from now on, who is told to leave until it
-    /// is [reported](super::Event::Ended) that it did.
+    /// Decides, takes note of it, and says of everybody who waits why.
     pub fn pass(&mut self, now: Timestamp) -> Decision {
+        let mut decision = self.decide(now);
+        decision.waiting = self.explain(now);
+        decision
+    }
+
+    /// Decides, and takes note of it: who starts has its devices from now on, who is told to leave until it
+    /// is [reported](super::Event::Ended) that it did. Nobody is told why they wait: that takes most of the time of a
+    /// pass, and no later decision rests on it.
+    pub fn decide(&mut self, now: Timestamp) -> Decision {
         let mut decision = Decision::default();
         self.give_back_holds();
         self.requeue_lost(now, &mut decision);
@@ -39,7 +47,6 @@ impl Engine {
         self.hold_for_large(now);
         self.clear_held(now, &mut decision);
         self.keep_needless(&mut decision);
-        self.explain(now, &mut decision);
         self.finish(now, decision)
     }
 
