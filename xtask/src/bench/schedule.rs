@@ -136,7 +136,9 @@ impl Schedule {
         }
         self.replay(&policy)?;
         if self.waiting > 0 {
-            speed::run(self.waiting, self.nodes_for_speed, 2000)?;
+            // Ten times as many claims take ten times as long each time.
+            let events = (20_000_000 / self.waiting).clamp(200, 2000);
+            speed::run(self.waiting, self.nodes_for_speed, events)?;
         }
         if self.lying {
             lying::run(|| made::made(self.seeds[0], self.made, self.boxes, self.load), &policy)?;
