@@ -4,6 +4,8 @@
 //! nginx has no API, so what the hub answered about the repository is saved as files, and nginx serves
 //! those and the content at the same addresses: the client does the same work in both cases.
 
+mod line;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -45,6 +47,15 @@ pub struct Hub {
     /// How often each download is measured.
     #[arg(long, default_value_t = 3)]
     repetitions: u32,
+    /// How fast the line is over which the large file is uploaded once more; 0 leaves that out.
+    #[arg(long, default_value_t = 100)]
+    line_mbit: u32,
+    /// This is the measurement over a line, and the network namespace is its own.
+    #[arg(long, hide = true)]
+    in_namespace: bool,
+    /// Leaves git with git-lfs out, which needs three times the large file's size on the disk.
+    #[arg(long)]
+    without_git: bool,
     /// A server to measure instead of a release build of this tree.
     #[arg(long)]
     server: Option<PathBuf>,
@@ -57,6 +68,9 @@ impl Hub {
         let python = crate::check::python()?;
         let engine = docker::ensure()?;
         let binary = server(self.server.as_deref())?;
+        if self.in_namespace {
+            self.slow_down()?;
+        }
         let folder = PathBuf::from("target/bench/hub");
         if folder.exists() {
             fs::remove_dir_all(&folder).context("could not remove what an earlier measurement left")?;
@@ -67,10 +81,18 @@ impl Hub {
         let mut site = Site::start(&binary, &folder.join("site"), site::port(0)?, &engine, true)?;
         let (token, url, pid, objects) = (site.token()?, site.url.clone(), site.child.id(), site.data.join("objects"));
         let run = Run { token, url, pid, python, folder, objects };
-        let met = run.measure(&self);
+        let met = if self.in_namespace { run.line(&self) } else { run.measure(&self) };
         site.stop()?;
-        println!("{}", if met? { "All goals are met." } else { "A goal is missed." });
+        let mut met = met?;
         fs::remove_dir_all(&run.folder)?;
+        if self.in_namespace {
+            // It says so itself; the measurement that began it needs to know.
+            std::process::exit(i32::from(!met));
+        }
+        if self.line_mbit > 0 {
+            met &= self.over_a_line(&binary)?;
+        }
+        println!("{}", if met { "All goals are met." } else { "A goal is missed." });
         Ok(())
     }
 }
@@ -101,17 +123,18 @@ impl Run {
         say(&format!("One file of {} MiB", options.large_mib));
         let folder = self.folder.display().to_string();
         let before = self.memory("VmRSS")?;
-        let seconds = |value: &Value| value["seconds"].as_f64().unwrap_or(f64::NAN);
         let empty = size_of(&self.objects)?;
         let ours = seconds(&self.client("upload-large", &[&folder, "admin/large"])?);
         let whole = size_of(&self.objects)?;
-        let git = self.git_large()?;
-        println!("upload, whole            Spaceport {ours:7.2} s   git + git-lfs {git:7.2} s");
+        println!(
+            "upload, whole            Spaceport {ours:7.2} s{}",
+            beside(options, "git + git-lfs", || self.git_large())?
+        );
         self.client("change", &[&folder, "0.01"])?;
         let changed = seconds(&self.client("upload-large", &[&folder, "admin/large"])?);
         let sent = (whole - empty) / (size_of(&self.objects)? - whole);
-        let git_changed = self.git_change()?;
-        println!("upload, 1 % changed      Spaceport {changed:7.2} s   git + git-lfs {git_changed:7.2} s");
+        let git = beside(options, "git + git-lfs", || self.git_change())?;
+        println!("upload, 1 % changed      Spaceport {changed:7.2} s{git}");
         // The client reads and hashes all of the file before it knows that one per cent is to be sent.
         let alone = seconds(&self.client("alone", &[&folder])?);
         println!("the client's own hashing {alone:17.2} s: at most {:.1} times faster by that", ours / alone);
@@ -121,7 +144,9 @@ impl Run {
         met &= self.downloads("download", "admin/large", &self.folder.join("large.bin"), "large.bin", options)?;
         let grown = self.memory("VmHWM")? - before;
         met &= goal("MiB the server's memory grew at most", grown, GOAL_MEMORY_MIB, false);
-        fs::remove_dir_all(self.folder.join("git"))?;
+        if !options.without_git {
+            fs::remove_dir_all(self.folder.join("git"))?;
+        }
         fs::remove_file(self.folder.join("large.bin"))?;
         Ok(met)
     }
@@ -131,9 +156,8 @@ impl Run {
         say(&format!("{} files of 10 KB", options.files));
         let folder = self.folder.display().to_string();
         let uploaded = self.client("upload-small", &[&folder, "admin/small"])?;
-        let git = self.git_small()?;
-        let ours = uploaded["seconds"].as_f64().unwrap_or(f64::NAN);
-        println!("upload                   Spaceport {ours:7.2} s   git {git:7.2} s");
+        let (ours, git) = (seconds(&uploaded), beside(options, "git", || self.git_small())?);
+        println!("upload                   Spaceport {ours:7.2} s{git}");
         self.downloads("download", "admin/small", &self.folder.join("small"), "", options)
     }
 
@@ -142,7 +166,7 @@ impl Run {
         say(&format!("{} repositories", options.repositories));
         let count = options.repositories.to_string();
         let made = self.client("repositories", &[&count, "4"])?;
-        println!("made in {:.0} s", made["seconds"].as_f64().unwrap_or(f64::NAN));
+        println!("made in {:.0} s", seconds(&made));
         let took = self.client("latency", &[&count, "4000", "admin"])?;
         let mut met = true;
         for question in ["whoami", "info", "resolve"] {
@@ -164,7 +188,7 @@ impl Run {
             let mut pair = [0.0; 2];
             for (index, url) in [&self.url, &nginx.url].into_iter().enumerate() {
                 let got = self.client_at(url, "download", &[&folder, repo])?;
-                pair[index] = got["seconds"].as_f64().unwrap_or(f64::NAN);
+                pair[index] = seconds(&got);
             }
             ours.push(pair[0]);
             theirs.push(pair[1]);
@@ -250,6 +274,16 @@ impl Run {
         self.git(&["commit", "-q", "-m", "files"])?;
         self.git(&["push", "-q", "origin", "HEAD:main"])
     }
+}
+
+/// What git needs for the same, unless it is left out.
+fn beside(options: &Hub, name: &str, measure: impl FnOnce() -> Result<f64>) -> Result<String> {
+    Ok(if options.without_git { String::new() } else { format!("   {name} {:7.2} s", measure()?) })
+}
+
+/// What a step of the client took.
+fn seconds(answer: &Value) -> f64 {
+    answer["seconds"].as_f64().unwrap_or(f64::NAN)
 }
 
 /// Bytes of the files below a folder.

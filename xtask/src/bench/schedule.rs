@@ -135,10 +135,9 @@ impl Schedule {
             self.saturate.run(bench)?;
         }
         self.replay(&policy)?;
-        if self.waiting > 0 {
-            // Ten times as many claims take ten times as long each time.
-            let events = (20_000_000 / self.waiting).clamp(200, 2000);
-            speed::run(self.waiting, self.nodes_for_speed, events)?;
+        // Ten times as many claims take ten times as long each time.
+        if let Some(events) = 20_000_000_usize.checked_div(self.waiting) {
+            speed::run(self.waiting, self.nodes_for_speed, events.clamp(200, 2000))?;
         }
         if self.lying {
             lying::run(|| made::made(self.seeds[0], self.made, self.boxes, self.load), &policy)?;
