@@ -97,6 +97,7 @@ const CLAIM_OF: &str = "SELECT * FROM claims WHERE space_id = $1 AND ended_at IS
 const CLAIMS_LIVE: &str = "SELECT * FROM claims WHERE ended_at IS NULL ORDER BY submitted_at, id";
 const CLAIMS_BETWEEN: &str = "SELECT * FROM claims WHERE submitted_at < $2 AND (ended_at IS NULL OR ended_at >= $1) \
      ORDER BY submitted_at, id";
+const CLAIM_LAST: &str = "SELECT submitted_at FROM claims ORDER BY submitted_at DESC LIMIT 1 OFFSET $1";
 const CLAIM_DECIDE: &str =
     "UPDATE claims SET decision = $1, decided_at = $2 WHERE id = $3 AND generation = $4 AND ended_at IS NULL";
 const CLAIM_MOVE: &str = "UPDATE claims SET priority = $1, submitted_at = $2, generation = generation + 1 \
@@ -143,6 +144,16 @@ impl Store {
             .bind(space.to_string()).fetch_optional(db))?
         .map(ClaimRow::into_claim)
         .transpose()
+    }
+
+    /// When the claim was made after which so many others were; `None` when there are fewer.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn claim_before_last(&self, later: u32) -> Result<Option<Timestamp>, StoreError> {
+        run!(self, "claim_before_last", db => sqlx::query_as::<_, (i64,)>(CLAIM_LAST)
+            .bind(i64::from(later)).fetch_optional(db))
+        .map(|row| row.map(|(at,)| Timestamp::from_millis(at)))
     }
 
     /// Every live claim, by the time it was made.

@@ -15,7 +15,7 @@ use super::past::{HALF_LIVES, Past};
 /// So far back at most.
 const DAYS: u64 = 7;
 /// So many claims at most, so that somebody can wait for the answer; the latest ones.
-const CLAIMS: usize = 2000;
+const CLAIMS: u32 = 2000;
 /// A claim that was given up before it ran would have run so long when nothing is known of its like.
 const UNKNOWN: Duration = Duration::from_secs(3600);
 
@@ -35,12 +35,9 @@ pub struct Recorded {
 /// # Errors
 /// When the database fails.
 pub async fn recorded(store: &Store, today: &World, now: Timestamp) -> Result<Recorded, StoreError> {
-    let mut from = now - Duration::from_secs(DAYS * 86_400);
-    let mut claims = store.claims_between(from, now).await?;
-    if let Some(beyond) = claims.len().checked_sub(CLAIMS + 1) {
-        from = claims[beyond].claim.submitted_at;
-        claims.retain(|claim| claim.ended_at.is_none_or(|at| at > from));
-    }
+    let days_ago = now - Duration::from_secs(DAYS * 86_400);
+    let from = store.claim_before_last(CLAIMS).await?.map_or(days_ago, |at| at.max(days_ago));
+    let claims = store.claims_between(from, now).await?;
     let half_life = Duration::from_millis(today.policy.half_life_ms.max(1));
     let leases = store.leases_between(from - half_life.saturating_mul(HALF_LIVES), now).await?;
     let (before, within): (Vec<_>, Vec<_>) =

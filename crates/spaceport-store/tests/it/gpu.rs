@@ -194,6 +194,9 @@ async fn a_claim_waits_is_decided_moved_and_ended() {
         assert_eq!(ids(store.claims_between(at(0), at(5)).await.unwrap()), [wanted.id]);
         assert_eq!(ids(store.claims_between(at(15), at(25)).await.unwrap()), [wanted.id, again.id]);
         assert_eq!(ids(store.claims_between(at(21), at(25)).await.unwrap()), [again.id]);
+        let moved = store.claim_by_id(wanted.id).await.unwrap().unwrap().claim.submitted_at;
+        let before = [store.claim_before_last(1).await.unwrap(), store.claim_before_last(2).await.unwrap()];
+        assert_eq!(before, [Some(moved), None]);
     }
 }
 
