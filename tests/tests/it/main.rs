@@ -8,6 +8,7 @@ mod compatibility;
 mod gpu;
 mod hostile;
 mod hub;
+mod isolation;
 mod mistakes;
 mod moves;
 mod pushes;
