@@ -9,6 +9,7 @@
 pub mod docker;
 pub mod files;
 pub mod git;
+pub mod postgres;
 pub mod raw;
 pub mod script;
 pub mod site;

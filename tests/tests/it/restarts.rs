@@ -1,6 +1,7 @@
 //! The server's process ends at the worst moments: everything converges, nothing is done twice.
 
 use reqwest::{Method, StatusCode};
+use spaceport_e2e::postgres::Database;
 use spaceport_e2e::{Files, Site, Space, until};
 
 use crate::apps::{says, says_after};
@@ -125,4 +126,49 @@ async fn killed_while_serving_and_stopped_gracefully() {
     assert_eq!(site.docker.apps(), before, "nothing was started twice");
     assert_eq!(space.builds().await.len(), 1, "nothing was built twice");
     assert_eq!(space.instances().await.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn everything_is_in_postgres_when_that_is_the_database() {
+    let Some(database) = Database::new() else { return };
+    let Some(mut site) = Site::start_with(&format!("database_url = {:?}", database.url)).await else { return };
+    let health = site.ask(Method::GET, "/api/health", None).await;
+    assert_eq!(health["parts"]["database"]["message"], "PostgreSQL", "{health}");
+    let known = Known::push(&site, "elephant", &says(&site.base_image, "one")).await;
+    let secret = "s3cr3t-value-that-nobody-may-see";
+    known.at(&site).set_secret("API_KEY", secret).await;
+    known.at(&site).running(&known.sha, 120).await;
+    let has_secret = async |site: &Site| {
+        let space = known.at(site);
+        until("the app has its secret", 60, async || match space.get("/env").await.1 {
+            text if text.contains(secret) => Ok(()),
+            text => Err(text),
+        })
+        .await;
+    };
+    has_secret(&site).await;
+    let before = site.docker.running_apps();
+
+    site.kill9();
+    site.start_again();
+    assert_eq!(first_answer(&known.at(&site)).await.0, StatusCode::OK);
+    site.ready().await;
+    known.at(&site).running(&known.sha, 60).await;
+    assert_eq!(site.docker.running_apps(), before, "the same container serves");
+    // Another container is given the secret, which the new process has read from the database.
+    site.ask(Method::POST, &known.at(&site).api("/restart"), None).await;
+    until("another container serves", 60, async || match site.docker.running_apps() {
+        apps if apps.len() == 1 && apps != before => Ok(()),
+        apps => Err(format!("{apps:?}")),
+    })
+    .await;
+    has_secret(&site).await;
+
+    let space = known.at(&site);
+    let second = space.push(&says(&site.base_image, "two")).await;
+    space.running(&second, 120).await;
+    assert_eq!(space.get("/").await, (StatusCode::OK, "two".to_owned()));
+    assert_eq!(space.builds().await.len(), 2);
+    assert!(!site.data_dir().join("spaceport.db").exists(), "there is no other database");
+    assert_eq!(database.ask("SELECT count(*) FROM spaces"), "1");
 }
