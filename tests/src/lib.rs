@@ -7,6 +7,7 @@
 //! [`wait::until`].
 
 pub mod docker;
+pub mod engine;
 pub mod files;
 pub mod git;
 pub mod postgres;
