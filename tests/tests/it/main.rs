@@ -5,6 +5,7 @@ mod apps;
 mod clients;
 mod commands;
 mod compatibility;
+mod demo;
 mod gpu;
 mod hostile;
 mod hub;
