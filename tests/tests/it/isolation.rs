@@ -133,7 +133,7 @@ fn told(log: &str, word: &str) -> Vec<String> {
 /// The address of a container on its network.
 fn address(site: &Site, container: &str) -> String {
     let format = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}";
-    site.docker.run(&["inspect", container, "--format", format]).unwrap()
+    site.docker.run(&["inspect", container, "--format", format]).expect("the container is there")
 }
 
 #[tokio::test(flavor = "multi_thread")]
