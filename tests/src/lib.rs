@@ -7,8 +7,10 @@
 //! [`wait::until`].
 
 pub mod docker;
+pub mod engine;
 pub mod files;
 pub mod git;
+pub mod postgres;
 pub mod raw;
 pub mod script;
 pub mod site;

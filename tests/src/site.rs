@@ -41,7 +41,8 @@ pub struct Site {
 }
 
 /// A setting of the chore that runs the tests.
-pub(crate) fn setting(name: &str) -> Option<String> {
+#[must_use]
+pub fn setting(name: &str) -> Option<String> {
     #[expect(clippy::disallowed_methods, reason = "the chore that runs the tests says what to test")]
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
@@ -81,15 +82,7 @@ impl Site {
         };
         let docker = Docker { host: text("docker", "socket"), installation };
         std::fs::write(folder.path().join("spaceport.toml"), config.to_string()).expect("the settings are written");
-        // The workspace's features leave the choice of a TLS library to the process, even for a
-        // client that speaks plain HTTP; a second choice is refused and means the same.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let http = reqwest::Client::builder()
-            .timeout(CALL)
-            .redirect(reqwest::redirect::Policy::none())
-            .no_proxy()
-            .build()
-            .expect("a client");
+        let http = client();
         let address = free_address();
         let mut site = Self { binary: binary.into(), folder, child: None, address, docker, base_image, http };
         site.spawn();
@@ -347,13 +340,32 @@ impl Drop for Site {
     }
 }
 
-fn tail(path: &Path) -> String {
+/// The newest lines of a log.
+pub(crate) fn tail(path: &Path) -> String {
     let text = std::fs::read_to_string(path).unwrap_or_default();
     let lines: Vec<_> = text.lines().collect();
     lines[lines.len().saturating_sub(60)..].join("\n")
 }
 
-fn free_address() -> SocketAddr {
+/// A client with a limit on every call, which goes straight to where it is told to.
+///
+/// # Panics
+/// When there is none for this machine.
+#[must_use]
+pub fn client() -> reqwest::Client {
+    // The workspace's features leave the choice of a TLS library to the process, even for a
+    // client that speaks plain HTTP; a second choice is refused and means the same.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let client = reqwest::Client::builder().timeout(CALL).redirect(reqwest::redirect::Policy::none()).no_proxy();
+    client.build().expect("a client")
+}
+
+/// An address of this machine at which nobody listens.
+///
+/// # Panics
+/// When no port is free.
+#[must_use]
+pub fn free_address() -> SocketAddr {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
     listener.local_addr().expect("its address")
 }

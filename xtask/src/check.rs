@@ -59,6 +59,7 @@ pub fn run(options: &Options) -> Result<()> {
         tests.env("SPACEPORT_E2E_BIN", demo::target_dir().join("debug/spaceport"));
         tests.env("SPACEPORT_E2E_CONFIG", &config);
         tests.env("SPACEPORT_E2E_PYTHON", python()?);
+        tests.env("SPACEPORT_E2E_XTASK", std::env::current_exe()?);
     }
     let postgres = Postgres::start()?;
     tests.env("SPACEPORT_TEST_POSTGRES_URL", &postgres.url);

@@ -22,6 +22,12 @@ pub struct Options {
     /// Stop as soon as the app answers, instead of serving until Ctrl-C.
     #[arg(long)]
     once: bool,
+    /// Where its data and its log are.
+    #[arg(long, default_value = ".spaceport/demo")]
+    folder: PathBuf,
+    /// The server to show; by default it is built, with its web page.
+    #[arg(long)]
+    server: Option<PathBuf>,
 }
 
 /// The command line's entry.
@@ -30,20 +36,25 @@ pub fn run(options: &Options) -> Result<()> {
     say("Looking for what a demo needs: git, a container engine, base images");
     ensure("git", &["git", "ca-certificates"], "apps are pushed with git")?;
     let engine = docker::ensure()?;
-    web::build()?;
-    let binary = build()?;
+    let binary = match &options.server {
+        Some(server) => server.clone(),
+        None => {
+            web::build()?;
+            build()?
+        }
+    };
 
-    let folder = PathBuf::from(".spaceport/demo");
+    let folder = &options.folder;
     let port = site::port(options.port)?;
     if port != options.port {
         eprintln!("Port {} is in use; taking {port}.", options.port);
     }
     say("Starting Spaceport");
-    let mut site = Site::start(&binary, &folder, port, &engine, false)?;
+    let mut site = Site::start(&binary, folder, port, &engine, false)?;
     eprintln!("Hub: {}   log: {}   data: {}", site.url, site.log.display(), site.data.display());
 
     let token = site.token()?;
-    let url = push(&binary, &folder, &site, &token)?;
+    let url = push(&binary, folder, &site, &token)?;
     println!("\n    {NAME} is live: {url}\n    the hub:             {}\n", site.url);
     eprintln!("Ready after {:.0} s.", began.elapsed().as_secs_f64());
     if !options.once {

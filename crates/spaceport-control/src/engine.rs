@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::StreamExt;
-use spaceport_core::InstanceId;
+use spaceport_core::{InstanceId, Timestamp};
 use spaceport_runtime::{Container, EngineInfo, Runtime};
 use tokio::sync::{Mutex, watch};
 use tokio_util::sync::CancellationToken;
@@ -19,6 +19,8 @@ use crate::handle::{ControlHandle, TaskStatus};
 const RETRY: Duration = Duration::from_secs(2);
 /// How soon isolation that could not be put in place is tried again.
 const MEND: Duration = Duration::from_secs(30);
+/// How long before it is away an engine may have begun to end its containers: as long as Docker's gives them.
+const ENDING: Duration = Duration::from_secs(15);
 
 /// Containers by instance, as of one moment.
 pub(crate) type Containers = Arc<HashMap<InstanceId, Container>>;
@@ -29,6 +31,8 @@ pub struct Engine {
     pub runtime: Arc<dyn Runtime>,
     list: Mutex<Option<(Instant, Option<Containers>)>>,
     state: watch::Sender<Option<EngineInfo>>,
+    /// From when to when it was away the last time that it came back.
+    away: watch::Sender<Option<(Timestamp, Timestamp)>>,
 }
 
 impl std::fmt::Debug for Engine {
@@ -41,7 +45,7 @@ impl Engine {
     /// An engine nobody has spoken to yet.
     #[must_use]
     pub fn new(runtime: Arc<dyn Runtime>) -> Self {
-        Self { runtime, list: Mutex::new(None), state: watch::Sender::new(None) }
+        Self { runtime, list: Mutex::new(None), state: watch::Sender::new(None), away: watch::Sender::new(None) }
     }
 
     /// What the engine is; `None` while it is away.
@@ -59,6 +63,11 @@ impl Engine {
     pub async fn ready(&self) {
         // The sender lives as long as `self`.
         let _ = self.state.subscribe().wait_for(Option::is_some).await;
+    }
+
+    /// Whether what ended at this time, and not by us, ended with the engine.
+    pub(crate) fn ended_with(&self, at: Timestamp) -> bool {
+        self.away.borrow().is_some_and(|(from, to)| from - ENDING <= at && at <= to)
     }
 
     /// Whether everything that keeps apps from the node and from each other is in place.
@@ -101,12 +110,16 @@ impl Engine {
 
     /// Prepares the engine, passes its hints on, and does so again whenever it comes back.
     pub async fn watch(&self, control: ControlHandle, stop: CancellationToken) {
+        let mut gone = None;
         while !stop.is_cancelled() {
             let began = Instant::now();
             let session = async {
                 let info = self.runtime.prepare().await?;
                 let message = format!("Docker {} (API {})", info.version, info.api_version);
                 let events = self.runtime.events().await?;
+                if let Some(from) = gone.take() {
+                    self.away.send_replace(Some((from, control.clock().now())));
+                }
                 self.prepared(info);
                 control.report("engine", status(true, message, began, &control));
                 control.activate_all();
@@ -136,6 +149,7 @@ impl Engine {
                         }
                     }
                     tracing::warn!("the container engine went away");
+                    gone = Some(control.clock().now());
                 }
                 Err(error) => {
                     let text = chain(&error);

@@ -174,6 +174,14 @@ fn host(address: IpAddr) -> String {
     }
 }
 
+/// Why an app ended that ended with the engine: it is no fault of the app's.
+#[must_use]
+pub fn engine_ended(at: Timestamp) -> Diagnosis {
+    let message = "The container engine ended, and the app with it.".to_owned();
+    let remedy = "Nothing to do for you: it starts again as soon as the engine is back.".to_owned();
+    diagnosis(Reason::EngineUnavailable, "engine ended", message, remedy, Vec::new(), at)
+}
+
 /// What is known of a build step that failed.
 #[derive(Debug, Clone, Copy)]
 pub struct BuildEvidence<'a> {

@@ -299,6 +299,6 @@ pub struct Instance {
     pub ended_at: Option<Timestamp>,
     /// Why it ended, or what holds it up.
     pub diagnosis: Option<Diagnosis>,
-    /// Whether we ended it on purpose.
+    /// Whether it was ended and did not end: by us on purpose, or with the engine.
     pub ended_by_us: bool,
 }

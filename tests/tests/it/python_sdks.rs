@@ -2,9 +2,10 @@
 
 use std::path::Path;
 
-use futures::StreamExt;
+use futures::{SinkExt, StreamExt};
 use reqwest::{Method, StatusCode};
-use spaceport_e2e::{Files, Site};
+use spaceport_e2e::space::WebSocket;
+use spaceport_e2e::{Files, Site, until};
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 
@@ -30,6 +31,23 @@ client.close()
 by_id = Client(space, verbose=False)
 assert by_id.predict(None, api_name="/study")[0].startswith("**The sample text**")
 by_id.close()
+print("all is well")
+"#;
+
+/// A copy for one's own use, as the client makes one: waited for, used, found again by its name.
+const DUPLICATE: &str = r#"
+import prelude, sys
+from gradio_client import Client
+from huggingface_hub import HfApi
+
+space, copy = sys.argv[1:]
+api = HfApi()
+for _ in range(2):
+    client = Client.duplicate(space, copy, token=prelude.TOKEN, secrets={"KEY": "mine"}, verbose=False)
+    assert client.predict(None, api_name="/study")[0].startswith("**The sample text**")
+    client.close()
+assert api.space_info(copy).private and list(api.get_space_secrets(copy)) == ["KEY"]
+api.delete_repo(copy, repo_type="space")
 print("all is well")
 "#;
 
@@ -103,6 +121,10 @@ async fn gradio_and_streamlit_samples_are_interactive() {
     let said = site.script(CLIENT).argument(format!("http://{}", space.host)).argument(&space.id).run().await;
     assert!(said.contains("all is well"), "{said}");
 
+    let copy = format!("admin/copy-{}", site.docker.installation);
+    let said = site.script(DUPLICATE).argument(&space.id).argument(copy).run().await;
+    assert!(said.contains("all is well"), "{said}");
+
     // Private, it is there for those alone who come with a token that may see it.
     site.ask(Method::PUT, &space.api("/settings"), Some(&serde_json::json!({"visibility": "private"}))).await;
     let said = site.script(PRIVATE).argument(&space.id).run().await;
@@ -173,9 +195,42 @@ async fn gradio_and_streamlit_samples_are_interactive() {
     let stream = tokio::net::TcpStream::connect(site.address).await.expect("the proxy takes connections");
     let (mut socket, answer) = tokio_tungstenite::client_async(request, stream).await.expect("the upgrade succeeds");
     assert_eq!(answer.headers()["sec-websocket-protocol"], "streamlit");
-    // The browser's first message: rerun the script, as a protocol buffer (BackMsg.rerun_script).
-    futures::SinkExt::send(&mut socket, Message::binary(vec![0x5a, 0x00])).await.expect("a message is sent");
-    let first = tokio::time::timeout(std::time::Duration::from_secs(30), socket.next()).await;
-    let first = first.expect("Streamlit answers").expect("the socket is open").expect("a message");
-    assert!(first.is_binary() && !first.into_data().is_empty(), "a ForwardMsg");
+    // As a browser does: the script runs, a widget is used, the script runs again and says something else.
+    socket.send(Message::binary(rerun(&[]))).await.expect("a message is sent");
+    let toggle = heard(&mut socket, "the toggle", |text| {
+        let id = text.contains("Dry days only").then(|| text.find("$$ID-"))??;
+        let is_id = |letter: char| letter.is_ascii_alphanumeric() || "$-_".contains(letter);
+        Some(text[id..].chars().take_while(|letter| is_id(*letter)).collect::<String>())
+    })
+    .await;
+    let days = |text: &str| {
+        let number = |text: &str| text.split_once(" days")?.0.replace(',', "").parse::<u32>().ok();
+        text.split("in ").find_map(number)
+    };
+    let all = heard(&mut socket, "all days", days).await;
+    let on = [field(1, toggle.as_bytes()), vec![0x18, 1]].concat();
+    socket.send(Message::binary(rerun(&field(2, &field(1, &on))))).await.expect("a message is sent");
+    let dry = heard(&mut socket, "the dry days", days).await;
+    assert!(0 < dry && dry < all, "{dry} of {all} days are dry");
+}
+
+/// A field of bytes of a protocol buffer, both short.
+fn field(number: u8, content: &[u8]) -> Vec<u8> {
+    let length = u8::try_from(content.len()).ok().filter(|length| *length < 128).expect("a short field");
+    [&[number << 3 | 2, length], content].concat()
+}
+
+/// Streamlit's message (`BackMsg.rerun_script`) that the script is to run, with the browser's `ClientState`.
+fn rerun(state: &[u8]) -> Vec<u8> {
+    field(11, state)
+}
+
+/// The first of Streamlit's messages in which `find` finds something.
+async fn heard<T>(socket: &mut WebSocket, what: &str, find: impl Fn(&str) -> Option<T>) -> T {
+    until(what, 60, async || {
+        let message = socket.next().await.expect("the socket is open").expect("a message");
+        assert!(message.is_binary(), "{message}");
+        find(&String::from_utf8_lossy(&message.into_data())).ok_or_else(|| "another message".to_owned())
+    })
+    .await
 }

@@ -39,6 +39,28 @@ async fn the_static_sample_is_built_and_served() {
     assert!(packed.headers().contains_key("content-encoding"), "text is compressed: {:?}", packed.headers());
     assert_eq!(space.get("/no-such-file").await.0, StatusCode::NOT_FOUND);
     assert!(site.docker.apps().is_empty(), "files are served without a container");
+
+    // Headers that the README asks for, on everything there is; before, nobody asked.
+    let frame = format!("frame-ancestors http://{}", site.authority());
+    let asked = [
+        ("cross-origin-embedder-policy", "require-corp"),
+        ("cross-origin-opener-policy", "same-origin"),
+        ("cross-origin-resource-policy", "cross-origin"),
+        ("content-security-policy", &frame),
+    ];
+    let answer = space.request(Method::GET, "/").send().await.unwrap();
+    assert!(asked.iter().all(|(name, _)| !answer.headers().contains_key(*name)), "{:?}", answer.headers());
+    let [custom @ .., _] = asked;
+    let custom: String = custom.iter().map(|(name, value)| format!("\n  {name}: {value}")).collect();
+    let front = format!("sdk: static\ndisable_embedding: true\ncustom_headers:{custom}");
+    let sha = space.push(&Files::readme(&front).file("index.html", "a page").file("data.json", "{}")).await;
+    space.running(&sha, 60).await;
+    for path in ["/", "/data.json"] {
+        let answer = space.request(Method::GET, path).send().await.unwrap();
+        for (name, value) in asked {
+            assert_eq!(answer.headers().get(name).map(|value| value.to_str().unwrap()), Some(value), "{path}: {name}");
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,13 +1,12 @@
-//! Variables and secrets reach the app and nobody else; an app reaches nothing but the world.
+//! Variables and secrets reach the app and nobody else.
 
 use std::collections::BTreeMap;
 
 use reqwest::{Method, StatusCode};
-use serde_json::Value;
 use spaceport_e2e::files::dockerfile;
 use spaceport_e2e::{Files, Site, until};
 
-use crate::apps::{program, says};
+use crate::apps::program;
 
 const SECRET: &str = "s3cr3t-value-that-nobody-may-see";
 
@@ -71,90 +70,4 @@ async fn secrets_and_variables_reach_the_app_alone() {
     })
     .await;
     assert_eq!(space.builds().await.len(), 1);
-}
-
-/// What an app can see and reach, told by itself. The addresses come with the request.
-const PROBE: &str = r#"
-import http.server, json, os, socket, urllib.parse
-
-def reaches(address):
-    host, port = address.rsplit(":", 1)
-    try:
-        socket.create_connection((host, int(port)), timeout=2).close()
-        return True
-    except OSError:
-        return False
-
-class Handler(http.server.BaseHTTPRequestHandler):
-    def do_GET(self):
-        query = urllib.parse.parse_qs(urllib.parse.urlparse(self.path).query)
-        status = dict(line.split(":", 1) for line in open("/proc/self/status").read().splitlines() if ":" in line)
-        body = json.dumps({
-            "uid": os.getuid(),
-            "capabilities": [status[name].strip() for name in ("CapPrm", "CapEff", "CapBnd", "CapAmb")],
-            "no_new_privileges": status["NoNewPrivs"].strip(),
-            "seccomp": status["Seccomp"].strip(),
-            "docker_socket": os.path.exists("/var/run/docker.sock"),
-            "reached": [address for address in query.get("try", []) if reaches(address)],
-            "own": socket.gethostbyname(socket.gethostname()),
-            "gateway": socket.inet_ntoa(bytes.fromhex(open("/proc/net/route").read().splitlines()[1].split()[2])[::-1]),
-        }).encode()
-        self.send_response(200)
-        self.end_headers()
-        self.wfile.write(body)
-
-http.server.ThreadingHTTPServer(("0.0.0.0", 7860), Handler).serve_forever()
-"#;
-
-#[tokio::test(flavor = "multi_thread")]
-async fn an_app_is_alone() {
-    let Some(site) = Site::start().await else { return };
-    let (here, there) = (site.space("prober", "docker").await, site.space("neighbour", "docker").await);
-    let first = here.push(&Files::docker_python(&site.base_image, PROBE)).await;
-    let second = there.push(&says(&site.base_image, "the neighbour")).await;
-    here.running(&first, 120).await;
-    there.running(&second, 120).await;
-
-    let told = async |query: &str| -> Value {
-        let (status, text) = here.get(&format!("/?{query}")).await;
-        assert_eq!(status, StatusCode::OK, "{text}");
-        serde_json::from_str(&text).unwrap()
-    };
-    let itself = told("").await;
-    assert_eq!(itself["uid"], 1000);
-    assert_eq!(itself["no_new_privileges"], "1");
-    assert_eq!(itself["seccomp"], "2", "a filter");
-    assert_eq!(itself["docker_socket"], false);
-    for capabilities in itself["capabilities"].as_array().unwrap() {
-        assert_eq!(capabilities, "0000000000000000");
-    }
-
-    let format = "{{range .NetworkSettings.Networks}}{{.IPAddress}} {{end}}";
-    let addresses: Vec<_> = site
-        .docker
-        .running_apps()
-        .iter()
-        .map(|id| site.docker.run(&["inspect", id, "--format", format]).unwrap())
-        .collect();
-    let own = itself["own"].as_str().unwrap();
-    let neighbour =
-        addresses.iter().map(|address| address.trim()).find(|address| *address != own).expect("a neighbour");
-    let gateway = itself["gateway"].as_str().unwrap();
-    let port = site.address.port();
-    // A port of the node on every address: what listens there must not be reached through the
-    // apps' network.
-    let listener = std::net::TcpListener::bind(("0.0.0.0", 0)).unwrap();
-    let open = listener.local_addr().unwrap().port();
-    let own_reached = told(&format!("try={own}:7860")).await;
-    assert_eq!(own_reached["reached"].as_array().unwrap().len(), 1, "the probe works: {own_reached}");
-    let forbidden = [
-        format!("{neighbour}:7860"),
-        format!("{gateway}:{open}"),
-        format!("{gateway}:{port}"),
-        format!("{gateway}:2375"),
-        "169.254.169.254:80".to_owned(),
-    ];
-    let query: Vec<_> = forbidden.iter().map(|address| format!("try={address}")).collect();
-    let reached = told(&query.join("&")).await;
-    assert_eq!(reached["reached"], serde_json::json!([]), "of {forbidden:?}");
 }

@@ -3495,7 +3495,7 @@ export interface components {
             diagnosis?: components["schemas"]["Diagnosis"] | null;
             /** @description Over. */
             endedAt?: string | null;
-            /** @description Whether the platform ended it on purpose. */
+            /** @description Whether the platform ended it, and not the app itself. */
             endedByPlatform: boolean;
             /** @description Identity. */
             id: string;

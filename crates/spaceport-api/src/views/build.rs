@@ -123,7 +123,7 @@ pub struct InstanceView {
     pub retired_at: Option<String>,
     /// Over.
     pub ended_at: Option<String>,
-    /// Whether the platform ended it on purpose.
+    /// Whether the platform ended it, and not the app itself.
     pub ended_by_platform: bool,
     /// Why it ended, or what holds it up.
     pub diagnosis: Option<DiagnosisView>,

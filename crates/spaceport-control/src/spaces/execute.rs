@@ -375,7 +375,9 @@ impl Spaces {
             .and_then(|release| self.hardware(release).ok())
             .map_or(0, |hardware| hardware.memory_bytes);
         let now = self.parts.control.clock().now();
-        let why = diagnose::exit(&ExitEvidence {
+        let at = exit.as_ref().map_or(now, |exit| exit.finished_at);
+        let with_engine = exit.as_ref().is_some_and(|exit| !exit.oom_killed) && self.parts.engine.ended_with(at);
+        let evidence = ExitEvidence {
             code: exit.as_ref().map(|exit| exit.code),
             oom_killed: exit.as_ref().is_some_and(|exit| exit.oom_killed),
             engine_error: exit.as_ref().map_or("", |exit: &Exit| exit.error.as_str()),
@@ -383,10 +385,11 @@ impl Spaces {
             log: &log,
             was_ready: row.ready_at.is_some(),
             own_image: seen.release_of(id).is_some_and(|release| release.config.sdk == Sdk::Docker),
-            at: exit.as_ref().map_or(now, |exit| exit.finished_at),
-        });
+            at,
+        };
+        let why = if with_engine { diagnose::engine_ended(at) } else { diagnose::exit(&evidence) };
         tracing::info!(space.id = %seen.space.id, "{} ended: {}", seen.space.name, why.message);
-        self.parts.store.instance_ended(id, Some(&why), false, now).await?;
+        self.parts.store.instance_ended(id, Some(&why), with_engine, now).await?;
         if let Some(container) = container {
             self.parts.engine.runtime.remove(&container.id).await?;
         }

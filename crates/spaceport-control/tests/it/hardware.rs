@@ -393,6 +393,8 @@ async fn what_was_told_and_learned_outlives_the_process() {
     world.wait_stage(first, SpaceStage::Running).await;
     let second = on_device(&world, "bob/two").await;
     world.wait_reason(second, SpaceStage::AppStarting, Reason::HardwareWaiting).await;
+    // The stage may be told before the claim is written.
+    world.wait_for("its claim", || async { world.store.claim_of(second).await.unwrap().is_some() }).await;
     let claim = world.store.claim_of(second).await.unwrap().unwrap().claim.id;
     let carried = async |world: &World| world.store.carried::<Carried>().await.unwrap().unwrap_or_default();
     let promise = |carried: &Carried| carried.promises.iter().find(|promise| promise.claim == claim).cloned();

@@ -142,6 +142,25 @@ with refused(HfHubHTTPError, 403):
 with refused(RepositoryNotFoundError):
     anonymous.model_info("club/shared")
 equal([entry.id for entry in api.list_user_repos(namespace="club")], ["club/shared"])
+follow = httpx.post(f"{ENDPOINT}/api/organizations/club/follow", headers={"authorization": f"Bearer {bob_token}"})
+equal(follow.status_code, 200)
+equal([user.username for user in api.list_organization_followers("club")], ["bob"])
+
+# What a token may do with a repository, asked before anything is done.
+api.create_repo("admin/mine", repo_type="dataset", private=True)
+for kind, name in (("dataset", "admin/mine"), ("model", "club/shared"), ("space", "admin/talk-space")):
+    api.auth_check(name, repo_type=kind)
+    api.auth_check(name, repo_type=kind, write=True)
+bob.auth_check("club/shared")
+with refused(HfHubHTTPError, 403):
+    bob.auth_check("club/shared", write=True)
+for somebody in (bob, anonymous):
+    for name in ("admin/mine", "admin/none"):
+        with refused(RepositoryNotFoundError):
+            somebody.auth_check(name, repo_type="dataset")
+    somebody.auth_check("admin/talk-space", repo_type="space")
+    with refused(HfHubHTTPError):
+        somebody.auth_check("admin/talk-space", repo_type="space", write=True)
 
 # Webhooks: made by the client, delivered with the secret, off and on again.
 heard = []

@@ -69,4 +69,12 @@ Dataset.from_list(rows[:5]).push_to_hub(made, split="extra", create_pr=True)
 equal(len(load_dataset(made, split="extra", revision="refs/pr/1")), 5)
 Dataset.from_list(rows[:7]).push_to_hub(made, split="train")
 equal(len(load_dataset(made, split="train")), 7)
+
+# What it is, as people say in the card, is found among the tags.
+card = "---\nlicense: mit\ntask_categories: [text-classification]\nlanguage: [de]\n---\n"
+api.upload_file(path_or_fileobj=card.encode(), path_in_repo="README.md", repo_id=plain, repo_type="dataset")
+tags = api.get_dataset_tags()
+ids = {tag["id"] for kind in ("license", "task_categories", "language") for tag in tags[kind]}
+assert {"license:mit", "task_categories:text-classification", "language:de"} <= ids, tags
+equal([found.id for found in api.list_datasets(filter="task_categories:text-classification", search=plain)], [plain])
 print("all is well")
