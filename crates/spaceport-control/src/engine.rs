@@ -4,15 +4,17 @@
 //! reconnection and for every plan; plans made at the same time share one list.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex as SyncMutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures::StreamExt;
 use spaceport_core::InstanceId;
+use spaceport_core::plan::{Fault, Part};
 use spaceport_runtime::{Container, EngineInfo, Runtime};
 use tokio::sync::{Mutex, watch};
 use tokio_util::sync::CancellationToken;
 
+use crate::clock::Clock;
 use crate::handle::{ControlHandle, TaskStatus};
 
 /// How long an engine that is away is left alone.
@@ -29,6 +31,8 @@ pub struct Engine {
     pub runtime: Arc<dyn Runtime>,
     list: Mutex<Option<(Instant, Option<Containers>)>>,
     state: watch::Sender<Option<EngineInfo>>,
+    clock: Clock,
+    fault: SyncMutex<Option<Fault>>,
 }
 
 impl std::fmt::Debug for Engine {
@@ -40,8 +44,8 @@ impl std::fmt::Debug for Engine {
 impl Engine {
     /// An engine nobody has spoken to yet.
     #[must_use]
-    pub fn new(runtime: Arc<dyn Runtime>) -> Self {
-        Self { runtime, list: Mutex::new(None), state: watch::Sender::new(None) }
+    pub fn new(runtime: Arc<dyn Runtime>, clock: Clock) -> Self {
+        Self { runtime, list: Mutex::new(None), state: watch::Sender::new(None), clock, fault: SyncMutex::new(None) }
     }
 
     /// What the engine is; `None` while it is away.
@@ -89,9 +93,13 @@ impl Engine {
         }
         let read = Instant::now();
         let containers = match self.runtime.list().await {
-            Ok(found) => Some(Arc::new(found.into_iter().map(|found| (found.instance, found)).collect())),
+            Ok(found) => {
+                self.answers();
+                Some(Arc::new(found.into_iter().map(|found| (found.instance, found)).collect()))
+            }
             Err(error) => {
                 tracing::warn!(error = &error as &dyn std::error::Error, "the engine did not list its containers");
+                self.fails(Part::Engine, &chain(&error));
                 None
             }
         };
@@ -136,10 +144,12 @@ impl Engine {
                         }
                     }
                     tracing::warn!("the container engine went away");
+                    self.fails(Part::Engine, "the engine closed the connection");
                 }
                 Err(error) => {
                     let text = chain(&error);
                     tracing::warn!(error = text, "the container engine is not ready: {text}");
+                    self.fails(Part::Engine, &text);
                     control.report("engine", status(false, text, began, &control));
                 }
             }
@@ -166,6 +176,26 @@ impl Engine {
             }
         }
         self.state.send_replace(Some(info));
+        self.answers();
+    }
+
+    /// What keeps apps from starting, and since when.
+    pub(crate) fn fault(&self) -> Option<Fault> {
+        self.fault.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Only what it warned of is wrong with it.
+    fn answers(&self) {
+        match self.info().filter(|info| !info.warnings.is_empty()) {
+            Some(info) => self.fails(Part::PacketFilter, &info.warnings.join(" ")),
+            None => *self.fault.lock().unwrap_or_else(PoisonError::into_inner) = None,
+        }
+    }
+
+    fn fails(&self, part: Part, error: &str) {
+        let mut fault = self.fault.lock().unwrap_or_else(PoisonError::into_inner);
+        let since = fault.as_ref().filter(|before| before.part == part).map(|before| before.since);
+        *fault = Some(Fault::new(part, since.unwrap_or_else(|| self.clock.now()), error));
     }
 }
 

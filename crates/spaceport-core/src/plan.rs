@@ -8,11 +8,13 @@
 
 mod backoff;
 mod code;
+mod fault;
 mod hardware;
 mod observed;
 #[cfg(test)]
 mod properties;
 mod run;
+mod safe;
 mod sleep;
 #[cfg(test)]
 mod tests;
@@ -23,6 +25,7 @@ use crate::gpu::LeaseEnd;
 use crate::space::{BuildState, Desired, DesiredRun};
 use crate::{BuildId, CommitSha, Diagnosis, InstanceId, Reason, ReleaseId, SpaceStage, Timestamp};
 
+pub use fault::{FailedStep, Fault, Part};
 pub use hardware::{HardwareSeen, HardwareWait};
 pub use observed::{BuildSeen, ContainerSeen, InstanceSeen, Limits, Observed, ReleaseSeen};
 pub use sleep::{Asleep, IdleSeen};
@@ -129,6 +132,23 @@ pub enum Action {
     Forget,
 }
 
+impl Action {
+    /// Whether it is the same step as one of another plan, which may give other words for it.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::CancelBuild { build, .. }, Self::CancelBuild { build: other, .. }) => build == other,
+            _ => self == other,
+        }
+    }
+
+    /// Whether it takes something away that no other step of the plan builds upon.
+    #[must_use]
+    pub const fn only_removes(&self) -> bool {
+        matches!(self, Self::RemoveOrphan(_) | Self::Stop(_))
+    }
+}
+
 /// Makes the plan.
 #[must_use]
 pub fn plan(desired: &Desired, observed: &Observed, limits: &Limits, now: Timestamp) -> Plan {
@@ -137,7 +157,15 @@ pub fn plan(desired: &Desired, observed: &Observed, limits: &Limits, now: Timest
         draft.actions.push(Action::RemoveOrphan(orphan.clone()));
     }
     match desired.run {
-        DesiredRun::Running => plan_running(desired, observed, limits, draft),
+        DesiredRun::Running => {
+            let mut plan = plan_running(desired, observed, limits, draft);
+            if plan.stage.is_transitional()
+                && let Some(why) = fault::of_steps(&plan.actions, observed, now)
+            {
+                plan.diagnosis = Some(why);
+            }
+            plan
+        }
         DesiredRun::Paused => {
             let why =
                 told(Reason::Paused, "paused", "The owner paused this Space.", "Restart it to run it again.", now);
@@ -157,12 +185,13 @@ pub fn plan(desired: &Desired, observed: &Observed, limits: &Limits, now: Timest
             let why = told(Reason::Deleting, "deleting", "This Space is being deleted.", "", now);
             let live = observed.instances.iter().any(|instance| instance.row.ended_at.is_none());
             let mut plan = plan_resting(observed, SpaceStage::Deleting, why, draft);
-            // A build that is asked to end may still write.
-            if !observed.builds_under_way && !live && observed.engine_up {
+            // A build that is asked to end may still write. The record goes last: what is left has its name in it.
+            if observed.builds_under_way.is_empty() && !live && observed.orphans.is_empty() && observed.engine_up {
                 plan.actions.push(Action::Forget);
             } else {
                 plan.look_again = Some(now + Duration::from_secs(2));
             }
+            plan.diagnosis = Some(fault::of_deleting(&plan.actions, observed, now));
             plan
         }
     }

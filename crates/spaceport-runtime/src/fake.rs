@@ -220,6 +220,11 @@ impl FakeRuntime {
         self.lock().end(container, 137, true, now);
     }
 
+    /// Says that a container cannot be removed, however often it is tried; `None`: it can again.
+    pub fn refuse_removal(&self, container: &ContainerId, why: Option<&str>) {
+        self.change(container, |container| container.stuck = why.map(str::to_owned));
+    }
+
     /// What `usage` says of a container.
     pub fn set_usage(&self, container: &ContainerId, usage: Usage) {
         self.change(container, |container| container.usage = Some(usage));

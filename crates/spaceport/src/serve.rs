@@ -232,7 +232,7 @@ async fn open_parts(
         guard_default_bridge: defaults.guard_default_bridge,
     })?;
     let runtime = Arc::new(runtime);
-    let engine = Arc::new(Engine::new(runtime.clone()));
+    let engine = Arc::new(Engine::new(runtime.clone(), control.clock().clone()));
     let vault = data.vault()?;
     Ok((Parts { store, repositories, objects, engine, routes, control, vault, config: control_config }, runtime))
 }

@@ -432,16 +432,23 @@ impl Spaces {
         self.parts.routes.retain(|space| space != id);
         self.parts.routes.save().await;
         self.parts.repositories.delete(id.into()).await?;
-        self.parts.control.logs().remove_space(id)?;
+        self.parts.control.logs().remove_space(id).map_err(|error| left("its logs", &error))?;
         let files = self.parts.config.data_dir.join("static").join(id.to_string());
         match tokio::fs::remove_dir_all(&files).await {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(left("what a static build made", &error).into());
+            }
             _ => {}
         }
         self.parts.store.space_delete(id).await?;
         self.parts.control.changed(id);
         Ok(())
     }
+}
+
+/// What of a Space's files could not be removed, and why.
+fn left(what: &str, error: &std::io::Error) -> std::io::Error {
+    std::io::Error::new(error.kind(), format!("{what}: {error}"))
 }
 
 fn release_cpu(hardware: &Result<HardwareFlavor, Box<Diagnosis>>) -> Option<u32> {

@@ -59,7 +59,7 @@ pub(crate) async fn observe(parts: &Parts, followers: &Followers, id: SpaceId) -
     }
     let mut unfinished = store.builds_of(id, BUILDS).await?;
     unfinished.retain(|build| matches!(build.state, BuildState::Queued | BuildState::Running));
-    let builds_under_way = !unfinished.is_empty();
+    let builds_under_way = unfinished.iter().map(|build| build.number).collect();
     let stale_builds = unfinished
         .into_iter()
         .filter(|other| !other.cancel_requested && build.as_ref().is_none_or(|build| build.id != other.id))
@@ -133,6 +133,10 @@ pub(crate) async fn observe(parts: &Parts, followers: &Followers, id: SpaceId) -
         orphans,
         engine_up,
         starts_refused: engine_up && parts.starts_refused(),
+        engine_fault: parts.engine.fault(),
+        // The worker knows.
+        failed: Vec::new(),
+        told: space.diagnosis.clone(),
     };
     Ok(Some(Seen { space, observed, containers: Arc::clone(&containers), releases }))
 }

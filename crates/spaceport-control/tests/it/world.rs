@@ -149,7 +149,7 @@ impl World {
                 store: Store::open(&url).await.unwrap(),
                 repositories,
                 objects: ObjectStore::open(config.data_dir.join("objects"), objects).unwrap(),
-                engine: Arc::new(Engine::new(Arc::new(gate))),
+                engine: Arc::new(Engine::new(Arc::new(gate), clock.clone())),
                 routes: Arc::new(Routes::load(config.data_dir.join("routes.json"), TICKETS)),
                 control: ControlHandle::new(clock, logs),
                 vault,

@@ -88,6 +88,10 @@ prop_compose! {
     }
 }
 
+fn fault() -> Fault {
+    Fault::new(Part::Engine, T0, "it is away")
+}
+
 fn container() -> impl Strategy<Value = ContainerSeen> {
     use ContainerSeen::{Created, Exited, Missing, Running};
     prop::sample::select(vec![Missing, Created, Running, Exited])
@@ -159,14 +163,14 @@ prop_compose! {
                 seen.container = ContainerSeen::Unknown;
             }
         }
-        let builds_under_way = stale > 0 || matches!(build, Some((BuildState::Queued | BuildState::Running, ..)));
+        let is_under_way = stale > 0 || matches!(build, Some((BuildState::Queued | BuildState::Running, ..)));
         let good = good || matches!(build, Some((BuildState::Succeeded, ..)));
         let id = BuildId::new(T0, 9);
         Observed {
             inspection,
             build: build.map(|(state, started_at, diagnosis)| BuildSeen { id, state, queued_at: T0, started_at, diagnosis }),
             stale_builds: (0..stale).map(|n| BuildId::new(T0, n)).collect(),
-            builds_under_way,
+            builds_under_way: if is_under_way { vec![9] } else { Vec::new() },
             good: good.then_some(id),
             fallback: fallback.filter(|fallback| wanted.as_ref().is_none_or(|wanted| wanted.id != fallback.id)),
             wanted,
@@ -174,6 +178,9 @@ prop_compose! {
             orphans: vec!["orphan".to_owned(); if engine_up { orphans } else { 0 }],
             engine_up,
             starts_refused,
+            engine_fault: (!engine_up || starts_refused).then(fault),
+            failed: Vec::new(),
+            told: None,
             hardware,
             asleep,
             idle: IdleSeen { last_used, watched_since: Some(T0), sleep_after: sleep_after.map(Duration::from_secs) },
@@ -315,13 +322,24 @@ proptest! {
 
         // A Space is forgotten when nothing of it is left.
         if plan.actions.contains(&Action::Forget) {
-            prop_assert!(!observed.builds_under_way);
+            prop_assert!(observed.builds_under_way.is_empty() && observed.orphans.is_empty());
             prop_assert!(observed.instances.iter().all(|seen| seen.row.ended_at.is_some()));
         }
 
         // A plan that waits says until when, unless somebody else will tell.
         if plan.actions.is_empty() && plan.stage == SpaceStage::AppStarting {
             prop_assert!(plan.look_again.is_some());
+        }
+
+        // A fault of the platform is told and decides nothing.
+        let failed = plan.actions.iter().map(|step| FailedStep { step: step.clone(), fault: fault() }).collect();
+        let faulty = super::plan(&desired, &Observed { failed, ..observed.clone() }, &LIMITS, now);
+        prop_assert_eq!(faulty.stage, plan.stage);
+        prop_assert_eq!((faulty.serving, faulty.look_again), (plan.serving, plan.look_again));
+        prop_assert_eq!(&faulty.actions, &plan.actions);
+        let waits = plan.stage.is_transitional() && plan.stage != SpaceStage::Deleting;
+        if !plan.actions.is_empty() && waits && now >= T0 + fault::PATIENCE {
+            prop_assert!(!faulty.diagnosis.unwrap().evidence.is_empty());
         }
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::backoff::{self, Next};
 use super::hardware::{self, Hold};
-use super::{Action, ContainerSeen, ENGINE_RETRY, InstanceSeen, Observed, ReleaseSeen, Serving, told};
+use super::{Action, ContainerSeen, ENGINE_RETRY, InstanceSeen, Observed, ReleaseSeen, Serving, fault, told};
 use crate::space::Instance;
 use crate::{Diagnosis, InstanceId, Reason, ReleaseId, SpaceStage, Timestamp};
 
@@ -169,28 +169,8 @@ pub(super) fn stage(
                 instance.and_then(|id| observed.instances.iter().find(|seen| seen.row.id == id)).map(|seen| &seen.row);
             let since = row.map_or(now, |row| row.started_at.unwrap_or(row.created_at));
             let is_started = row.is_some_and(|row| row.started_at.is_some());
-            let mut why = row.and_then(|row| row.diagnosis.clone()).unwrap_or_else(|| {
-                if observed.engine_up && observed.starts_refused && !is_started {
-                    told(
-                        Reason::EngineUnavailable,
-                        "waiting for the packet filter",
-                        "What keeps apps from the node and from each other is not in place, so none is started.",
-                        "Nothing to do for you: it starts as soon as that is mended. Administrators: the engine's part of \
-                         /api/health says what is missing.",
-                        since,
-                    )
-                } else if observed.engine_up {
-                    told(Reason::Starting, "starting", "The app is starting.", "", since)
-                } else {
-                    told(
-                        Reason::EngineUnavailable,
-                        "waiting for the engine",
-                        "The container engine does not answer.",
-                        "Nothing to do for you: it starts as soon as the engine is back. Administrators: is dockerd running?",
-                        since,
-                    )
-                }
-            });
+            let mut why =
+                row.and_then(|row| row.diagnosis.clone()).unwrap_or_else(|| waits(is_started, since, observed, now));
             why.deadline = *deadline;
             match failing {
                 // Until an attempt answers, the stage tells why the one before did not.
@@ -211,4 +191,31 @@ pub(super) fn stage(
         }
         Some(Progress::Failed { last }) => (SpaceStage::RuntimeError, Some(last.clone())),
     }
+}
+
+/// What a start waits for.
+fn waits(is_started: bool, since: Timestamp, observed: &Observed, now: Timestamp) -> Diagnosis {
+    let refused = observed.engine_up && observed.starts_refused && !is_started;
+    if observed.engine_up && !refused {
+        return told(Reason::Starting, "starting", "The app is starting.", "", since);
+    }
+    let since = observed.engine_fault.as_ref().map_or(since, |fault| fault.since);
+    let ordinary = || match refused {
+        true => told(
+            Reason::EngineUnavailable,
+            "waiting for the packet filter",
+            "What keeps apps from the node and from each other is not in place, so none is started.",
+            "Nothing to do for you: it starts as soon as that is mended. Administrators: the engine's part of \
+             /api/health says what is missing.",
+            since,
+        ),
+        false => told(
+            Reason::EngineUnavailable,
+            "waiting for the engine",
+            "The container engine does not answer.",
+            "Nothing to do for you: it starts as soon as the engine is back. Administrators: is dockerd running?",
+            since,
+        ),
+    };
+    fault::of_engine("The app has been waiting to be started", observed, now).unwrap_or_else(ordinary)
 }

@@ -83,6 +83,7 @@ pub(super) struct FakeContainer {
     pub(super) lines: Vec<LogLine>,
     pub(super) listening: Vec<ListeningSocket>,
     pub(super) usage: Option<Usage>,
+    pub(super) stuck: Option<String>,
     pub(super) millicores: Option<u32>,
 }
 
@@ -163,6 +164,7 @@ impl State {
             lines: Vec::new(),
             listening: behavior.listening.clone(),
             usage: None,
+            stuck: None,
             millicores: None,
             spec,
             behavior,

@@ -248,7 +248,15 @@ impl Runtime for FakeRuntime {
     }
 
     async fn remove(&self, container: &ContainerId) -> Result<(), RuntimeError> {
-        self.lock().reachable()?.remove(container);
+        let mut state = self.lock();
+        let state = state.reachable()?;
+        if let Some(why) = state.find(container).and_then(|found| found.stuck.clone()) {
+            return Err(RuntimeError::Engine {
+                operation: format!("remove container {}", container.0),
+                source: why.into(),
+            });
+        }
+        state.remove(container);
         Ok(())
     }
 

@@ -254,27 +254,39 @@ async fn create(client: &Client, out: &Output, space: &str, body: &Value, exist_
 
 async fn info(client: &Client, out: &Output, space: &str) -> Result<(), CliError> {
     let info = client.get(&client.space_path(space).await?).await?;
-    out.show(&info, |info| {
-        let state = |path: &str| field(info, &format!("/runtime/spaceport/{path}"));
-        let commit: String = field(info, "/sha").chars().take(12).collect();
-        let lines = [
-            ("Space", field(info, "/id")),
-            ("Stage", out.stage(&field(info, "/runtime/stage"))),
-            ("Phase", state("phase")),
-            ("What", state("message")),
-            ("Remedy", state("remedy")),
-            ("URL", address(info)),
-            ("SDK", field(info, "/sdk")),
-            ("Hardware", field(info, "/runtime/hardware/requested")),
-            ("Access", field(info, "/visibility")),
-            ("Commit", commit),
-            ("Release", state("release")),
-            ("Changed", moment(info, "/lastModified")),
-        ];
-        let shown = lines.iter().filter(|(_, value)| !value.is_empty());
-        shown.map(|(name, value)| format!("{name:<9} {value}")).collect::<Vec<_>>().join("\n")
-    });
+    out.show(&info, |info| describe(out, info));
     Ok(())
+}
+
+/// A Space, line by line.
+fn describe(out: &Output, info: &Value) -> String {
+    let state = |path: &str| field(info, &format!("/runtime/spaceport/{path}"));
+    let commit: String = field(info, "/sha").chars().take(12).collect();
+    let mut lines = vec![
+        ("Space", field(info, "/id")),
+        ("Stage", out.stage(&field(info, "/runtime/stage"))),
+        ("Phase", state("phase")),
+        ("Since", moment(info, "/runtime/spaceport/since")),
+        ("What", state("message")),
+        ("Remedy", state("remedy")),
+    ];
+    let evidence = info["runtime"]["spaceport"]["evidence"].as_array().into_iter().flatten();
+    for (at, line) in evidence.filter_map(Value::as_str).enumerate() {
+        // An app may have printed it.
+        let line = line.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+        lines.push((if at == 0 { "Evidence" } else { "" }, line));
+    }
+    lines.extend([
+        ("URL", address(info)),
+        ("SDK", field(info, "/sdk")),
+        ("Hardware", field(info, "/runtime/hardware/requested")),
+        ("Access", field(info, "/visibility")),
+        ("Commit", commit),
+        ("Release", state("release")),
+        ("Changed", moment(info, "/lastModified")),
+    ]);
+    let shown = lines.iter().filter(|(_, value)| !value.is_empty());
+    shown.map(|(name, value)| format!("{name:<9} {value}")).collect::<Vec<_>>().join("\n")
 }
 
 async fn delete(client: &Client, out: &Output, space: &str, yes: bool) -> Result<(), CliError> {
@@ -349,6 +361,30 @@ fn duration(text: &str) -> Result<Duration, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_space_tells_what_it_waits_for_since_when_and_what_that_is_known_from() {
+        let info = json!({"id": "alice/demo", "host": "http://alice-demo.localhost", "runtime": {
+        "stage": "APP_STARTING", "spaceport": {
+            "phase": "waiting for the engine",
+            "since": "2026-01-02T03:04:05.678Z",
+            "message": "The app has been waiting to be started since 2026-01-02 03:04 UTC.",
+            "remedy": "Ask the administrator of this site.",
+            "evidence": ["last error: it is\u{1b}[2Jaway", "twice"],
+        }}});
+        let told = describe(&Output::new(false, Some("1")), &info);
+        for line in [
+            "Stage     APP_STARTING",
+            "Phase     waiting for the engine",
+            "Since     2026-01-02 03:04:05",
+            "Remedy    Ask the administrator of this site.",
+            "Evidence  last error: it is [2Jaway",
+            "          twice",
+            "URL       http://alice-demo.localhost",
+        ] {
+            assert!(told.lines().any(|told| told == line), "{line:?}\n{told}");
+        }
+    }
 
     #[test]
     fn times_have_units() {
