@@ -212,21 +212,24 @@ async fn list(client: &Client, out: &Output, search: Option<&str>, author: Optio
         }
     }
     let spaces = client.pages(&format!("/api/spaces?{}", query.append_pair("limit", "500").finish())).await?;
-    out.show(&Value::Array(spaces), |spaces| {
-        let row = |space: &Value| {
-            let (id, stage) = (field(space, "/id"), field(space, "/runtime/stage"));
-            let mark = if space["private"] == true { "private" } else { "" };
-            vec![id, stage, field(space, "/sdk"), mark.to_owned(), field(space, "/host")]
-        };
-        let rows: Vec<Vec<String>> = spaces.as_array().into_iter().flatten().map(row).collect();
-        let paint = |column, cell: &str| if column == 1 { out.stage(cell) } else { cell.to_owned() };
-        if rows.is_empty() {
-            "There are no Spaces.".to_owned()
-        } else {
-            table(&["SPACE", "STAGE", "SDK", "", "URL"], &rows, paint)
-        }
-    });
+    out.show(&Value::Array(spaces), |spaces| listed(out, spaces));
     Ok(())
+}
+
+/// A table of Spaces.
+fn listed(out: &Output, spaces: &Value) -> String {
+    let row = |space: &Value| {
+        let (id, stage) = (field(space, "/id"), field(space, "/runtime/stage"));
+        let mark = if space["private"] == true { "private" } else { "" };
+        vec![id, stage, field(space, "/sdk"), mark.to_owned(), address(space)]
+    };
+    let rows: Vec<Vec<String>> = spaces.as_array().into_iter().flatten().map(row).collect();
+    let paint = |column, cell: &str| if column == 1 { out.stage(cell) } else { cell.to_owned() };
+    if rows.is_empty() {
+        "There are no Spaces.".to_owned()
+    } else {
+        table(&["SPACE", "STAGE", "SDK", "", "URL"], &rows, paint)
+    }
 }
 
 async fn create(client: &Client, out: &Output, space: &str, body: &Value, exist_ok: bool) -> Result<(), CliError> {
@@ -245,7 +248,7 @@ async fn create(client: &Client, out: &Output, space: &str, body: &Value, exist_
     out.show(&info, |info| {
         format!(
             "Created {name}. It will be at {}\n\n  git clone {url}\n  cd {}\n  … add the app …\n  git push",
-            field(info, "/host"),
+            address(info),
             name.rsplit('/').next().unwrap_or_default()
         )
     });
@@ -361,6 +364,17 @@ fn duration(text: &str) -> Result<Duration, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_list_has_the_address_where_each_space_is_opened() {
+        let spaces = json!([
+            {"id": "a/one", "host": "http://a-one.localhost", "cardData": {"base_path": "/docs"}},
+            {"id": "a/two", "host": format!("http://{}.localhost", "x".repeat(60))},
+        ]);
+        let told = listed(&Output::new(false, Some("1")), &spaces);
+        let urls: Vec<_> = told.lines().skip(1).filter_map(|line| line.split_whitespace().last()).collect();
+        assert_eq!(urls, ["http://a-one.localhost/docs".to_owned(), format!("http://{}.localhost", "x".repeat(60))]);
+    }
 
     #[test]
     fn a_space_tells_what_it_waits_for_since_when_and_what_that_is_known_from() {
