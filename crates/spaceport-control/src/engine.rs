@@ -19,8 +19,10 @@ use crate::handle::{ControlHandle, TaskStatus};
 
 /// How long an engine that is away is left alone.
 const RETRY: Duration = Duration::from_secs(2);
-/// How soon isolation that could not be put in place is tried again.
+/// How soon what could not be put in place is tried again.
 const MEND: Duration = Duration::from_secs(30);
+/// How often it is looked at whether what is in place still fits.
+const REVIEW: Duration = Duration::from_secs(5 * 60);
 
 /// Containers by instance, as of one moment.
 pub(crate) type Containers = Arc<HashMap<InstanceId, Container>>;
@@ -122,17 +124,18 @@ impl Engine {
             };
             match session.await {
                 Ok(mut events) => {
-                    let mut mend = Box::pin(control.clock().sleep(MEND));
+                    let mut mend = Box::pin(control.clock().sleep(self.next_look()));
                     loop {
                         tokio::select! {
                             () = stop.cancelled() => return,
-                            () = &mut mend, if !self.is_isolated() => {
+                            () = &mut mend => {
+                                let fits = self.is_complete() && self.runtime.is_current().await;
                                 // What fails here fails for everybody, and the events end with it.
-                                if let Ok(info) = self.runtime.prepare().await {
+                                if !fits && let Ok(info) = self.runtime.prepare().await {
                                     self.prepared(info);
                                     control.activate_all();
                                 }
-                                mend = Box::pin(control.clock().sleep(MEND));
+                                mend = Box::pin(control.clock().sleep(self.next_look()));
                             }
                             event = events.next() => match event {
                                 Some(event) => match event.space {
@@ -166,6 +169,10 @@ impl Engine {
 impl Engine {
     /// Takes what the engine is; what is missing is told once and when it changes.
     fn prepared(&self, info: EngineInfo) {
+        let closed = self.info().map(|before| before.closed).unwrap_or_default();
+        for service in info.closed.iter().filter(|service| !closed.contains(service)) {
+            tracing::warn!("{service}");
+        }
         let before = self.info().map(|before| before.warnings);
         if before.as_ref() != Some(&info.warnings) {
             for warning in &info.warnings {
@@ -177,6 +184,15 @@ impl Engine {
         }
         self.state.send_replace(Some(info));
         self.answers();
+    }
+
+    /// Whether everything is in place, what apps may reach as well.
+    fn is_complete(&self) -> bool {
+        self.is_isolated() && self.info().is_some_and(|info| info.closed.is_empty())
+    }
+
+    fn next_look(&self) -> Duration {
+        if self.is_complete() { REVIEW } else { MEND }
     }
 
     /// What keeps apps from starting, and since when.

@@ -76,6 +76,8 @@ struct Shared {
     process: String,
     /// Removals of containers whose call was dropped.
     clean_up: TaskTracker,
+    /// Where the services that apps may reach were found last.
+    services: std::sync::Mutex<firewall::Known>,
     /// Where the engine keeps everything; asked once.
     data_root: OnceCell<Option<PathBuf>>,
     /// One volume is filled at a time.
@@ -101,6 +103,7 @@ impl DockerRuntime {
                 trust,
                 process,
                 clean_up,
+                services: std::sync::Mutex::default(),
                 data_root: OnceCell::new(),
                 filling: tokio::sync::Mutex::default(),
             }),
@@ -128,6 +131,10 @@ fn unique() -> Result<String, RuntimeError> {
 impl Runtime for DockerRuntime {
     async fn prepare(&self) -> Result<EngineInfo, RuntimeError> {
         network::prepare(self).await
+    }
+
+    async fn is_current(&self) -> bool {
+        firewall::is_current(self).await
     }
 
     async fn ping(&self) -> Result<(), RuntimeError> {

@@ -159,6 +159,22 @@ impl FakeRuntime {
         self.lock().warnings = warnings.iter().map(|&warning| warning.to_owned()).collect();
     }
 
+    /// What `prepare` says is closed to apps from now on.
+    pub fn set_closed(&self, closed: &[&str]) {
+        self.lock().closed = closed.iter().map(|&text| text.to_owned()).collect();
+    }
+
+    /// What was prepared does not fit any more.
+    pub fn outdate(&self) {
+        self.lock().is_stale = true;
+    }
+
+    /// Whether it was prepared since.
+    #[must_use]
+    pub fn is_outdated(&self) -> bool {
+        self.lock().is_stale
+    }
+
     /// Says what machine the engine runs on.
     pub fn set_host(&self, host: EngineHost) {
         self.lock().host = host;

@@ -93,6 +93,10 @@ pub trait Runtime: Send + Sync + 'static {
     /// each reconnection; changes nothing that is already right.
     async fn prepare(&self) -> Result<EngineInfo, RuntimeError>;
 
+    /// Whether what was prepared still fits: the names of what apps may reach lead where they led. Cheap, and does
+    /// not call the engine.
+    async fn is_current(&self) -> bool;
+
     /// Answers when the engine does.
     async fn ping(&self) -> Result<(), RuntimeError>;
 

@@ -75,6 +75,10 @@ impl Runtime for Gate {
         self.fake.prepare().await
     }
 
+    async fn is_current(&self) -> bool {
+        self.fake.is_current().await
+    }
+
     async fn ping(&self) -> Result<(), RuntimeError> {
         self.fake.ping().await
     }

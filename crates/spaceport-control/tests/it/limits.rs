@@ -153,6 +153,23 @@ async fn an_operator_may_do_without_isolation() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_closed_to_apps_keeps_none_from_starting_and_is_tried_again() {
+    let mut world = World::stopped().await;
+    world.fake.set_closed(&["The hub is not found."]);
+    world.start().await;
+    world.running("alice/demo", &gradio("one")).await;
+    let closed = || async { world.parts().engine.info().is_some_and(|info| !info.closed.is_empty()) };
+    assert!(closed().await);
+    world.fake.set_closed(&[]);
+    world.clock.skip(Duration::from_secs(30));
+    world.wait_for("the hub to be found", || async { !closed().await }).await;
+    // The hub moves.
+    world.fake.outdate();
+    world.clock.skip(Duration::from_secs(300));
+    world.wait_for("the engine to be prepared anew", || async { !world.fake.is_outdated() }).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_missing_rule_does_not_end_the_hints_of_the_engine() {
     let mut world = World::stopped().await;
     world.fake.set_warnings(&[MISSING]);

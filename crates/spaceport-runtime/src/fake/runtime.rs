@@ -21,8 +21,13 @@ impl Runtime for FakeRuntime {
     async fn prepare(&self) -> Result<EngineInfo, RuntimeError> {
         let mut state = self.lock();
         let state = state.reachable()?;
-        let (host, warnings) = (state.host.clone(), state.warnings.clone());
-        Ok(EngineInfo { version: "fake".to_owned(), api_version: "1.41".to_owned(), host, warnings })
+        let (host, warnings, closed) = (state.host.clone(), state.warnings.clone(), state.closed.clone());
+        state.is_stale = false;
+        Ok(EngineInfo { version: "fake".to_owned(), api_version: "1.41".to_owned(), host, warnings, closed })
+    }
+
+    async fn is_current(&self) -> bool {
+        !self.lock().is_stale
     }
 
     async fn ping(&self) -> Result<(), RuntimeError> {
