@@ -8,6 +8,7 @@
 
 mod backoff;
 mod code;
+mod disk;
 mod fault;
 mod hardware;
 mod observed;
@@ -27,7 +28,7 @@ use crate::{BuildId, CommitSha, Diagnosis, InstanceId, Reason, ReleaseId, SpaceS
 
 pub use fault::{FailedStep, Fault, Part};
 pub use hardware::{HardwareSeen, HardwareWait};
-pub use observed::{BuildSeen, ContainerSeen, InstanceSeen, Limits, Observed, ReleaseSeen};
+pub use observed::{BuildSeen, ContainerSeen, DiskSeen, InstanceSeen, Limits, Observed, ReleaseSeen};
 pub use sleep::{Asleep, IdleSeen};
 
 use code::{Code, plan_code};
@@ -122,6 +123,13 @@ pub enum Action {
     RecordExit(InstanceId),
     /// Give up an app that did not answer in time: find out why, record it, stop it.
     GiveUp(InstanceId),
+    /// End an app that may not go on, and record why.
+    EndAttempt {
+        /// Which.
+        instance: InstanceId,
+        /// What its owner is told.
+        why: Diagnosis,
+    },
     /// Take an instance out of the route; requests in flight may finish.
     Retire(InstanceId),
     /// Stop and remove the container, and end the instance.
@@ -138,6 +146,7 @@ impl Action {
     pub fn is_same(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::CancelBuild { build, .. }, Self::CancelBuild { build: other, .. }) => build == other,
+            (Self::EndAttempt { instance, .. }, Self::EndAttempt { instance: other, .. }) => instance == other,
             _ => self == other,
         }
     }
@@ -267,7 +276,7 @@ fn plan_running(desired: &Desired, observed: &Observed, limits: &Limits, mut dra
         }
     }
 
-    let serving = choose_serving(desired, observed, &hold, progress.as_ref());
+    let serving = choose_serving(desired, observed, &hold, progress.as_ref(), now);
     let current: Vec<InstanceId> =
         progress.iter().chain(fallback.iter().map(|(_, step)| step)).filter_map(Progress::instance).collect();
     plan_retirement(observed, serving, &current, &hold, limits, &mut draft);
@@ -297,6 +306,7 @@ fn choose_serving(
     observed: &Observed,
     hold: &Hold<'_>,
     progress: Option<&Progress>,
+    now: Timestamp,
 ) -> Option<Serving> {
     if let Some(Progress::Files(release)) = progress {
         return Some(Serving::Files(*release));
@@ -305,6 +315,7 @@ fn choose_serving(
         seen.row.ended_at.is_none()
             && seen.row.ready_at.is_some()
             && hold.keeps(seen.needs.as_ref())
+            && disk::exceeded(seen, now).is_none()
             && matches!(seen.container, ContainerSeen::Running | ContainerSeen::Unknown)
     };
     let is_wanted = |seen: &InstanceSeen| {

@@ -20,6 +20,7 @@ mod clock;
 mod commit;
 mod config;
 mod devices;
+mod disk;
 mod dockerfile;
 mod events;
 mod firewall;
@@ -247,6 +248,10 @@ impl Runtime for DockerRuntime {
 
     async fn usage(&self, container: &ContainerId) -> Result<Option<Usage>, RuntimeError> {
         cgroup::usage(&self.docker().await?, &container.0).await
+    }
+
+    async fn disk_used(&self, container: &ContainerId) -> Result<Option<u64>, RuntimeError> {
+        disk::used(&self.docker().await?, &container.0).await
     }
 
     async fn listening(&self, container: &ContainerId) -> Result<Vec<ListeningSocket>, RuntimeError> {

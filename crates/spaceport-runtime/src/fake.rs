@@ -72,6 +72,8 @@ pub struct AppBehavior {
     pub listening: Vec<ListeningSocket>,
     /// With which code it ends at once.
     pub exits: Option<i64>,
+    /// What it writes to its own disk at once.
+    pub disk_bytes: u64,
     /// Why its command cannot be run.
     pub not_runnable: Option<String>,
     /// Whether it has to be killed after the grace period of a stop.
@@ -86,6 +88,7 @@ impl Default for AppBehavior {
             lines: Vec::new(),
             listening: Vec::new(),
             exits: None,
+            disk_bytes: 0,
             not_runnable: None,
             ignores_term: false,
             address: IpAddr::V4(Ipv4Addr::LOCALHOST),
@@ -222,6 +225,11 @@ impl FakeRuntime {
     pub fn print(&self, container: &ContainerId, line: &str) {
         let now = self.now();
         self.change(container, |container| container.print(line, now));
+    }
+
+    /// The app has so many bytes on its own disk.
+    pub fn write_disk(&self, container: &ContainerId, bytes: u64) {
+        self.change(container, |container| container.behavior.disk_bytes = bytes);
     }
 
     /// The app ends with a code.

@@ -196,6 +196,10 @@ pub trait Runtime: Send + Sync + 'static {
     /// Use of CPU, memory and network since the container started.
     async fn usage(&self, container: &ContainerId) -> Result<Option<Usage>, RuntimeError>;
 
+    /// Bytes a running container has on its own disk beyond its image, volumes of ours left out; `None` when it does not
+    /// run. The files are walked, so not all the time.
+    async fn disk_used(&self, container: &ContainerId) -> Result<Option<u64>, RuntimeError>;
+
     /// The listening TCP sockets inside the container, from its own socket table.
     async fn listening(&self, container: &ContainerId) -> Result<Vec<ListeningSocket>, RuntimeError>;
 

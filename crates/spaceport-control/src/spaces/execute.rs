@@ -65,6 +65,7 @@ impl Spaces {
             Action::Probe(id) => self.probe(seen, *id).await,
             Action::RecordExit(id) => self.record_exit(seen, *id).await,
             Action::GiveUp(id) => self.give_up(seen, *id).await,
+            Action::EndAttempt { instance, why } => self.end_attempt(seen, *instance, why, now).await,
             Action::Retire(id) => {
                 self.parts.control.retiring(*id, seen.space.id);
                 Ok(self.parts.store.instance_retired(*id, now).await?)
@@ -406,6 +407,13 @@ impl Spaces {
                 .clone_into(&mut why.remedy);
         }
         self.parts.store.instance_ended(id, Some(&why), false, now).await?;
+        self.end_container(&container.id, id).await
+    }
+
+    async fn end_attempt(&self, seen: &Seen, id: InstanceId, why: &Diagnosis, now: Timestamp) -> Result<(), WorkError> {
+        let Some(container) = seen.containers.get(&id) else { return Ok(()) };
+        tracing::info!(space.id = %seen.space.id, "{} is stopped: {}", seen.space.name, why.message);
+        self.parts.store.instance_ended(id, Some(why), false, now).await?;
         self.end_container(&container.id, id).await
     }
 

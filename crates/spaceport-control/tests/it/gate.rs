@@ -191,6 +191,10 @@ impl Runtime for Gate {
         self.pass(self.fake.usage(container)).await
     }
 
+    async fn disk_used(&self, container: &ContainerId) -> Result<Option<u64>, RuntimeError> {
+        self.pass(self.fake.disk_used(container)).await
+    }
+
     async fn listening(&self, container: &ContainerId) -> Result<Vec<ListeningSocket>, RuntimeError> {
         self.pass(self.fake.listening(container)).await
     }

@@ -172,6 +172,8 @@ impl World {
             (Arc::clone(&parts.routes), parts.store.clone(), parts.control.clone(), stop.clone());
         tasks.push(runtime.spawn(async move { routes.run(store, control, token).await }));
         let (engine, control, token) = (Arc::clone(&parts.engine), parts.control.clone(), stop.clone());
+        tasks.push(runtime.spawn(spaceport_control::disk::run(engine, control, token)));
+        let (engine, control, token) = (Arc::clone(&parts.engine), parts.control.clone(), stop.clone());
         tasks.push(runtime.spawn(async move { engine.watch(control, token).await }));
         self.server = Some(Server { parts, loaded, closed, stop, tasks, runtime: Some(runtime) });
     }

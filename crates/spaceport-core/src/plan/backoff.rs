@@ -30,6 +30,10 @@ pub(super) fn next(ended: &[&Instance]) -> Option<Next> {
     let last = ended.first()?;
     let ended_at = last.ended_at?;
     let reason = last.diagnosis.as_ref().map(|diagnosis| diagnosis.reason);
+    if reason == Some(Reason::DiskLimit) {
+        // It would write the same again.
+        return Some(Next::Never);
+    }
     if last.ready_at.is_none() && reason.is_some_and(is_permanent) {
         return Some(Next::Never);
     }

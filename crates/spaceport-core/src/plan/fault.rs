@@ -140,6 +140,7 @@ fn waits(step: &Action) -> &'static str {
         | Action::Probe(_)
         | Action::RecordExit(_)
         | Action::GiveUp(_)
+        | Action::EndAttempt { .. }
         | Action::Sleep { .. }
         | Action::Wake => "The app has been waiting to be started",
         Action::CancelBuild { .. } | Action::Retire(_) | Action::Stop(_) | Action::RemoveOrphan(_) | Action::Forget => {
@@ -171,6 +172,7 @@ fn remains(failed: &FailedStep) -> String {
         | Action::Start(_)
         | Action::Probe(_)
         | Action::RecordExit(_)
+        | Action::EndAttempt { .. }
         | Action::GiveUp(_) => "what it has of the hardware".to_owned(),
     }
 }

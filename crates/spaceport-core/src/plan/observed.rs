@@ -85,6 +85,19 @@ pub struct InstanceSeen {
     pub drained: bool,
     /// Its release runs only with a lease of this flavor.
     pub needs: Option<FlavorName>,
+    /// What it wrote to its own disk, when that was measured.
+    pub disk: Option<DiskSeen>,
+}
+
+/// What an app wrote to its own disk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DiskSeen {
+    /// So many bytes.
+    pub written_bytes: u64,
+    /// So many are allowed.
+    pub limit_bytes: u64,
+    /// By this hardware.
+    pub flavor: FlavorName,
 }
 
 /// What the engine says of a container.

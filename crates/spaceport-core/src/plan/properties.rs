@@ -108,6 +108,7 @@ prop_compose! {
         ended_by_us: bool,
         container in container(),
         drained: bool,
+        disk in option::of(8u64..13),
     ) -> InstanceSeen {
         let [started_at, ready_at, retired_at, ended_at] = times;
         InstanceSeen {
@@ -129,6 +130,7 @@ prop_compose! {
             container,
             drained,
             needs: needs(release),
+            disk: disk.map(|written_bytes| DiskSeen { written_bytes, limit_bytes: 10, flavor: FlavorName::cpu_basic() }),
         }
     }
 }
@@ -237,6 +239,11 @@ proptest! {
                 && observed.idle.last_used.is_none_or(|used| used <= asleep.since)
         });
 
+        let over = |id: InstanceId| {
+            let seen = of(id);
+            seen.container == ContainerSeen::Running && seen.disk.as_ref().is_some_and(|disk| disk.written_bytes > 10)
+        };
+
         // People are always told why it does not simply run.
         prop_assert!(plan.stage == SpaceStage::Running || plan.diagnosis.is_some());
         prop_assert_eq!(rests, matches!(plan.stage, SpaceStage::Paused | SpaceStage::Stopped | SpaceStage::Deleting));
@@ -256,7 +263,7 @@ proptest! {
             let seen = of(*id);
             prop_assert!(seen.row.ended_at.is_none());
             prop_assert!(plan.serving != Some(Serving::Instance(*id)), "{:?}", action);
-            let answers = seen.row.ready_at.is_some() && seen.container == ContainerSeen::Running;
+            let answers = seen.row.ready_at.is_some() && seen.container == ContainerSeen::Running && !over(*id);
             // Former hardware is given back before other is asked for.
             let may_run = !asleep && runs_with(seen.needs.as_ref()) && (seen.needs.is_none() || !gives_back);
             prop_assert!(rests || !answers || !may_run || plan.serving.is_some(), "{:?}", action);
@@ -309,6 +316,13 @@ proptest! {
                     | Action::RemoveOrphan(_) | Action::Forget
             );
             prop_assert_eq!(count(asks), 0);
+        }
+
+        // Who wrote too much does not serve, and nobody else is ended for it.
+        prop_assert!(!matches!(plan.serving, Some(Serving::Instance(id)) if over(id)));
+        for action in &plan.actions {
+            let Action::EndAttempt { instance, .. } = action else { continue };
+            prop_assert!(over(*instance));
         }
 
         // Nothing begins to run without isolation.

@@ -126,6 +126,7 @@ fn instance(n: u128, of: u128, container: ContainerSeen) -> InstanceSeen {
         container,
         drained: false,
         needs: None,
+        disk: None,
     }
 }
 
@@ -771,4 +772,41 @@ mod faults {
         check(&plan, SpaceStage::Deleting, &[Action::RemoveOrphan("orphan".to_owned())]);
         assert!(plan.look_again.is_some());
     }
+}
+
+#[test]
+fn who_writes_more_than_its_disk_holds_is_ended_and_stays_so() {
+    let id = InstanceId::new(T0, 9);
+    let wrote = |written_bytes| {
+        let mut seen = ready(instance(9, 1, ContainerSeen::Running), 2);
+        let flavor = FlavorName::cpu_basic();
+        seen.disk = Some(DiskSeen { written_bytes, limit_bytes: 50_000_000_000, flavor });
+        seen
+    };
+    check(&World::new().released().with(wrote(50_000_000_000)).plan(3), SpaceStage::Running, &[]);
+    let plan = World::new().released().with(wrote(61_300_000_000)).plan(3);
+    let why = plan.diagnosis.clone().unwrap();
+    assert_eq!(why.message, "The app wrote 61 GB to its own disk; the limit of cpu-basic is 50 GB.");
+    check(&plan, SpaceStage::RuntimeError, &[Action::EndAttempt { instance: id, why: why.clone() }]);
+    assert_eq!(plan.serving, None, "the route goes first");
+    // However long it ran before.
+    let mut over = wrote(61_300_000_000);
+    (over.container, over.row.ended_at, over.row.diagnosis) =
+        (ContainerSeen::Missing, Some(at(90_000)), Some(why.clone()));
+    let plan = World::new().released().with(over.clone()).plan(100_000);
+    check(&plan, SpaceStage::RuntimeError, &[]);
+    assert_eq!(plan.diagnosis.map(|told| told.message), Some(why.message));
+    // A restart begins with an empty disk.
+    let mut restarted = World::new().released().with(over);
+    restarted.desired.restart = 1;
+    check(
+        &restarted.plan(100_000),
+        SpaceStage::AppStarting,
+        &[Action::AddInstance { release: release(1).id, attempt: 1 }],
+    );
+    // An engine that is away ends nothing.
+    let mut away = World::new().released().with(wrote(61_300_000_000));
+    away.observed.engine_up = false;
+    away.observed.instances[0].container = ContainerSeen::Unknown;
+    check(&away.plan(3), SpaceStage::Running, &[]);
 }

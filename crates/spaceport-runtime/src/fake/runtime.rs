@@ -326,6 +326,12 @@ impl Runtime for FakeRuntime {
         }))
     }
 
+    async fn disk_used(&self, container: &ContainerId) -> Result<Option<u64>, RuntimeError> {
+        let mut state = self.lock();
+        let found = state.reachable()?.find(container).filter(|found| found.is_running());
+        Ok(found.map(|found| found.behavior.disk_bytes))
+    }
+
     async fn listening(&self, container: &ContainerId) -> Result<Vec<ListeningSocket>, RuntimeError> {
         match self.lock().reachable()?.find(container) {
             Some(found) => Ok(found.listening.clone()),
