@@ -13,7 +13,7 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures::{Stream, StreamExt};
 
-use spaceport_core::{Repo, RepoKind};
+use spaceport_core::{Repo, RepoKind, card};
 use spaceport_git::{
     BodyEncoding, GitError, PushAccess, PushMessages, PushPolicy, PushReport, Request as GitRequest, Service,
 };
@@ -222,7 +222,7 @@ async fn messages(state: &ApiState, repo: &Repo) -> Result<PushMessages, ApiErro
         main: vec![
             String::new(),
             format!("Spaceport builds {} now.", space.name),
-            format!("  App:   {app}"),
+            format!("  App:   {app}{}", card::base_path(repo.card.as_ref())),
             format!("  Build: {hub}/spaces/{}", space.name),
             format!("         hf spaces logs {} --build --follow", space.name),
             String::new(),

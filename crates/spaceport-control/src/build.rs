@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures::FutureExt;
-use spaceport_core::gpu::{Full, QuotaNode, QuotaPath, QuotaTree};
+use spaceport_core::gpu::{QuotaNode, QuotaPath, QuotaTree};
 use spaceport_core::queue::{Queued, Turns, next_builds};
 use spaceport_core::space::{Artifact, Build, BuildState, Inspection, Space};
 use spaceport_core::{BuildId, Diagnosis, Reason, Sdk, Timestamp};
@@ -63,25 +63,6 @@ impl From<RuntimeError> for Stop {
 impl From<std::io::Error> for Stop {
     fn from(error: std::io::Error) -> Self {
         Self::Again(format!("a file of the platform could not be written: {error}"))
-    }
-}
-
-/// What a build that waits says: for a quota, or for a free builder.
-fn waits(since: Timestamp, full: Option<&Full>) -> Diagnosis {
-    let (message, remedy) = match full {
-        Some(full) => {
-            (format!("Waiting for its turn: {full}."), "It begins by itself; an administrator can raise the quota.")
-        }
-        None => ("Waiting for a free builder.".to_owned(), ""),
-    };
-    Diagnosis {
-        reason: Reason::BuildQueued,
-        phase: "queued".to_owned(),
-        message,
-        remedy: remedy.to_owned(),
-        evidence: Vec::new(),
-        since,
-        deadline: None,
     }
 }
 
@@ -199,10 +180,11 @@ impl Builds {
 
     /// Keeps what each build waits for, where it is another thing than before.
     async fn say_why(&self, unfinished: &[Build], turns: &Turns) -> Result<(), StoreError> {
+        let now = self.parts.control.clock().now();
         for build in unfinished.iter().filter(|build| build.state == BuildState::Queued) {
-            let full = turns.held.iter().find(|(id, _)| *id == build.id).map(|(_, full)| full);
-            let why = waits(build.queued_at, full);
-            let is_told = build.diagnosis.as_ref().map_or(full.is_none(), |told| *told == why);
+            let why = turns.told(build.id, build.queued_at, now);
+            // Who was told nothing yet is told the same by its plan.
+            let is_told = build.diagnosis.as_ref().map_or(why.remedy.is_empty(), |told| *told == why);
             if !is_told && !turns.start.contains(&build.id) && self.parts.store.build_waits(build.id, &why).await? {
                 self.parts.control.activate(build.space);
             }

@@ -4,23 +4,27 @@
 //! reconnection and for every plan; plans made at the same time share one list.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex as SyncMutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures::StreamExt;
+use spaceport_core::plan::{Fault, Part};
 use spaceport_core::{InstanceId, Timestamp};
 use spaceport_runtime::{Container, EngineInfo, Runtime};
 use tokio::sync::{Mutex, watch};
 use tokio_util::sync::CancellationToken;
 
+use crate::clock::Clock;
 use crate::handle::{ControlHandle, TaskStatus};
 
 /// How long an engine that is away is left alone.
 const RETRY: Duration = Duration::from_secs(2);
-/// How soon isolation that could not be put in place is tried again.
+/// How soon what could not be put in place is tried again.
 const MEND: Duration = Duration::from_secs(30);
 /// How long before it is away an engine may have begun to end its containers: as long as Docker's gives them.
 const ENDING: Duration = Duration::from_secs(15);
+/// How often it is looked at whether what is in place still fits.
+const REVIEW: Duration = Duration::from_secs(5 * 60);
 
 /// Containers by instance, as of one moment.
 pub(crate) type Containers = Arc<HashMap<InstanceId, Container>>;
@@ -33,6 +37,8 @@ pub struct Engine {
     state: watch::Sender<Option<EngineInfo>>,
     /// From when to when it was away the last time that it came back.
     away: watch::Sender<Option<(Timestamp, Timestamp)>>,
+    clock: Clock,
+    fault: SyncMutex<Option<Fault>>,
 }
 
 impl std::fmt::Debug for Engine {
@@ -44,8 +50,15 @@ impl std::fmt::Debug for Engine {
 impl Engine {
     /// An engine nobody has spoken to yet.
     #[must_use]
-    pub fn new(runtime: Arc<dyn Runtime>) -> Self {
-        Self { runtime, list: Mutex::new(None), state: watch::Sender::new(None), away: watch::Sender::new(None) }
+    pub fn new(runtime: Arc<dyn Runtime>, clock: Clock) -> Self {
+        Self {
+            runtime,
+            list: Mutex::new(None),
+            state: watch::Sender::new(None),
+            away: watch::Sender::new(None),
+            clock,
+            fault: SyncMutex::new(None),
+        }
     }
 
     /// What the engine is; `None` while it is away.
@@ -98,9 +111,13 @@ impl Engine {
         }
         let read = Instant::now();
         let containers = match self.runtime.list().await {
-            Ok(found) => Some(Arc::new(found.into_iter().map(|found| (found.instance, found)).collect())),
+            Ok(found) => {
+                self.answers();
+                Some(Arc::new(found.into_iter().map(|found| (found.instance, found)).collect()))
+            }
             Err(error) => {
                 tracing::warn!(error = &error as &dyn std::error::Error, "the engine did not list its containers");
+                self.fails(Part::Engine, &chain(&error));
                 None
             }
         };
@@ -127,17 +144,18 @@ impl Engine {
             };
             match session.await {
                 Ok(mut events) => {
-                    let mut mend = Box::pin(control.clock().sleep(MEND));
+                    let mut mend = Box::pin(control.clock().sleep(self.next_look()));
                     loop {
                         tokio::select! {
                             () = stop.cancelled() => return,
-                            () = &mut mend, if !self.is_isolated() => {
+                            () = &mut mend => {
+                                let fits = self.is_complete() && self.runtime.is_current().await;
                                 // What fails here fails for everybody, and the events end with it.
-                                if let Ok(info) = self.runtime.prepare().await {
+                                if !fits && let Ok(info) = self.runtime.prepare().await {
                                     self.prepared(info);
                                     control.activate_all();
                                 }
-                                mend = Box::pin(control.clock().sleep(MEND));
+                                mend = Box::pin(control.clock().sleep(self.next_look()));
                             }
                             event = events.next() => match event {
                                 Some(event) => match event.space {
@@ -150,10 +168,12 @@ impl Engine {
                     }
                     tracing::warn!("the container engine went away");
                     gone = Some(control.clock().now());
+                    self.fails(Part::Engine, "the engine closed the connection");
                 }
                 Err(error) => {
                     let text = chain(&error);
                     tracing::warn!(error = text, "the container engine is not ready: {text}");
+                    self.fails(Part::Engine, &text);
                     control.report("engine", status(false, text, began, &control));
                 }
             }
@@ -170,6 +190,10 @@ impl Engine {
 impl Engine {
     /// Takes what the engine is; what is missing is told once and when it changes.
     fn prepared(&self, info: EngineInfo) {
+        let closed = self.info().map(|before| before.closed).unwrap_or_default();
+        for service in info.closed.iter().filter(|service| !closed.contains(service)) {
+            tracing::warn!("{service}");
+        }
         let before = self.info().map(|before| before.warnings);
         if before.as_ref() != Some(&info.warnings) {
             for warning in &info.warnings {
@@ -180,6 +204,35 @@ impl Engine {
             }
         }
         self.state.send_replace(Some(info));
+        self.answers();
+    }
+
+    /// Whether everything is in place, what apps may reach as well.
+    fn is_complete(&self) -> bool {
+        self.is_isolated() && self.info().is_some_and(|info| info.closed.is_empty())
+    }
+
+    fn next_look(&self) -> Duration {
+        if self.is_complete() { REVIEW } else { MEND }
+    }
+
+    /// What keeps apps from starting, and since when.
+    pub(crate) fn fault(&self) -> Option<Fault> {
+        self.fault.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Only what it warned of is wrong with it.
+    fn answers(&self) {
+        match self.info().filter(|info| !info.warnings.is_empty()) {
+            Some(info) => self.fails(Part::PacketFilter, &info.warnings.join(" ")),
+            None => *self.fault.lock().unwrap_or_else(PoisonError::into_inner) = None,
+        }
+    }
+
+    fn fails(&self, part: Part, error: &str) {
+        let mut fault = self.fault.lock().unwrap_or_else(PoisonError::into_inner);
+        let since = fault.as_ref().filter(|before| before.part == part).map(|before| before.since);
+        *fault = Some(Fault::new(part, since.unwrap_or_else(|| self.clock.now()), error));
     }
 }
 

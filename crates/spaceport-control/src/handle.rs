@@ -51,6 +51,8 @@ struct Inner {
     visits: Mutex<HashMap<SpaceId, i64>>,
     usage: Mutex<HashMap<SpaceId, UsageSample>>,
     usage_wanted: Mutex<HashMap<SpaceId, Timestamp>>,
+    /// What each attempt wrote to its own disk.
+    disks: Mutex<HashMap<InstanceId, u64>>,
     statuses: Mutex<HashMap<&'static str, TaskStatus>>,
     inventory: Inventory,
     world: Mutex<Option<Arc<World>>>,
@@ -111,6 +113,7 @@ impl ControlHandle {
                 visits: Mutex::default(),
                 usage: Mutex::default(),
                 usage_wanted: Mutex::default(),
+                disks: Mutex::default(),
                 statuses: Mutex::default(),
                 inventory: Inventory::default(),
                 world: Mutex::default(),
@@ -324,6 +327,21 @@ impl ControlHandle {
 
     pub(crate) fn set_usage(&self, samples: HashMap<SpaceId, UsageSample>) {
         *lock(&self.inner.usage) = samples;
+    }
+
+    /// Keeps what an attempt wrote to its own disk; `true` when that is another amount than before.
+    pub(crate) fn set_disk(&self, instance: InstanceId, bytes: u64) -> bool {
+        lock(&self.inner.disks).insert(instance, bytes) != Some(bytes)
+    }
+
+    /// What an attempt wrote to its own disk, when it was last measured.
+    pub(crate) fn disk(&self, instance: InstanceId) -> Option<u64> {
+        lock(&self.inner.disks).get(&instance).copied()
+    }
+
+    /// Forgets the others.
+    pub(crate) fn keep_disks(&self, kept: impl Fn(InstanceId) -> bool) {
+        lock(&self.inner.disks).retain(|instance, _| kept(*instance));
     }
 
     pub(crate) fn report(&self, task: &'static str, status: TaskStatus) {

@@ -26,6 +26,11 @@ pub(crate) async fn inspect(
         other => other?,
     };
     let Some(readme) = readme else {
+        if repositories.resolve(space.into(), sha.as_str()).await?.is_none() {
+            // That is a damaged repository, or a disk that is away, and no mistake of who pushed.
+            let message = format!("the commit {sha} is not in it");
+            return Err(GitError::Failed { operation: "read a repository", message });
+        }
         return Ok(Inspection::ConfigError(vec![front_matter::no_readme()]));
     };
     let config = match front_matter::parse(&readme) {

@@ -7,6 +7,7 @@ pub mod build;
 pub mod clock;
 pub mod community;
 pub mod config;
+pub mod disk;
 pub mod engine;
 mod environment;
 pub mod garbage;

@@ -2,6 +2,7 @@
 //! execute, until the plan is empty.
 
 mod execute;
+mod faults;
 mod follow;
 mod hardware;
 mod observe;
@@ -29,6 +30,7 @@ use crate::engine::{Engine, chain};
 use crate::handle::{ControlHandle, TaskStatus};
 use crate::routes::{self, Routes};
 
+use faults::Faults;
 use follow::Followers;
 use observe::Seen;
 
@@ -75,6 +77,7 @@ impl Parts {
 pub struct Spaces {
     parts: Parts,
     followers: Followers,
+    faults: Faults,
     busy: Arc<Mutex<HashSet<SpaceId>>>,
     timers: Arc<Mutex<HashMap<SpaceId, Timestamp>>>,
     permits: Arc<Semaphore>,
@@ -88,6 +91,7 @@ impl Spaces {
         Self {
             parts,
             followers,
+            faults: Faults::default(),
             busy: Arc::default(),
             timers: Arc::default(),
             permits: Arc::new(Semaphore::new(WORKERS)),
@@ -135,7 +139,7 @@ impl Spaces {
             Ok(ids) => {
                 let known: HashSet<_> = ids.iter().copied().collect();
                 self.parts.routes.retain(|space| known.contains(&space));
-                (true, format!("{} Spaces", ids.len()), ids)
+                (true, format!("{} Spaces{}", ids.len(), self.faults.summary()), ids)
             }
             Err(error) => (false, chain(&error), Vec::new()),
         };
@@ -179,11 +183,13 @@ impl Spaces {
     async fn work(&self, id: SpaceId, stop: &CancellationToken) -> Result<(), WorkError> {
         let mut before = (Vec::new(), Instant::now());
         while !stop.is_cancelled() {
-            let Some(seen) = observe::observe(&self.parts, &self.followers, id).await? else {
+            let Some(mut seen) = observe::observe(&self.parts, &self.followers, id).await? else {
                 self.parts.routes.retain(|space| space != id);
                 self.parts.control.forget_use(id);
+                self.faults.forget(id);
                 return Ok(());
             };
+            seen.observed.failed = self.faults.of(id);
             // Before the plan looks at who used it: whoever comes from now on wakes it.
             self.parts.control.set_sleeper(id, seen.observed.asleep.is_some());
             let now = self.parts.control.clock().now();
@@ -193,16 +199,19 @@ impl Spaces {
             let repeats = !plan.actions.is_empty() && before.0 == plan.actions && before.1.elapsed() < MIN_ROUND;
             let actions: &[_] = if repeats { &[] } else { &plan.actions };
             before = (plan.actions.clone(), Instant::now());
+            self.faults.keep(id, &plan.actions);
             if reads_a_first_commit(&seen.space, &plan) {
                 self.execute_all(&seen, actions).await?;
             } else {
                 // The route first: who reads that a Space runs asks it next.
                 let diagnosis = lasting(&plan, &seen.space);
                 self.publish_route(&seen, &plan, diagnosis.as_ref(), now).await?;
-                tokio::try_join!(
+                // Each to its end: why a step fails is told however soon it does.
+                let (published, executed) = tokio::join!(
                     self.publish_stage(&seen.space, plan.stage, diagnosis.as_ref(), now),
                     self.execute_all(&seen, actions)
-                )?;
+                );
+                published.and(executed)?;
             }
             if repeats {
                 self.set_timer(id, now + RETRY);
@@ -218,14 +227,20 @@ impl Spaces {
         Ok(())
     }
 
+    /// What cannot be removed keeps nothing else waiting.
     async fn execute_all(&self, seen: &Seen, actions: &[Action]) -> Result<(), WorkError> {
+        let id = seen.space.id;
+        let mut failed = Ok(());
         for action in actions {
-            tracing::debug!(
-                space.id = %seen.space.id, action = ?action, "the Space {} needs {action:?}", seen.space.id
-            );
-            self.execute(seen, action).await?;
+            tracing::debug!(space.id = %id, action = ?action, "the Space {id} needs {action:?}");
+            let result = self.execute(seen, action).await;
+            self.faults.note(id, action, &result, self.parts.control.clock().now());
+            match result {
+                Err(error) if !action.only_removes() => return Err(error),
+                result => failed = failed.and(result),
+            }
         }
-        Ok(())
+        failed
     }
 
     async fn publish_stage(
@@ -351,10 +366,11 @@ fn lasting(plan: &Plan, space: &Space) -> Option<spaceport_core::Diagnosis> {
 }
 
 /// Whether a Space that has no app yet is only being looked at: it is not told that it builds before it is
-/// known that there is something to build.
+/// known that there is something to build, or that this cannot be known.
 fn reads_a_first_commit(space: &Space, plan: &Plan) -> bool {
     let inspects = plan.actions.iter().any(|action| matches!(action, Action::Inspect { .. }));
-    inspects && space.stage == SpaceStage::NoAppFile && plan.serving.is_none()
+    let waits = plan.diagnosis.as_ref().is_some_and(|why| !why.evidence.is_empty());
+    inspects && !waits && space.stage == SpaceStage::NoAppFile && plan.serving.is_none()
 }
 
 /// Whether who asks may wait for an answer: an app starts, or sleeps and wakes for a visitor. For hardware one may
@@ -382,6 +398,6 @@ pub(crate) enum WorkError {
     #[error("the engine failed")]
     Runtime(#[from] spaceport_runtime::RuntimeError),
     /// A file.
-    #[error("a file could not be written")]
+    #[error("a file could not be written or removed")]
     Io(#[from] std::io::Error),
 }

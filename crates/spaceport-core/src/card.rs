@@ -70,6 +70,15 @@ fn sort_of(key: &'static str) -> &'static str {
     }
 }
 
+/// What follows the host where a Space is opened: the path its author named, empty when that is the root. The card is the
+/// author's text, whether a build takes it or not.
+/// Hub: <https://huggingface.co/docs/hub/spaces-config-reference> (`base_path`)
+#[must_use]
+pub fn base_path(card: Option<&Value>) -> &str {
+    let path = card.and_then(|card| card["base_path"].as_str()).unwrap_or_default();
+    if path.len() > 1 && path.starts_with('/') && !path.contains(char::is_control) { path } else { "" }
+}
+
 /// The tags of a card with their sorts, and with the text without what stands before it: `license:mit` is `mit` of
 /// the sort `license`. A text that is a tag in two ways is there twice.
 #[must_use]

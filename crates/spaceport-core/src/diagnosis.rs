@@ -62,6 +62,8 @@ pub enum Reason {
     OutOfMemory,
     /// The disk is full, or the Space's share of it.
     DiskFull,
+    /// The app wrote more to its own disk than its hardware has.
+    DiskLimit,
     /// Somebody canceled the build.
     BuildCanceled,
     /// Nobody needed the build any more: a newer push, a pause. It begins again when somebody does.

@@ -46,6 +46,9 @@ pub struct HardwareFlavor {
     /// Size of `/dev/shm` in bytes.
     #[serde(default = "default_shm")]
     pub shm_bytes: u64,
+    /// Bytes an app may write to its own disk, which goes with its container; volumes are not counted. More ends it.
+    #[serde(default = "default_disk")]
+    pub disk_bytes: u64,
     /// Accelerators; `None` for CPU and memory alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gpu: Option<GpuNeed>,
@@ -59,6 +62,10 @@ pub(crate) fn default_shm() -> u64 {
     1 << 30
 }
 
+pub(crate) fn default_disk() -> u64 {
+    50_000_000_000
+}
+
 impl HardwareFlavor {
     /// What is impossible whatever devices there are; one sentence each.
     #[must_use]
@@ -66,6 +73,9 @@ impl HardwareFlavor {
         let mut problems = self.gpu.as_ref().map(GpuNeed::problems).unwrap_or_default();
         if self.cpu_millicores == 0 || self.memory_bytes < 32 << 20 || self.pids < 16 {
             problems.push("it needs at least 1 millicore, 32 MiB of memory and 16 pids".to_owned());
+        }
+        if self.disk_bytes < 32 << 20 {
+            problems.push("disk_bytes is less than 32 MiB; every app writes a little".to_owned());
         }
         if self.pretty_name.trim().is_empty() {
             problems.push("pretty_name is empty; people choose by it".to_owned());

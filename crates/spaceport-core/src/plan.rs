@@ -8,11 +8,14 @@
 
 mod backoff;
 mod code;
+mod disk;
+mod fault;
 mod hardware;
 mod observed;
 #[cfg(test)]
 mod properties;
 mod run;
+mod safe;
 mod sleep;
 #[cfg(test)]
 mod tests;
@@ -23,8 +26,9 @@ use crate::gpu::LeaseEnd;
 use crate::space::{BuildState, Desired, DesiredRun};
 use crate::{BuildId, CommitSha, Diagnosis, InstanceId, Reason, ReleaseId, SpaceStage, Timestamp};
 
+pub use fault::{FailedStep, Fault, Part};
 pub use hardware::{HardwareSeen, HardwareWait};
-pub use observed::{BuildSeen, ContainerSeen, InstanceSeen, Limits, Observed, ReleaseSeen};
+pub use observed::{BuildSeen, ContainerSeen, DiskSeen, InstanceSeen, Limits, Observed, ReleaseSeen};
 pub use sleep::{Asleep, IdleSeen};
 
 use code::{Code, plan_code};
@@ -119,6 +123,13 @@ pub enum Action {
     RecordExit(InstanceId),
     /// Give up an app that did not answer in time: find out why, record it, stop it.
     GiveUp(InstanceId),
+    /// End an app that may not go on, and record why.
+    EndAttempt {
+        /// Which.
+        instance: InstanceId,
+        /// What its owner is told.
+        why: Diagnosis,
+    },
     /// Take an instance out of the route; requests in flight may finish.
     Retire(InstanceId),
     /// Stop and remove the container, and end the instance.
@@ -129,6 +140,24 @@ pub enum Action {
     Forget,
 }
 
+impl Action {
+    /// Whether it is the same step as one of another plan, which may give other words for it.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::CancelBuild { build, .. }, Self::CancelBuild { build: other, .. }) => build == other,
+            (Self::EndAttempt { instance, .. }, Self::EndAttempt { instance: other, .. }) => instance == other,
+            _ => self == other,
+        }
+    }
+
+    /// Whether it takes something away that no other step of the plan builds upon.
+    #[must_use]
+    pub const fn only_removes(&self) -> bool {
+        matches!(self, Self::RemoveOrphan(_) | Self::Stop(_))
+    }
+}
+
 /// Makes the plan.
 #[must_use]
 pub fn plan(desired: &Desired, observed: &Observed, limits: &Limits, now: Timestamp) -> Plan {
@@ -137,7 +166,15 @@ pub fn plan(desired: &Desired, observed: &Observed, limits: &Limits, now: Timest
         draft.actions.push(Action::RemoveOrphan(orphan.clone()));
     }
     match desired.run {
-        DesiredRun::Running => plan_running(desired, observed, limits, draft),
+        DesiredRun::Running => {
+            let mut plan = plan_running(desired, observed, limits, draft);
+            if plan.stage.is_transitional()
+                && let Some(why) = fault::of_steps(&plan.actions, observed, now)
+            {
+                plan.diagnosis = Some(why);
+            }
+            plan
+        }
         DesiredRun::Paused => {
             let why =
                 told(Reason::Paused, "paused", "The owner paused this Space.", "Restart it to run it again.", now);
@@ -157,12 +194,13 @@ pub fn plan(desired: &Desired, observed: &Observed, limits: &Limits, now: Timest
             let why = told(Reason::Deleting, "deleting", "This Space is being deleted.", "", now);
             let live = observed.instances.iter().any(|instance| instance.row.ended_at.is_none());
             let mut plan = plan_resting(observed, SpaceStage::Deleting, why, draft);
-            // A build that is asked to end may still write.
-            if !observed.builds_under_way && !live && observed.engine_up {
+            // A build that is asked to end may still write. The record goes last: what is left has its name in it.
+            if observed.builds_under_way.is_empty() && !live && observed.orphans.is_empty() && observed.engine_up {
                 plan.actions.push(Action::Forget);
             } else {
                 plan.look_again = Some(now + Duration::from_secs(2));
             }
+            plan.diagnosis = Some(fault::of_deleting(&plan.actions, observed, now));
             plan
         }
     }
@@ -238,7 +276,7 @@ fn plan_running(desired: &Desired, observed: &Observed, limits: &Limits, mut dra
         }
     }
 
-    let serving = choose_serving(desired, observed, &hold, progress.as_ref());
+    let serving = choose_serving(desired, observed, &hold, progress.as_ref(), now);
     let current: Vec<InstanceId> =
         progress.iter().chain(fallback.iter().map(|(_, step)| step)).filter_map(Progress::instance).collect();
     plan_retirement(observed, serving, &current, &hold, limits, &mut draft);
@@ -268,6 +306,7 @@ fn choose_serving(
     observed: &Observed,
     hold: &Hold<'_>,
     progress: Option<&Progress>,
+    now: Timestamp,
 ) -> Option<Serving> {
     if let Some(Progress::Files(release)) = progress {
         return Some(Serving::Files(*release));
@@ -276,6 +315,7 @@ fn choose_serving(
         seen.row.ended_at.is_none()
             && seen.row.ready_at.is_some()
             && hold.keeps(seen.needs.as_ref())
+            && disk::exceeded(seen, now).is_none()
             && matches!(seen.container, ContainerSeen::Running | ContainerSeen::Unknown)
     };
     let is_wanted = |seen: &InstanceSeen| {

@@ -1,9 +1,14 @@
 //! Whose build is next: fairness per owner under a limit and under quotas, as a function of values.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use crate::gpu::{Allowance, Full, QuotaPath, QuotaTree};
-use crate::{AccountId, BuildId, SpaceId, Timestamp};
+use crate::plan::told;
+use crate::{AccountId, BuildId, Diagnosis, Reason, SpaceId, Timestamp};
+
+/// A build that waits longer is told how many come before it, and what the limit is.
+const LONG: Duration = Duration::from_secs(2 * 60);
 
 /// A build that waits or runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,8 +32,30 @@ pub struct Queued {
 pub struct Turns {
     /// To start, in this order.
     pub start: Vec<BuildId>,
-    /// Who waits for a quota and not for a free place; who comes later has it instead.
-    pub held: Vec<(BuildId, Full)>,
+    /// Who waits, in the order in which they would start.
+    pub wait: Vec<Waiting>,
+}
+
+/// A build that waits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Waiting {
+    /// Which.
+    pub build: BuildId,
+    /// So many others that wait for the same come before it.
+    pub before: usize,
+    /// For what.
+    pub for_what: Limit,
+}
+
+/// What keeps a build from starting.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Limit {
+    /// As many run as the site allows.
+    Site(usize),
+    /// A quota; who comes later has the free place instead.
+    Quota(Full),
+    /// Another build of its Space, which has not ended yet.
+    Space,
 }
 
 /// The builds to start now, first the one of the owner with the fewest running builds, then the
@@ -53,18 +80,78 @@ pub fn next_builds(builds: &[Queued], limit: usize, quotas: &QuotaTree) -> Turns
         waiting.retain(|build| build.build != turn.build);
         if let Some(full) = full(quotas, &turn.account, &at_work) {
             // Also when no builder is free: one that became free would not help.
-            turns.held.push((turn.build, full));
+            turns.add(turn.build, Limit::Quota(full));
             continue;
         }
-        if busy.len() >= limit {
-            continue;
-        }
+        // Whoever waits takes the turn of its owner as well: the order is the one in which they will start.
         *running.entry(turn.owner).or_default() += 1;
+        if busy.len() >= limit {
+            turns.add(turn.build, Limit::Site(limit));
+            continue;
+        }
         busy.push(turn.space);
         at_work.push(&turn.account);
         turns.start.push(turn.build);
     }
+    for build in waiting {
+        turns.add(build.build, Limit::Space);
+    }
     turns
+}
+
+impl Turns {
+    fn add(&mut self, build: BuildId, for_what: Limit) {
+        let before = self.wait.iter().filter(|other| other.for_what.is_same(&for_what)).count();
+        self.wait.push(Waiting { build, before, for_what });
+    }
+
+    /// What a build that waits since then is told.
+    #[must_use]
+    pub fn told(&self, build: BuildId, since: Timestamp, now: Timestamp) -> Diagnosis {
+        let waiting = self.wait.iter().find(|waiting| waiting.build == build);
+        let is_long = now >= since + LONG;
+        let before = match waiting.map_or(0, |waiting| waiting.before) {
+            0 => "it is next".to_owned(),
+            1 => "one comes before it".to_owned(),
+            others => format!("{others} come before it"),
+        };
+        let (message, remedy) = match waiting.map(|waiting| &waiting.for_what) {
+            Some(Limit::Quota(full)) if is_long => (
+                format!("Waiting for its turn since {} UTC: {full}; {before}.", since.to_minute()),
+                "It begins by itself; an administrator can raise the quota.",
+            ),
+            Some(Limit::Quota(full)) => {
+                (format!("Waiting for its turn: {full}."), "It begins by itself; an administrator can raise the quota.")
+            }
+            Some(Limit::Site(limit)) if is_long => (
+                format!(
+                    "Waiting for a free builder since {} UTC: this site builds {limit} at once and does; {before}.",
+                    since.to_minute()
+                ),
+                "It begins by itself; an administrator can raise the site's limit.",
+            ),
+            Some(Limit::Space) if is_long => (
+                format!(
+                    "Waiting since {} UTC until the former build of this Space has ended; it was asked to.",
+                    since.to_minute()
+                ),
+                "It begins by itself; if it takes long, ask the administrator of this site.",
+            ),
+            Some(Limit::Site(_) | Limit::Space) | None => ("Waiting for a free builder.".to_owned(), ""),
+        };
+        told(Reason::BuildQueued, "queued", &message, remedy, since)
+    }
+}
+
+impl Limit {
+    /// Whether who waits for the one waits for the other.
+    fn is_same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Quota(full), Self::Quota(other)) => full.place == other.place,
+            (Self::Site(_), Self::Site(_)) | (Self::Space, Self::Space) => true,
+            _ => false,
+        }
+    }
 }
 
 /// The place whose quota has no room for one more build of an account.
@@ -130,14 +217,63 @@ mod tests {
         let turns = next_builds(&builds, 10, &quotas);
         let id = |number| BuildId::new(Timestamp::from_millis(0), number);
         assert_eq!(turns.start, [id(3)]);
-        let held: Vec<_> = turns.held.iter().map(|(build, full)| (*build, full.place.0.as_str(), full.limit)).collect();
-        assert_eq!(held, [(id(4), "lab", 2), (id(2), "lab", 2)]);
-        let told = turns.held[0].1.to_string();
-        assert_eq!(told, "lab may build 2 at once and does; it begins when one of them ends");
+        assert_eq!(limits(&turns), [(4, "lab", 0), (2, "lab", 1)]);
+        let told =
+            |seconds: i64| turns.told(id(2), Timestamp::from_millis(1), Timestamp::from_millis(seconds * 1000)).message;
+        assert_eq!(told(1), "Waiting for its turn: lab may build 2 at once and does; it begins when one of them ends.");
+        assert_eq!(
+            told(121),
+            "Waiting for its turn since 1970-01-01 00:00 UTC: lab may build 2 at once and does; it begins when one of \
+             them ends; one comes before it."
+        );
         // It is told so also while no builder is free.
         let turns = next_builds(&builds, 1, &quotas);
-        let held: Vec<_> = turns.held.iter().map(|(build, full)| (*build, full.place.0.as_str())).collect();
-        assert_eq!((turns.start.len(), held), (0, vec![(id(2), "lab/1")]));
+        assert_eq!(
+            (turns.start.len(), limits(&turns)),
+            (0, vec![(3, "1 at once", 0), (4, "1 at once", 1), (2, "lab/1", 0)])
+        );
+    }
+
+    #[test]
+    fn who_waits_long_is_told_how_many_come_first_and_which_limit_binds() {
+        // One owner has four builds, the other one: they take turns.
+        let mut builds: Vec<_> = (0..4u32).map(|n| queued(n.into(), n.into(), 1, n.into(), n == 0)).collect();
+        builds.push(queued(9, 9, 2, 100, false));
+        builds.push(queued(10, 0, 1, 0, false));
+        let turns = next_builds(&builds, 1, &QuotaTree::default());
+        let expected =
+            [(9, "1 at once", 0), (1, "1 at once", 1), (2, "1 at once", 2), (3, "1 at once", 3), (10, "Space", 0)];
+        assert_eq!(limits(&turns), expected);
+        let told = |build, seconds: i64| {
+            let (since, now) = (Timestamp::from_millis(0), Timestamp::from_millis(seconds * 1000));
+            turns.told(BuildId::new(since, build), since, now)
+        };
+        for (build, seconds, message) in [
+            (3, 119, "Waiting for a free builder."),
+            (9, 120, "since 1970-01-01 00:00 UTC: this site builds 1 at once and does; it is next."),
+            (1, 120, "; one comes before it."),
+            (3, 120, "; 3 come before it."),
+            (10, 119, "Waiting for a free builder."),
+            (10, 120, "until the former build of this Space has ended"),
+        ] {
+            let why = told(build, seconds);
+            assert!(why.message.contains(message), "{why:?}");
+            assert_eq!((why.reason, why.remedy.is_empty()), (Reason::BuildQueued, seconds < 120), "{why:?}");
+        }
+    }
+
+    fn limits(turns: &Turns) -> Vec<(u128, &str, usize)> {
+        let zero = Timestamp::from_millis(0);
+        let limit = |waiting: &Waiting| match &waiting.for_what {
+            Limit::Site(_) => "1 at once",
+            Limit::Quota(full) => match full.place.0.as_str() {
+                "lab" => "lab",
+                _ => "lab/1",
+            },
+            Limit::Space => "Space",
+        };
+        let number = |waiting: &Waiting| (0..100).find(|n| BuildId::new(zero, *n) == waiting.build).unwrap();
+        turns.wait.iter().map(|waiting| (number(waiting), limit(waiting), waiting.before)).collect()
     }
 
     #[test]

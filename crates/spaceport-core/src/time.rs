@@ -44,6 +44,12 @@ impl Timestamp {
             second % 60
         )
     }
+
+    /// `2026-01-02 03:04`, for sentences that shall not be other ones with every look.
+    #[must_use]
+    pub fn to_minute(self) -> String {
+        self.to_rfc3339().chars().take(16).collect::<String>().replace('T', " ")
+    }
 }
 
 /// Days since the epoch to a date of the proleptic Gregorian calendar.

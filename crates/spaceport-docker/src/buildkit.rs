@@ -8,13 +8,14 @@
 //! Elsewhere this does nothing.
 
 use std::collections::{HashMap, HashSet};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use spaceport_runtime::BuildLimits;
 
 use crate::app::CPU_PERIOD_US;
 use crate::cgroup::HostProcess;
+use crate::disk::size;
 
 /// Steps are looked for this often.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
@@ -139,18 +140,4 @@ impl Steps {
             }
         }
     }
-}
-
-/// Bytes that the files below a folder take.
-fn size(folder: &Path) -> u64 {
-    use std::os::unix::fs::MetadataExt;
-
-    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-    entries
-        .map(|entry| match entry.metadata() {
-            Ok(data) if data.is_dir() => size(&entry.path()),
-            Ok(data) => data.blocks().saturating_mul(512),
-            Err(_) => 0,
-        })
-        .sum()
 }

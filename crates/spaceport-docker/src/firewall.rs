@@ -10,10 +10,11 @@
 //! network, else by a short-lived container with the host's root directory. Whoever has that has the
 //! host, so only an image the operator trusts with it is used, never one made from a Space.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::net::{SocketAddr, SocketAddrV4};
 use std::process::Stdio;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use bollard::Docker;
@@ -47,10 +48,10 @@ pub(crate) async fn apply(
     docker: &Docker,
     chain: &str,
     bridges: &[String],
+    services: &BTreeSet<SocketAddrV4>,
 ) -> Result<(), String> {
     let config = &runtime.shared.config;
-    let services = resolve(&config.allowed_services).await;
-    let script = script(config, chain, bridges, &services)?;
+    let script = script(config, chain, bridges, services)?;
     // The bridge is visible only in the network namespace of the engine's host.
     let same_network = bridges.iter().all(|bridge| std::path::Path::new("/sys/class/net").join(bridge).exists());
     let direct = if same_network { run_here(&script).await } else { Err("this process is not on it".to_owned()) };
@@ -68,32 +69,86 @@ pub(crate) async fn apply(
     ))
 }
 
-/// Addresses of the services that containers may reach. The chain for the node itself sees nothing for another machine,
-/// so what is not this node's opens nothing; nor do loopback addresses, which for a container are its own.
-async fn resolve(services: &[(String, u16)]) -> BTreeSet<SocketAddrV4> {
-    let mut found = BTreeSet::new();
+/// Where each service was found last, by host and port.
+pub(crate) type Known = BTreeMap<(String, u16), BTreeSet<SocketAddrV4>>;
+
+/// The services that containers may reach.
+pub(crate) struct Services {
+    /// Where they are.
+    pub(crate) open: BTreeSet<SocketAddrV4>,
+    /// Those of which nobody could say where they are, one sentence each.
+    pub(crate) unknown: Vec<String>,
+}
+
+/// Looks the services up. One that is not found now stays open where it was found before: a resolver that is away
+/// closes nothing.
+pub(crate) async fn services(runtime: &DockerRuntime) -> Services {
+    let shared = &runtime.shared;
+    let found = look_up(&shared.config.allowed_services, resolve).await;
+    let mut known = shared.services.lock().unwrap_or_else(PoisonError::into_inner);
+    merge(found, &mut known)
+}
+
+/// Whether the services are where they were found last, as far as that can be told.
+pub(crate) async fn is_current(runtime: &DockerRuntime) -> bool {
+    let shared = &runtime.shared;
+    let found = look_up(&shared.config.allowed_services, resolve).await;
+    let known = shared.services.lock().unwrap_or_else(PoisonError::into_inner);
+    found.iter().all(|(service, found)| match found {
+        Ok(at) => known.get(service) == Some(&usable(at)),
+        Err(_) => true,
+    })
+}
+
+type Found = Vec<((String, u16), Result<Vec<SocketAddr>, String>)>;
+
+async fn look_up(services: &[(String, u16)], resolve: impl AsyncFn(&str, u16) -> io::Result<Vec<SocketAddr>>) -> Found {
+    let mut found = Vec::new();
     for (host, port) in services {
-        let looked_up = tokio::time::timeout(RESOLVE_TIMEOUT, tokio::net::lookup_host((host.as_str(), *port))).await;
-        let addresses = match looked_up {
-            Ok(Ok(addresses)) => addresses.collect(),
-            Ok(Err(error)) => {
-                tracing::warn!(host, %error, "the addresses of {host} are not known: {error}");
-                Vec::new()
-            }
-            Err(_) => Vec::new(),
+        let at = match tokio::time::timeout(RESOLVE_TIMEOUT, resolve(host, *port)).await {
+            Ok(at) => at.map_err(|error| error.to_string()),
+            Err(_) => Err("the resolver does not answer".to_owned()),
         };
-        let usable: Vec<_> = addresses.iter().filter_map(reachable).collect();
-        if usable.is_empty() {
-            tracing::warn!(
-                host,
-                ?addresses,
-                "Apps cannot reach the hub at {host} if that is this machine: there it has no IPv4 address but loopback. \
-                 Give it one in DNS or /etc/hosts and restart Spaceport."
-            );
-        }
-        found.extend(usable);
+        found.push(((host.clone(), *port), at));
     }
     found
+}
+
+async fn resolve(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+    Ok(tokio::net::lookup_host((host, port)).await?.collect())
+}
+
+fn merge(found: Found, known: &mut Known) -> Services {
+    let mut unknown = Vec::new();
+    for (service, at) in found {
+        let host = &service.0;
+        match at {
+            Ok(addresses) => {
+                let usable = usable(&addresses);
+                if usable.is_empty() && known.get(&service).is_none_or(|before| !before.is_empty()) {
+                    tracing::warn!(
+                        host,
+                        ?addresses,
+                        "Apps cannot reach the hub at {host} if that is this machine: there it has no IPv4 address but \
+                         loopback. Give it one in DNS or /etc/hosts; it is looked up again by itself."
+                    );
+                }
+                known.insert(service, usable);
+            }
+            Err(error) if known.get(&service).is_none_or(BTreeSet::is_empty) => unknown.push(format!(
+                "The addresses of {host} are not known ({error}), so apps cannot reach the hub there if that is this \
+                 machine. It is looked up again by itself; does its name resolve on this machine?"
+            )),
+            Err(error) => tracing::warn!(host, error, "the addresses of {host} are not known now: {error}"),
+        }
+    }
+    Services { open: known.values().flatten().copied().collect(), unknown }
+}
+
+/// The addresses that open something. The chain for the node itself sees nothing for another machine, so what is not
+/// this node's opens nothing; nor do loopback addresses, which for a container are its own.
+fn usable(addresses: &[SocketAddr]) -> BTreeSet<SocketAddrV4> {
+    addresses.iter().filter_map(reachable).collect()
 }
 
 fn reachable(address: &SocketAddr) -> Option<SocketAddrV4> {
@@ -255,13 +310,46 @@ mod tests {
         assert!(script(&with("1.2.3.4'; reboot; '"), "SP", &bridges, &none).is_err());
     }
 
+    fn service(host: &str, port: u16) -> (String, u16) {
+        (host.to_owned(), port)
+    }
+
     #[tokio::test]
     async fn a_service_is_open_at_its_addresses_and_nowhere_else() {
-        let asked = [("192.0.2.7", 8443), ("127.0.1.1", 8444), ("no.such.invalid", 1)];
-        let services = resolve(&asked.map(|(host, port)| (host.to_owned(), port))).await;
-        let script = script(&DockerConfig::default(), "SP", &["sp0".to_owned()], &services).unwrap();
+        let asked = [service("192.0.2.7", 8443), service("127.0.1.1", 8444)];
+        let services = merge(look_up(&asked, resolve).await, &mut Known::default());
+        assert_eq!(services.unknown, Vec::<String>::new());
+        let script = script(&DockerConfig::default(), "SP", &["sp0".to_owned()], &services.open).unwrap();
         let (open, closed) = ("-A SP-I -d 192.0.2.7 -p tcp --dport 8443 -j RETURN", "-A SP-I -j DROP");
         assert_eq!(script.matches("--dport 844").count(), 1, "{script}");
         assert!(script.find(open) < script.find(closed), "{script}");
+    }
+
+    #[tokio::test]
+    async fn a_name_that_cannot_be_looked_up_is_told_from_one_that_is_nowhere() {
+        let asked = [service("hub.example", 443)];
+        let mut known = Known::default();
+        let mut look = async |answer: Option<&str>| {
+            let resolve = async |_: &str, _: u16| match answer {
+                Some(address) => Ok(vec![address.parse().unwrap()]),
+                None => Err(io::Error::other("Temporary failure in name resolution")),
+            };
+            merge(look_up(&asked, resolve).await, &mut known)
+        };
+        let away = look(None).await;
+        assert!(
+            away.open.is_empty() && away.unknown[0].contains("hub.example are not known (Temporary"),
+            "{:?}",
+            away.unknown
+        );
+        let loopback = look(Some("127.0.0.1:443")).await;
+        assert!(loopback.open.is_empty() && loopback.unknown.is_empty(), "{:?}", loopback.unknown);
+        let here = look(Some("192.0.2.7:443")).await;
+        assert_eq!(here.open, [SocketAddrV4::new([192, 0, 2, 7].into(), 443)].into());
+        // A resolver that goes away closes nothing.
+        let kept = look(None).await;
+        assert_eq!((kept.open, kept.unknown.len()), (here.open, 0));
+        let moved = look(Some("192.0.2.8:443")).await;
+        assert_eq!(moved.open, [SocketAddrV4::new([192, 0, 2, 8].into(), 443)].into());
     }
 }

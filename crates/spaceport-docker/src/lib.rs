@@ -20,6 +20,7 @@ mod clock;
 mod commit;
 mod config;
 mod devices;
+mod disk;
 mod dockerfile;
 mod events;
 mod firewall;
@@ -76,6 +77,8 @@ struct Shared {
     process: String,
     /// Removals of containers whose call was dropped.
     clean_up: TaskTracker,
+    /// Where the services that apps may reach were found last.
+    services: std::sync::Mutex<firewall::Known>,
     /// Where the engine keeps everything; asked once.
     data_root: OnceCell<Option<PathBuf>>,
     /// One volume is filled at a time.
@@ -101,6 +104,7 @@ impl DockerRuntime {
                 trust,
                 process,
                 clean_up,
+                services: std::sync::Mutex::default(),
                 data_root: OnceCell::new(),
                 filling: tokio::sync::Mutex::default(),
             }),
@@ -128,6 +132,10 @@ fn unique() -> Result<String, RuntimeError> {
 impl Runtime for DockerRuntime {
     async fn prepare(&self) -> Result<EngineInfo, RuntimeError> {
         network::prepare(self).await
+    }
+
+    async fn is_current(&self) -> bool {
+        firewall::is_current(self).await
     }
 
     async fn ping(&self) -> Result<(), RuntimeError> {
@@ -240,6 +248,10 @@ impl Runtime for DockerRuntime {
 
     async fn usage(&self, container: &ContainerId) -> Result<Option<Usage>, RuntimeError> {
         cgroup::usage(&self.docker().await?, &container.0).await
+    }
+
+    async fn disk_used(&self, container: &ContainerId) -> Result<Option<u64>, RuntimeError> {
+        disk::used(&self.docker().await?, &container.0).await
     }
 
     async fn listening(&self, container: &ContainerId) -> Result<Vec<ListeningSocket>, RuntimeError> {

@@ -41,7 +41,8 @@ pub(crate) async fn prepare(runtime: &DockerRuntime) -> Result<EngineInfo, Runti
         bridges.extend(default.as_ref().and_then(bridge_of));
     }
     let chain = format!("SPACEPORT-{:08x}", hash(&config.network) & 0xffff_ffff);
-    if let Err(warning) = firewall::apply(runtime, &docker, &chain, &bridges).await {
+    let services = firewall::services(runtime).await;
+    if let Err(warning) = firewall::apply(runtime, &docker, &chain, &bridges, &services.open).await {
         warnings.push(warning);
     }
     let client = docker.client_version();
@@ -54,6 +55,7 @@ pub(crate) async fn prepare(runtime: &DockerRuntime) -> Result<EngineInfo, Runti
             memory_bytes: info.mem_total.and_then(|bytes| u64::try_from(bytes).ok()).unwrap_or_default(),
         },
         warnings,
+        closed: services.unknown,
     })
 }
 

@@ -72,6 +72,8 @@ pub struct AppBehavior {
     pub listening: Vec<ListeningSocket>,
     /// With which code it ends at once.
     pub exits: Option<i64>,
+    /// What it writes to its own disk at once.
+    pub disk_bytes: u64,
     /// Why its command cannot be run.
     pub not_runnable: Option<String>,
     /// Whether it has to be killed after the grace period of a stop.
@@ -86,6 +88,7 @@ impl Default for AppBehavior {
             lines: Vec::new(),
             listening: Vec::new(),
             exits: None,
+            disk_bytes: 0,
             not_runnable: None,
             ignores_term: false,
             address: IpAddr::V4(Ipv4Addr::LOCALHOST),
@@ -159,6 +162,22 @@ impl FakeRuntime {
         self.lock().warnings = warnings.iter().map(|&warning| warning.to_owned()).collect();
     }
 
+    /// What `prepare` says is closed to apps from now on.
+    pub fn set_closed(&self, closed: &[&str]) {
+        self.lock().closed = closed.iter().map(|&text| text.to_owned()).collect();
+    }
+
+    /// What was prepared does not fit any more.
+    pub fn outdate(&self) {
+        self.lock().is_stale = true;
+    }
+
+    /// Whether it was prepared since.
+    #[must_use]
+    pub fn is_outdated(&self) -> bool {
+        self.lock().is_stale
+    }
+
     /// Says what machine the engine runs on.
     pub fn set_host(&self, host: EngineHost) {
         self.lock().host = host;
@@ -208,6 +227,11 @@ impl FakeRuntime {
         self.change(container, |container| container.print(line, now));
     }
 
+    /// The app has so many bytes on its own disk.
+    pub fn write_disk(&self, container: &ContainerId, bytes: u64) {
+        self.change(container, |container| container.behavior.disk_bytes = bytes);
+    }
+
     /// The app ends with a code.
     pub fn exit(&self, container: &ContainerId, code: i64) {
         let now = self.now();
@@ -218,6 +242,11 @@ impl FakeRuntime {
     pub fn run_out_of_memory(&self, container: &ContainerId) {
         let now = self.now();
         self.lock().end(container, 137, true, now);
+    }
+
+    /// Says that a container cannot be removed, however often it is tried; `None`: it can again.
+    pub fn refuse_removal(&self, container: &ContainerId, why: Option<&str>) {
+        self.change(container, |container| container.stuck = why.map(str::to_owned));
     }
 
     /// What `usage` says of a container.

@@ -93,6 +93,10 @@ pub trait Runtime: Send + Sync + 'static {
     /// each reconnection; changes nothing that is already right.
     async fn prepare(&self) -> Result<EngineInfo, RuntimeError>;
 
+    /// Whether what was prepared still fits: the names of what apps may reach lead where they led. Cheap, and does
+    /// not call the engine.
+    async fn is_current(&self) -> bool;
+
     /// Answers when the engine does.
     async fn ping(&self) -> Result<(), RuntimeError>;
 
@@ -191,6 +195,10 @@ pub trait Runtime: Send + Sync + 'static {
 
     /// Use of CPU, memory and network since the container started.
     async fn usage(&self, container: &ContainerId) -> Result<Option<Usage>, RuntimeError>;
+
+    /// Bytes a running container has on its own disk beyond its image, volumes of ours left out; `None` when it does not
+    /// run. The files are walked, so not all the time.
+    async fn disk_used(&self, container: &ContainerId) -> Result<Option<u64>, RuntimeError>;
 
     /// The listening TCP sockets inside the container, from its own socket table.
     async fn listening(&self, container: &ContainerId) -> Result<Vec<ListeningSocket>, RuntimeError>;

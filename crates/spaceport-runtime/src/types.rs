@@ -21,6 +21,8 @@ pub struct EngineInfo {
     /// Isolation that could not be put in place, one sentence each with the remedy. While there are some,
     /// what runs can reach what it should not.
     pub warnings: Vec<String>,
+    /// What apps should reach and do not reach yet, one sentence each. Preparing again may mend it.
+    pub closed: Vec<String>,
 }
 
 /// The machine an engine runs on.

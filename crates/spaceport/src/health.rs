@@ -62,11 +62,13 @@ fn prepared(info: &EngineInfo, allow_unfiltered: bool, room_is_known: bool) -> H
     if !isolated && !allow_unfiltered {
         message.push_str(" Until then no app is started; [docker] allow_unfiltered = true starts them all the same.");
     }
-    if !room_is_known {
-        message.push_str(if isolated { ". " } else { " " });
-        message.push_str(ROOM_UNKNOWN);
+    let room = if room_is_known { None } else { Some(ROOM_UNKNOWN) };
+    for (at, lack) in info.closed.iter().map(String::as_str).chain(room).enumerate() {
+        message.push_str(if isolated && at == 0 { ". " } else { " " });
+        message.push_str(lack);
     }
-    HealthPart { ok: isolated || allow_unfiltered, degraded: !isolated || !room_is_known, message }
+    let degraded = !isolated || !info.closed.is_empty() || !room_is_known;
+    HealthPart { ok: isolated || allow_unfiltered, degraded, message }
 }
 
 #[cfg(test)]
@@ -78,12 +80,20 @@ mod tests {
     #[test]
     fn what_an_engine_lacks_is_told() {
         let host = EngineHost { name: "node".to_owned(), cpus: 1, memory_bytes: 1 };
-        let mut info =
-            EngineInfo { version: "28.0".to_owned(), api_version: "1.48".to_owned(), host, warnings: Vec::new() };
+        let mut info = EngineInfo {
+            version: "28.0".to_owned(),
+            api_version: "1.48".to_owned(),
+            host,
+            warnings: Vec::new(),
+            closed: Vec::new(),
+        };
         let well = prepared(&info, false, true);
         assert_eq!(well, HealthPart { ok: true, degraded: false, message: "Docker 28.0 (API 1.48)".to_owned() });
         let blind = prepared(&info, false, false);
         assert!(blind.ok && blind.degraded && blind.message.contains("1.48). How much room"), "{blind:?}");
+        info.closed.push("The hub is not found.".to_owned());
+        let closed = prepared(&info, false, true);
+        assert!(closed.ok && closed.degraded && closed.message.ends_with("1.48). The hub is not found."), "{closed:?}");
         info.warnings.push("No filter.".to_owned());
         let open = prepared(&info, false, false);
         assert!(!open.ok && open.degraded && open.message.ends_with("compose.yaml does."), "{open:?}");

@@ -232,7 +232,7 @@ async fn open_parts(
         guard_default_bridge: defaults.guard_default_bridge,
     })?;
     let runtime = Arc::new(runtime);
-    let engine = Arc::new(Engine::new(runtime.clone()));
+    let engine = Arc::new(Engine::new(runtime.clone(), control.clock().clone()));
     let vault = data.vault()?;
     Ok((Parts { store, repositories, objects, engine, routes, control, vault, config: control_config }, runtime))
 }
@@ -270,6 +270,7 @@ fn start_reconcilers(tasks: &TaskTracker, parts: &Parts, stop: &CancellationToke
     let (token, routes_store) = (stopping(), store.clone());
     tasks.spawn(async move { routes.run(routes_store, control, token).await });
     tasks.spawn(spaceport_control::usage::run(engine, store, sampling, stopping()));
+    tasks.spawn(spaceport_control::disk::run(Arc::clone(&parts.engine), parts.control.clone(), stopping()));
     tasks.spawn(spaceport_control::garbage::run(parts.clone(), stopping()));
     tasks.spawn(spaceport_control::visits::run(parts.store.clone(), parts.control.clone(), stopping()));
     let (objects, store, control) = (parts.objects.clone(), parts.store.clone(), parts.control.clone());

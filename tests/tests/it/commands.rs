@@ -110,6 +110,7 @@ async fn a_space_is_kept_from_its_first_to_its_last_day() {
     assert_eq!(says(&["space", "open", "talk"], ""), format!("{address}\n"));
     says(&["space", "info", "talk"], &address);
     says(&["space", "list"], "admin/talk");
+    says(&["space", "list"], &format!("{address}\n"));
     says(&["space", "logs", "talk"], "listening");
     assert!(!says(&["space", "logs", "--build", "talk"], "built-second").contains("built-first"));
     assert!(!says(&["space", "logs", "--build=1", "talk"], "built-first").contains("built-second"));

@@ -38,7 +38,8 @@ fn page(view: &SpaceView, hub: &str, private: bool) -> String {
         let _ = writeln!(text, "{}\n", line(&about));
     }
     let stage = view.runtime.stage.0.as_str();
-    let _ = writeln!(text, "- Space: {hub}/spaces/{id}\n- App: {host}\n- SDK: {}\n- Stage: {stage}", view.sdk);
+    let opens = format!("{host}{}", card::base_path(view.repo.card_data.as_ref()));
+    let _ = writeln!(text, "- Space: {hub}/spaces/{id}\n- App: {opens}\n- SDK: {}\n- Stage: {stage}", view.sdk);
     let _ = writeln!(text, "- State: GET {hub}/api/spaces/{id}/runtime\n");
     text.push_str(&how(&view.sdk, host));
     let auth = if private {

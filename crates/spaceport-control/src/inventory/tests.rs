@@ -119,8 +119,8 @@ impl DeviceSource for Scripted {
 async fn devices_are_known_soon_after_their_source_tells_of_them() {
     let folder = tempfile::tempdir().unwrap();
     let clock = Clock::system();
-    let control = ControlHandle::new(clock.clone(), LogStore::new(folder.path().to_owned(), clock));
-    let engine = Arc::new(Engine::new(Arc::new(FakeRuntime::new(now))));
+    let control = ControlHandle::new(clock.clone(), LogStore::new(folder.path().to_owned(), clock.clone()));
+    let engine = Arc::new(Engine::new(Arc::new(FakeRuntime::new(now)), clock));
     let (tell, script) = std::sync::mpsc::channel();
     let stop = CancellationToken::new();
     let config = Arc::new(ControlConfig { node: Some(NodeName("here".to_owned())), ..crate::config::tests::config() });

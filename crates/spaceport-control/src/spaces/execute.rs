@@ -65,6 +65,7 @@ impl Spaces {
             Action::Probe(id) => self.probe(seen, *id).await,
             Action::RecordExit(id) => self.record_exit(seen, *id).await,
             Action::GiveUp(id) => self.give_up(seen, *id).await,
+            Action::EndAttempt { instance, why } => self.end_attempt(seen, *instance, why, now).await,
             Action::Retire(id) => {
                 self.parts.control.retiring(*id, seen.space.id);
                 Ok(self.parts.store.instance_retired(*id, now).await?)
@@ -412,6 +413,13 @@ impl Spaces {
         self.end_container(&container.id, id).await
     }
 
+    async fn end_attempt(&self, seen: &Seen, id: InstanceId, why: &Diagnosis, now: Timestamp) -> Result<(), WorkError> {
+        let Some(container) = seen.containers.get(&id) else { return Ok(()) };
+        tracing::info!(space.id = %seen.space.id, "{} is stopped: {}", seen.space.name, why.message);
+        self.parts.store.instance_ended(id, Some(why), false, now).await?;
+        self.end_container(&container.id, id).await
+    }
+
     async fn stop(&self, seen: &Seen, id: InstanceId) -> Result<(), WorkError> {
         if let Some(container) = seen.containers.get(&id) {
             self.end_container(&container.id, id).await?;
@@ -435,16 +443,23 @@ impl Spaces {
         self.parts.routes.retain(|space| space != id);
         self.parts.routes.save().await;
         self.parts.repositories.delete(id.into()).await?;
-        self.parts.control.logs().remove_space(id)?;
+        self.parts.control.logs().remove_space(id).map_err(|error| left("its logs", &error))?;
         let files = self.parts.config.data_dir.join("static").join(id.to_string());
         match tokio::fs::remove_dir_all(&files).await {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(left("what a static build made", &error).into());
+            }
             _ => {}
         }
         self.parts.store.space_delete(id).await?;
         self.parts.control.changed(id);
         Ok(())
     }
+}
+
+/// What of a Space's files could not be removed, and why.
+fn left(what: &str, error: &std::io::Error) -> std::io::Error {
+    std::io::Error::new(error.kind(), format!("{what}: {error}"))
 }
 
 fn release_cpu(hardware: &Result<HardwareFlavor, Box<Diagnosis>>) -> Option<u32> {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use spaceport_core::plan::{BuildSeen, ContainerSeen, InstanceSeen, Observed, ReleaseSeen};
+use spaceport_core::plan::{BuildSeen, ContainerSeen, DiskSeen, InstanceSeen, Observed, ReleaseSeen};
 use spaceport_core::space::{Artifact, Build, BuildState, Release, Space};
 use spaceport_core::{InstanceId, ReleaseId, SpaceId};
 use spaceport_runtime::ContainerState;
@@ -59,7 +59,7 @@ pub(crate) async fn observe(parts: &Parts, followers: &Followers, id: SpaceId) -
     }
     let mut unfinished = store.builds_of(id, BUILDS).await?;
     unfinished.retain(|build| matches!(build.state, BuildState::Queued | BuildState::Running));
-    let builds_under_way = !unfinished.is_empty();
+    let builds_under_way = unfinished.iter().map(|build| build.number).collect();
     let stale_builds = unfinished
         .into_iter()
         .filter(|other| !other.cancel_requested && build.as_ref().is_none_or(|build| build.id != other.id))
@@ -108,7 +108,8 @@ pub(crate) async fn observe(parts: &Parts, followers: &Followers, id: SpaceId) -
             let drained = parts.control.is_drained(row.id);
             let release = releases.iter().find(|release| release.id == row.release);
             let needs = release.and_then(|release| hardware::needs(&parts.config, release));
-            InstanceSeen { row, container, drained, needs }
+            let disk = release.and_then(|release| disk_seen(parts, row.id, release));
+            InstanceSeen { row, container, drained, needs, disk }
         })
         .collect::<Vec<_>>();
     for seen in instances.iter().filter(|seen| seen.container == ContainerSeen::Running && seen.row.ended_at.is_none())
@@ -133,6 +134,10 @@ pub(crate) async fn observe(parts: &Parts, followers: &Followers, id: SpaceId) -
         orphans,
         engine_up,
         starts_refused: engine_up && parts.starts_refused(),
+        engine_fault: parts.engine.fault(),
+        // The worker knows.
+        failed: Vec::new(),
+        told: space.diagnosis.clone(),
     };
     Ok(Some(Seen { space, observed, containers: Arc::clone(&containers), releases }))
 }
@@ -149,6 +154,12 @@ async fn last_good(store: &Store, id: SpaceId) -> Result<Option<Build>, WorkErro
         return Ok(store.build_by_id(proven.build).await?.or(newest));
     }
     Ok(newest)
+}
+
+fn disk_seen(parts: &Parts, instance: InstanceId, release: &Release) -> Option<DiskSeen> {
+    let limit_bytes = parts.config.hardware.get(&release.hardware)?.disk_bytes;
+    let written_bytes = parts.control.disk(instance)?;
+    Some(DiskSeen { written_bytes, limit_bytes, flavor: release.hardware.clone() })
 }
 
 fn build_seen(build: &Build) -> BuildSeen {

@@ -75,6 +75,10 @@ impl Runtime for Gate {
         self.fake.prepare().await
     }
 
+    async fn is_current(&self) -> bool {
+        self.fake.is_current().await
+    }
+
     async fn ping(&self) -> Result<(), RuntimeError> {
         self.fake.ping().await
     }
@@ -185,6 +189,10 @@ impl Runtime for Gate {
 
     async fn usage(&self, container: &ContainerId) -> Result<Option<Usage>, RuntimeError> {
         self.pass(self.fake.usage(container)).await
+    }
+
+    async fn disk_used(&self, container: &ContainerId) -> Result<Option<u64>, RuntimeError> {
+        self.pass(self.fake.disk_used(container)).await
     }
 
     async fn listening(&self, container: &ContainerId) -> Result<Vec<ListeningSocket>, RuntimeError> {

@@ -110,6 +110,32 @@ async fn the_output_of_a_static_build_is_bounded() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_app_that_writes_without_end_is_stopped_and_its_log_is_kept() {
+    let world = World::new().await;
+    let (space, other) =
+        (world.running("alice/demo", &gradio("one")).await, world.running("bob/demo", &gradio("two")).await);
+    let container = world.container(space);
+    world.fake.print(&container.id, "downloading the whole internet");
+    world.fake.write_disk(&container.id, 61_000_000_000);
+    world.fake.write_disk(&world.container(other).id, 50_000_000_000);
+    wait_skipping(&world, space, SpaceStage::RuntimeError).await;
+    let why = world.seen(space).await.diagnosis.unwrap();
+    assert_eq!(why.reason, Reason::DiskLimit);
+    assert_eq!(why.message, "The app wrote 61 GB to its own disk; the limit of cpu-basic is 50 GB.");
+    world.wait_for("the container to go", || async { world.containers(space).is_empty() }).await;
+    assert_eq!(world.visit(space).await, None);
+    assert!(world.run_log(space, container.instance).contains(&"downloading the whole internet".to_owned()));
+    // It is not started again by itself, and who is at the limit runs on.
+    world.clock.skip(Duration::from_secs(3600));
+    world.activate(space);
+    world.wait_for("another look", || async { world.instances(space).await.len() == 1 }).await;
+    assert_eq!(world.stage(space).await, SpaceStage::RuntimeError);
+    assert_eq!(world.visit(other).await.as_deref(), Some("two"));
+    world.restart_space(space).await;
+    world.wait_visit(space, "one").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_isolation_nothing_of_strangers_begins_to_run() {
     let mut world = World::stopped().await;
     world.fake.set_warnings(&[MISSING]);
@@ -150,6 +176,23 @@ async fn an_operator_may_do_without_isolation() {
     world.config.allow_unfiltered = true;
     world.start().await;
     world.running("alice/demo", &gradio("one")).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_closed_to_apps_keeps_none_from_starting_and_is_tried_again() {
+    let mut world = World::stopped().await;
+    world.fake.set_closed(&["The hub is not found."]);
+    world.start().await;
+    world.running("alice/demo", &gradio("one")).await;
+    let closed = || async { world.parts().engine.info().is_some_and(|info| !info.closed.is_empty()) };
+    assert!(closed().await);
+    world.fake.set_closed(&[]);
+    world.clock.skip(Duration::from_secs(30));
+    world.wait_for("the hub to be found", || async { !closed().await }).await;
+    // The hub moves.
+    world.fake.outdate();
+    world.clock.skip(Duration::from_secs(300));
+    world.wait_for("the engine to be prepared anew", || async { !world.fake.is_outdated() }).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

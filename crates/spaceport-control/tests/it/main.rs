@@ -15,6 +15,7 @@ mod crashes;
 mod deploy;
 mod environments;
 mod failures;
+mod faults;
 mod garbage;
 mod gpu_day;
 mod hardware;

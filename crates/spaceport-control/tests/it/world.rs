@@ -149,7 +149,7 @@ impl World {
                 store: Store::open(&url).await.unwrap(),
                 repositories,
                 objects: ObjectStore::open(config.data_dir.join("objects"), objects).unwrap(),
-                engine: Arc::new(Engine::new(Arc::new(gate))),
+                engine: Arc::new(Engine::new(Arc::new(gate), clock.clone())),
                 routes: Arc::new(Routes::load(config.data_dir.join("routes.json"), TICKETS)),
                 control: ControlHandle::new(clock, logs),
                 vault,
@@ -171,6 +171,8 @@ impl World {
         let (routes, store, control, token) =
             (Arc::clone(&parts.routes), parts.store.clone(), parts.control.clone(), stop.clone());
         tasks.push(runtime.spawn(async move { routes.run(store, control, token).await }));
+        let (engine, control, token) = (Arc::clone(&parts.engine), parts.control.clone(), stop.clone());
+        tasks.push(runtime.spawn(spaceport_control::disk::run(engine, control, token)));
         let (engine, control, token) = (Arc::clone(&parts.engine), parts.control.clone(), stop.clone());
         tasks.push(runtime.spawn(async move { engine.watch(control, token).await }));
         self.server = Some(Server { parts, loaded, closed, stop, tasks, runtime: Some(runtime) });

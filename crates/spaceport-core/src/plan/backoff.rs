@@ -30,6 +30,10 @@ pub(super) fn next(ended: &[&Instance]) -> Option<Next> {
     let last = ended.first()?;
     let ended_at = last.ended_at?;
     let reason = last.diagnosis.as_ref().map(|diagnosis| diagnosis.reason);
+    if reason == Some(Reason::DiskLimit) {
+        // It would write the same again.
+        return Some(Next::Never);
+    }
     if last.ready_at.is_none() && reason.is_some_and(is_permanent) {
         return Some(Next::Never);
     }
@@ -37,8 +41,10 @@ pub(super) fn next(ended: &[&Instance]) -> Option<Next> {
         |instance: &&&Instance| instance.ready_at.is_none_or(|ready| ended_at_of(instance).since(ready) < STABLE);
     let crashes = u32::try_from(ended.iter().take_while(quick).count()).unwrap_or(u32::MAX);
     let most = match reason {
-        // Not the app's fault: however long the engine is out of order, the app starts afterwards.
-        Some(Reason::EngineUnavailable | Reason::DeviceUnavailable) => u32::MAX,
+        // Not the app's fault: however long the platform is out of order, the app starts afterwards.
+        Some(Reason::EngineUnavailable | Reason::DeviceUnavailable | Reason::Internal) => u32::MAX,
+        // Of an app that runs it is the app's own share of the disk that is full.
+        Some(Reason::DiskFull) if last.started_at.is_none() => u32::MAX,
         _ if last.ready_at.is_some() => MAX_CRASHES,
         _ => MAX_FAILED_STARTS,
     };

@@ -1,6 +1,6 @@
 //! The newest commit, on its way to an artifact.
 
-use super::{Action, Draft, Limits, Observed, told};
+use super::{Action, Draft, Limits, Observed, fault, told};
 use crate::config::ConfigError;
 use crate::diagnose::sentence;
 use crate::front_matter;
@@ -60,9 +60,12 @@ pub(super) fn plan_code(desired: &Desired, observed: &Observed, limits: &Limits,
     };
     match build.state {
         BuildState::Succeeded => Code::Built,
-        BuildState::Queued => Code::Underway(build.diagnosis.clone().unwrap_or_else(|| {
-            told(Reason::BuildQueued, "queued", "Waiting for a free builder.", "", build.queued_at)
-        })),
+        BuildState::Queued => {
+            let away = || fault::of_engine("The build has been waiting for its turn", observed, now);
+            let queued = || told(Reason::BuildQueued, "queued", "Waiting for a free builder.", "", build.queued_at);
+            let why = (!observed.engine_up).then(away).flatten();
+            Code::Underway(why.or_else(|| build.diagnosis.clone()).unwrap_or_else(queued))
+        }
         BuildState::Running => {
             let since = build.started_at.unwrap_or(build.queued_at);
             let mut why = build

@@ -244,11 +244,9 @@ impl HardwareWait {
             Some(1) => Some("One comes before it".to_owned()),
             Some(others) => Some(format!("{others} come before it")),
         };
-        // Whole minutes, so that the sentence is not another one with every look.
-        let minute = |at: Timestamp| at.to_rfc3339().chars().take(16).collect::<String>().replace('T', " ");
-        let starts = self
-            .starts
-            .map(|(from, until)| format!("expected to start between {} and {} UTC", minute(from), minute(until)));
+        let starts = self.starts.map(|(from, until)| {
+            format!("expected to start between {} and {} UTC", from.to_minute(), until.to_minute())
+        });
         match (place, starts) {
             (Some(place), Some(starts)) => sentence.push_str(&format!(" {place}; {starts}.")),
             (Some(place), None) => sentence.push_str(&format!(" {place}.")),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Asleep, HardwareSeen, IdleSeen};
+use super::{Asleep, FailedStep, Fault, HardwareSeen, IdleSeen};
 use crate::FlavorName;
 use crate::space::{BuildState, Inspection, Instance};
 use crate::{BuildId, Diagnosis, ReleaseId, Timestamp};
@@ -16,8 +16,8 @@ pub struct Observed {
     pub build: Option<BuildSeen>,
     /// Builds of other commits that wait or run.
     pub stale_builds: Vec<BuildId>,
-    /// Some build waits or runs, even if it was asked to end.
-    pub builds_under_way: bool,
+    /// The numbers of the builds that wait or run, even if they were asked to end.
+    pub builds_under_way: Vec<i64>,
     /// The build whose release should serve: the head's if it succeeded, else the last good one.
     pub good: Option<BuildId>,
     /// The release of `good` with the desired settings and hardware.
@@ -32,6 +32,12 @@ pub struct Observed {
     pub engine_up: bool,
     /// Apps are not started, since what keeps them from the node and from each other is not in place.
     pub starts_refused: bool,
+    /// Why either is so, and since when; `None` when that was noticed a moment ago.
+    pub engine_fault: Option<Fault>,
+    /// Steps that were tried and did not succeed since.
+    pub failed: Vec<FailedStep>,
+    /// What was told last of why it does not run.
+    pub told: Option<Diagnosis>,
     /// What it has of the hardware that is given out by lease.
     pub hardware: HardwareSeen,
     /// It was put to sleep.
@@ -79,6 +85,19 @@ pub struct InstanceSeen {
     pub drained: bool,
     /// Its release runs only with a lease of this flavor.
     pub needs: Option<FlavorName>,
+    /// What it wrote to its own disk, when that was measured.
+    pub disk: Option<DiskSeen>,
+}
+
+/// What an app wrote to its own disk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DiskSeen {
+    /// So many bytes.
+    pub written_bytes: u64,
+    /// So many are allowed.
+    pub limit_bytes: u64,
+    /// By this hardware.
+    pub flavor: FlavorName,
 }
 
 /// What the engine says of a container.

@@ -88,6 +88,10 @@ prop_compose! {
     }
 }
 
+fn fault() -> Fault {
+    Fault::new(Part::Engine, T0, "it is away")
+}
+
 fn container() -> impl Strategy<Value = ContainerSeen> {
     use ContainerSeen::{Created, Exited, Missing, Running};
     prop::sample::select(vec![Missing, Created, Running, Exited])
@@ -104,6 +108,7 @@ prop_compose! {
         ended_by_us: bool,
         container in container(),
         drained: bool,
+        disk in option::of(8u64..13),
     ) -> InstanceSeen {
         let [started_at, ready_at, retired_at, ended_at] = times;
         InstanceSeen {
@@ -125,6 +130,7 @@ prop_compose! {
             container,
             drained,
             needs: needs(release),
+            disk: disk.map(|written_bytes| DiskSeen { written_bytes, limit_bytes: 10, flavor: FlavorName::cpu_basic() }),
         }
     }
 }
@@ -159,14 +165,14 @@ prop_compose! {
                 seen.container = ContainerSeen::Unknown;
             }
         }
-        let builds_under_way = stale > 0 || matches!(build, Some((BuildState::Queued | BuildState::Running, ..)));
+        let is_under_way = stale > 0 || matches!(build, Some((BuildState::Queued | BuildState::Running, ..)));
         let good = good || matches!(build, Some((BuildState::Succeeded, ..)));
         let id = BuildId::new(T0, 9);
         Observed {
             inspection,
             build: build.map(|(state, started_at, diagnosis)| BuildSeen { id, state, queued_at: T0, started_at, diagnosis }),
             stale_builds: (0..stale).map(|n| BuildId::new(T0, n)).collect(),
-            builds_under_way,
+            builds_under_way: if is_under_way { vec![9] } else { Vec::new() },
             good: good.then_some(id),
             fallback: fallback.filter(|fallback| wanted.as_ref().is_none_or(|wanted| wanted.id != fallback.id)),
             wanted,
@@ -174,6 +180,9 @@ prop_compose! {
             orphans: vec!["orphan".to_owned(); if engine_up { orphans } else { 0 }],
             engine_up,
             starts_refused,
+            engine_fault: (!engine_up || starts_refused).then(fault),
+            failed: Vec::new(),
+            told: None,
             hardware,
             asleep,
             idle: IdleSeen { last_used, watched_since: Some(T0), sleep_after: sleep_after.map(Duration::from_secs) },
@@ -230,6 +239,11 @@ proptest! {
                 && observed.idle.last_used.is_none_or(|used| used <= asleep.since)
         });
 
+        let over = |id: InstanceId| {
+            let seen = of(id);
+            seen.container == ContainerSeen::Running && seen.disk.as_ref().is_some_and(|disk| disk.written_bytes > 10)
+        };
+
         // People are always told why it does not simply run.
         prop_assert!(plan.stage == SpaceStage::Running || plan.diagnosis.is_some());
         prop_assert_eq!(rests, matches!(plan.stage, SpaceStage::Paused | SpaceStage::Stopped | SpaceStage::Deleting));
@@ -249,7 +263,7 @@ proptest! {
             let seen = of(*id);
             prop_assert!(seen.row.ended_at.is_none());
             prop_assert!(plan.serving != Some(Serving::Instance(*id)), "{:?}", action);
-            let answers = seen.row.ready_at.is_some() && seen.container == ContainerSeen::Running;
+            let answers = seen.row.ready_at.is_some() && seen.container == ContainerSeen::Running && !over(*id);
             // Former hardware is given back before other is asked for.
             let may_run = !asleep && runs_with(seen.needs.as_ref()) && (seen.needs.is_none() || !gives_back);
             prop_assert!(rests || !answers || !may_run || plan.serving.is_some(), "{:?}", action);
@@ -304,6 +318,13 @@ proptest! {
             prop_assert_eq!(count(asks), 0);
         }
 
+        // Who wrote too much does not serve, and nobody else is ended for it.
+        prop_assert!(!matches!(plan.serving, Some(Serving::Instance(id)) if over(id)));
+        for action in &plan.actions {
+            let Action::EndAttempt { instance, .. } = action else { continue };
+            prop_assert!(over(*instance));
+        }
+
         // Nothing begins to run without isolation.
         if observed.starts_refused {
             prop_assert_eq!(attempts, 0);
@@ -315,13 +336,24 @@ proptest! {
 
         // A Space is forgotten when nothing of it is left.
         if plan.actions.contains(&Action::Forget) {
-            prop_assert!(!observed.builds_under_way);
+            prop_assert!(observed.builds_under_way.is_empty() && observed.orphans.is_empty());
             prop_assert!(observed.instances.iter().all(|seen| seen.row.ended_at.is_some()));
         }
 
         // A plan that waits says until when, unless somebody else will tell.
         if plan.actions.is_empty() && plan.stage == SpaceStage::AppStarting {
             prop_assert!(plan.look_again.is_some());
+        }
+
+        // A fault of the platform is told and decides nothing.
+        let failed = plan.actions.iter().map(|step| FailedStep { step: step.clone(), fault: fault() }).collect();
+        let faulty = super::plan(&desired, &Observed { failed, ..observed.clone() }, &LIMITS, now);
+        prop_assert_eq!(faulty.stage, plan.stage);
+        prop_assert_eq!((faulty.serving, faulty.look_again), (plan.serving, plan.look_again));
+        prop_assert_eq!(&faulty.actions, &plan.actions);
+        let waits = plan.stage.is_transitional() && plan.stage != SpaceStage::Deleting;
+        if !plan.actions.is_empty() && waits && now >= T0 + fault::PATIENCE {
+            prop_assert!(!faulty.diagnosis.unwrap().evidence.is_empty());
         }
     }
 }

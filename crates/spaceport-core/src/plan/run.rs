@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::backoff::{self, Next};
 use super::hardware::{self, Hold};
-use super::{Action, ContainerSeen, ENGINE_RETRY, InstanceSeen, Observed, ReleaseSeen, Serving, told};
+use super::{Action, ContainerSeen, ENGINE_RETRY, InstanceSeen, Observed, ReleaseSeen, Serving, disk, fault, told};
 use crate::space::Instance;
 use crate::{Diagnosis, InstanceId, Reason, ReleaseId, SpaceStage, Timestamp};
 
@@ -24,8 +24,10 @@ pub(super) enum Progress {
         step: Option<Action>,
         deadline: Option<Timestamp>,
         again: Option<Timestamp>,
-        failing: Option<Diagnosis>,
+        failing: Option<Box<Diagnosis>>,
     },
+    /// It may not go on.
+    Over { instance: InstanceId, why: Diagnosis },
     /// An attempt ended; the next one waits.
     Waiting { until: Timestamp, last: Diagnosis, was_ready: bool },
     /// It may not run now, since it has not got its hardware.
@@ -38,6 +40,7 @@ impl Progress {
     pub(super) fn action(&self) -> Option<Action> {
         match self {
             Self::Starting { step, .. } => step.clone(),
+            Self::Over { instance, why } => Some(Action::EndAttempt { instance: *instance, why: why.clone() }),
             _ => None,
         }
     }
@@ -55,6 +58,7 @@ impl Progress {
         match self {
             Self::Ready(id) => Some(*id),
             Self::Starting { instance, .. } => *instance,
+            Self::Over { instance, .. } => Some(*instance),
             _ => None,
         }
     }
@@ -79,7 +83,8 @@ pub(super) fn keep_running(
         .collect();
     let ended: Vec<&Instance> =
         ours.iter().map(|seen| &seen.row).filter(|row| row.ended_at.is_some() && !row.ended_by_us).collect();
-    let failing = ended.first().filter(|row| row.ready_at.is_none()).and_then(|row| row.diagnosis.clone());
+    let failing =
+        ended.first().filter(|row| row.ready_at.is_none()).and_then(|row| row.diagnosis.clone()).map(Box::new);
     let live = ours.iter().find(|seen| seen.row.ended_at.is_none() && seen.row.retired_at.is_none());
     let has_hardware = hold.lets_run(release.needs.as_ref());
     if let Some(seen) = live {
@@ -116,11 +121,14 @@ pub(super) fn keep_running(
 fn live_progress(
     seen: &InstanceSeen,
     release: &ReleaseSeen,
-    failing: Option<Diagnosis>,
+    failing: Option<Box<Diagnosis>>,
     starts_refused: bool,
     now: Timestamp,
 ) -> Progress {
     let row = &seen.row;
+    if let Some(why) = disk::exceeded(seen, now) {
+        return Progress::Over { instance: row.id, why };
+    }
     let started = row.started_at.unwrap_or(row.created_at);
     let deadline = started + release.startup_timeout;
     let starting = |step, again| Progress::Starting {
@@ -169,33 +177,13 @@ pub(super) fn stage(
                 instance.and_then(|id| observed.instances.iter().find(|seen| seen.row.id == id)).map(|seen| &seen.row);
             let since = row.map_or(now, |row| row.started_at.unwrap_or(row.created_at));
             let is_started = row.is_some_and(|row| row.started_at.is_some());
-            let mut why = row.and_then(|row| row.diagnosis.clone()).unwrap_or_else(|| {
-                if observed.engine_up && observed.starts_refused && !is_started {
-                    told(
-                        Reason::EngineUnavailable,
-                        "waiting for the packet filter",
-                        "What keeps apps from the node and from each other is not in place, so none is started.",
-                        "Nothing to do for you: it starts as soon as that is mended. Administrators: the engine's part of \
-                         /api/health says what is missing.",
-                        since,
-                    )
-                } else if observed.engine_up {
-                    told(Reason::Starting, "starting", "The app is starting.", "", since)
-                } else {
-                    told(
-                        Reason::EngineUnavailable,
-                        "waiting for the engine",
-                        "The container engine does not answer.",
-                        "Nothing to do for you: it starts as soon as the engine is back. Administrators: is dockerd running?",
-                        since,
-                    )
-                }
-            });
+            let mut why =
+                row.and_then(|row| row.diagnosis.clone()).unwrap_or_else(|| waits(is_started, since, observed, now));
             why.deadline = *deadline;
             match failing {
                 // Until an attempt answers, the stage tells why the one before did not.
                 Some(last) => {
-                    (SpaceStage::RuntimeError, Some(Diagnosis { phase: "trying again".to_owned(), ..last.clone() }))
+                    (SpaceStage::RuntimeError, Some(Diagnosis { phase: "trying again".to_owned(), ..(**last).clone() }))
                 }
                 None => (starting, Some(why)),
             }
@@ -209,6 +197,34 @@ pub(super) fn stage(
             }
             (SpaceStage::RuntimeError, Some(why))
         }
+        Some(Progress::Over { why, .. }) => (SpaceStage::RuntimeError, Some(why.clone())),
         Some(Progress::Failed { last }) => (SpaceStage::RuntimeError, Some(last.clone())),
     }
+}
+
+/// What a start waits for.
+fn waits(is_started: bool, since: Timestamp, observed: &Observed, now: Timestamp) -> Diagnosis {
+    let refused = observed.engine_up && observed.starts_refused && !is_started;
+    if observed.engine_up && !refused {
+        return told(Reason::Starting, "starting", "The app is starting.", "", since);
+    }
+    let since = observed.engine_fault.as_ref().map_or(since, |fault| fault.since);
+    let ordinary = || match refused {
+        true => told(
+            Reason::EngineUnavailable,
+            "waiting for the packet filter",
+            "What keeps apps from the node and from each other is not in place, so none is started.",
+            "Nothing to do for you: it starts as soon as that is mended. Administrators: the engine's part of \
+             /api/health says what is missing.",
+            since,
+        ),
+        false => told(
+            Reason::EngineUnavailable,
+            "waiting for the engine",
+            "The container engine does not answer.",
+            "Nothing to do for you: it starts as soon as the engine is back. Administrators: is dockerd running?",
+            since,
+        ),
+    };
+    fault::of_engine("The app has been waiting to be started", observed, now).unwrap_or_else(ordinary)
 }

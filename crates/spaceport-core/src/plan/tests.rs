@@ -126,6 +126,7 @@ fn instance(n: u128, of: u128, container: ContainerSeen) -> InstanceSeen {
         container,
         drained: false,
         needs: None,
+        disk: None,
     }
 }
 
@@ -301,15 +302,24 @@ fn an_app_that_does_not_answer_in_time_is_given_up() {
 }
 
 #[test]
-fn an_engine_out_of_order_is_not_the_apps_fault() {
-    let mut world = World::new().released();
-    for attempt in 1u32..20 {
-        let mut seen = ended(instance(u128::from(attempt), 1, ContainerSeen::Missing), 3, Reason::EngineUnavailable);
-        seen.row.attempt = i64::from(attempt);
-        world = world.with(seen);
+fn a_platform_out_of_order_is_not_the_apps_fault() {
+    for (reason, started_at, goes_on) in [
+        (Reason::EngineUnavailable, None, true),
+        (Reason::Internal, None, true),
+        // The engine's disk, and the app's own share of it.
+        (Reason::DiskFull, None, true),
+        (Reason::DiskFull, Some(T0), false),
+    ] {
+        let mut world = World::new().released();
+        for attempt in 1u32..20 {
+            let mut seen = ended(instance(u128::from(attempt), 1, ContainerSeen::Missing), 3, reason);
+            (seen.row.attempt, seen.row.started_at) = (i64::from(attempt), started_at);
+            world = world.with(seen);
+        }
+        assert_eq!(world.plan(4).look_again.is_some(), goes_on, "it is tried again for as long as it takes");
+        let again = [Action::AddInstance { release: release(1).id, attempt: 20 }];
+        assert_eq!(world.plan(1000).actions, if goes_on { again.to_vec() } else { vec![] });
     }
-    assert!(world.plan(4).look_again.is_some(), "it is tried again for as long as it takes");
-    assert_eq!(world.plan(1000).actions, [Action::AddInstance { release: release(1).id, attempt: 20 }]);
 }
 
 #[test]
@@ -383,10 +393,10 @@ fn pausing_and_deleting_end_everything() {
     check(&world.plan(5), SpaceStage::Deleting, &[Action::Stop(id)]);
     world.observed.instances.clear();
     // A build that was asked to end may still write files.
-    world.observed.builds_under_way = true;
+    world.observed.builds_under_way = vec![3];
     check(&world.plan(5), SpaceStage::Deleting, &[]);
     assert!(world.plan(5).look_again.is_some());
-    world.observed.builds_under_way = false;
+    world.observed.builds_under_way.clear();
     check(&world.plan(5), SpaceStage::Deleting, &[Action::Forget]);
 }
 
@@ -629,4 +639,174 @@ mod sleeping {
         }
         assert_eq!(world.plan(171).actions[0], Action::EndClaim { why: LeaseEnd::Reclaimed });
     }
+}
+
+mod faults {
+    use super::*;
+
+    const FAULT: &str = "the database failed at release_add: disk I/O error";
+
+    fn fault(part: Part) -> Fault {
+        Fault::new(part, at(10), FAULT)
+    }
+
+    fn failing(mut world: World, part: Part) -> World {
+        let steps = world.plan(1).actions;
+        world.observed.failed = steps.into_iter().map(|step| FailedStep { step, fault: fault(part) }).collect();
+        world
+    }
+
+    fn without_engine(mut world: World) -> World {
+        world.observed.engine_up = false;
+        world.observed.engine_fault = Some(fault(Part::Engine));
+        world
+    }
+
+    fn refused(mut world: World) -> World {
+        world.observed.starts_refused = true;
+        world.observed.engine_fault = Some(fault(Part::PacketFilter));
+        world
+    }
+
+    #[test]
+    fn whoever_waits_for_the_platform_is_told_so_after_a_while_and_the_stage_stays() {
+        use SpaceStage::{AppStarting, Building};
+        let started = || World::new().released().with(instance(9, 1, ContainerSeen::Missing));
+        let queued = || World::new().inspected().build(BuildState::Queued);
+        for (world, stage, ordinary, phase, what) in [
+            (failing(World::new(), Part::Repository), Building, "reading", "waiting for the repository", "The commit"),
+            (
+                failing(World::new().inspected(), Part::Database),
+                Building,
+                "queued",
+                "waiting for the database",
+                "The build",
+            ),
+            (without_engine(queued()), Building, "queued", "waiting for the engine", "The build"),
+            (
+                failing(World::new().inspected().build(BuildState::Succeeded), Part::Database),
+                AppStarting,
+                "releasing",
+                "waiting for the database",
+                "The release",
+            ),
+            (failing(World::new().released(), Part::Disk), AppStarting, "starting", "waiting for the disk", "The app"),
+            (failing(started(), Part::Engine), AppStarting, "starting", "waiting for the engine", "The app"),
+            (
+                without_engine(World::new().released()),
+                AppStarting,
+                "waiting for the engine",
+                "waiting for the engine",
+                "The app",
+            ),
+            (
+                refused(World::new().released()),
+                AppStarting,
+                "waiting for the packet filter",
+                "waiting for the packet filter",
+                "The app",
+            ),
+        ] {
+            let (soon, late) = (world.plan(69), world.plan(70));
+            assert_eq!((soon.stage, late.stage, &soon.actions), (stage, stage, &late.actions));
+            let why = soon.diagnosis.unwrap();
+            assert_eq!((why.phase.as_str(), why.evidence.len()), (ordinary, 0), "{why:?}");
+            let why = late.diagnosis.unwrap();
+            assert_eq!((why.phase.as_str(), why.since), (phase, at(10)), "{why:?}");
+            assert!(why.message.starts_with(what) && why.message.contains("since 1970-01-01 00:16 UTC: "), "{why:?}");
+            assert_eq!(why.evidence, [format!("last error: {FAULT}")]);
+            assert!(why.remedy.contains("by itself") && why.remedy.contains("administrator"), "{why:?}");
+        }
+    }
+
+    #[test]
+    fn what_was_told_stays_told_when_the_server_is_a_new_one() {
+        let mut world = failing(World::new(), Part::Repository);
+        world.observed.told = world.plan(70).diagnosis;
+        world.observed.failed[0].fault.since = at(500);
+        let why = world.plan(501).diagnosis.unwrap();
+        assert_eq!((why.phase.as_str(), why.since), ("waiting for the repository", at(10)));
+        // Once it went on, another fault is another one.
+        world.observed.told = Some(told(Reason::BuildRunning, "building", "Building.", "", at(100)));
+        assert_eq!(world.plan(501).diagnosis.unwrap().phase, "reading");
+    }
+
+    #[test]
+    fn what_a_deletion_cannot_remove_is_named() {
+        let deleting = |mut world: World| {
+            world.desired.run = DesiredRun::Deleting;
+            world.observed.told = Some(told(Reason::Deleting, "deleting", "", "", at(10)));
+            world
+        };
+        let running = || World::new().released().with(ready(instance(9, 1, ContainerSeen::Running), 1));
+        let mut orphaned = World::new();
+        orphaned.observed.orphans.push("0123456789abcdef".to_owned());
+        let mut building = World::new();
+        building.observed.builds_under_way.push(7);
+        let id = InstanceId::new(T0, 9);
+        for (world, what) in [
+            (failing(deleting(running()), Part::Engine), format!("the container of instance {id} cannot be removed")),
+            (without_engine(deleting(running())), format!("the container of instance {id} cannot be removed")),
+            (failing(deleting(orphaned), Part::Engine), "the container 0123456789ab cannot be removed".to_owned()),
+            (failing(deleting(World::new()), Part::Repository), "its repository cannot be removed".to_owned()),
+            (failing(deleting(World::new()), Part::Disk), "its files cannot be removed".to_owned()),
+            (deleting(building), "build 7 was asked to end and still runs".to_owned()),
+        ] {
+            let (soon, late) = (world.plan(69), world.plan(70));
+            assert_eq!((soon.stage, late.stage), (SpaceStage::Deleting, SpaceStage::Deleting));
+            let why = soon.diagnosis.unwrap();
+            assert_eq!((why.message.as_str(), why.since), ("This Space is being deleted.", at(10)));
+            let why = late.diagnosis.unwrap();
+            assert!(why.message.contains(&what) && why.message.contains("since 1970-01-01 00:16 UTC"), "{why:?}");
+            assert!(why.remedy.contains("administrator"), "{why:?}");
+            assert_eq!(why.evidence.is_empty(), what.starts_with("build"), "{why:?}");
+        }
+    }
+
+    #[test]
+    fn nothing_is_forgotten_while_something_is_left() {
+        let mut world = World::new();
+        world.desired.run = DesiredRun::Deleting;
+        world.observed.orphans.push("orphan".to_owned());
+        let plan = world.plan(1);
+        check(&plan, SpaceStage::Deleting, &[Action::RemoveOrphan("orphan".to_owned())]);
+        assert!(plan.look_again.is_some());
+    }
+}
+
+#[test]
+fn who_writes_more_than_its_disk_holds_is_ended_and_stays_so() {
+    let id = InstanceId::new(T0, 9);
+    let wrote = |written_bytes| {
+        let mut seen = ready(instance(9, 1, ContainerSeen::Running), 2);
+        let flavor = FlavorName::cpu_basic();
+        seen.disk = Some(DiskSeen { written_bytes, limit_bytes: 50_000_000_000, flavor });
+        seen
+    };
+    check(&World::new().released().with(wrote(50_000_000_000)).plan(3), SpaceStage::Running, &[]);
+    let plan = World::new().released().with(wrote(61_300_000_000)).plan(3);
+    let why = plan.diagnosis.clone().unwrap();
+    assert_eq!(why.message, "The app wrote 61 GB to its own disk; the limit of cpu-basic is 50 GB.");
+    check(&plan, SpaceStage::RuntimeError, &[Action::EndAttempt { instance: id, why: why.clone() }]);
+    assert_eq!(plan.serving, None, "the route goes first");
+    // However long it ran before.
+    let mut over = wrote(61_300_000_000);
+    (over.container, over.row.ended_at, over.row.diagnosis) =
+        (ContainerSeen::Missing, Some(at(90_000)), Some(why.clone()));
+    let plan = World::new().released().with(over.clone()).plan(100_000);
+    check(&plan, SpaceStage::RuntimeError, &[]);
+    assert_eq!(plan.diagnosis.map(|told| told.message), Some(why.message));
+    // A restart begins with an empty disk.
+    let mut restarted = World::new().released().with(over);
+    restarted.desired.restart = 1;
+    check(
+        &restarted.plan(100_000),
+        SpaceStage::AppStarting,
+        &[Action::AddInstance { release: release(1).id, attempt: 1 }],
+    );
+    // An engine that is away ends nothing.
+    let mut away = World::new().released().with(wrote(61_300_000_000));
+    away.observed.engine_up = false;
+    away.observed.instances[0].container = ContainerSeen::Unknown;
+    check(&away.plan(3), SpaceStage::Running, &[]);
 }

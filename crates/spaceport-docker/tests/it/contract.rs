@@ -372,6 +372,20 @@ pub async fn usage_is_known_while_it_runs(world: &World) {
     assert_eq!(world.runtime.usage(&container.id).await.unwrap(), None);
 }
 
+pub async fn what_an_app_wrote_to_its_disk_is_known_while_it_runs(world: &World) {
+    let quiet = world.runtime.start(world.app(apps::SLEEP)).await.unwrap();
+    let used = world.runtime.disk_used(&quiet.id).await.unwrap().unwrap();
+    assert!(used < 1_000_000, "its image is not counted: {used}");
+    let container = world.runtime.start(world.app(apps::WRITE)).await.unwrap();
+    let mut log = world.runtime.logs(&container.id, None).await.unwrap();
+    assert_eq!(within(log.next()).await.unwrap().unwrap().text, "written");
+    let used = world.runtime.disk_used(&container.id).await.unwrap().unwrap();
+    assert!((5_000_000..6_000_000).contains(&used), "{used}");
+    world.runtime.stop(&container.id, GRACE).await.unwrap();
+    assert_eq!(world.runtime.disk_used(&container.id).await.unwrap(), None);
+    assert_eq!(world.runtime.disk_used(&ContainerId("f".repeat(64))).await.unwrap(), None);
+}
+
 pub async fn sockets_are_seen_where_they_listen(world: &World) {
     for (script, address) in [(apps::SERVE, "0.0.0.0"), (apps::SERVE_INSIDE, "127.0.0.1")] {
         let container = world.runtime.start(world.app(script)).await.unwrap();

@@ -63,6 +63,7 @@ promises!(
     a_log_goes_on_where_it_was_left,
     a_log_is_live_until_the_app_ends,
     usage_is_known_while_it_runs,
+    what_an_app_wrote_to_its_disk_is_known_while_it_runs,
     sockets_are_seen_where_they_listen,
     changes_are_hinted_at,
     a_lease_is_found_again_with_its_devices,

@@ -44,6 +44,7 @@ pub mod apps {
     pub const COUNT: &str = "for i in 1 2 3 4 5; do echo line $i; done; exec sleep 600";
     pub const DEAF: &str = "trap '' TERM; echo ready; while :; do sleep 600 & wait; done";
     pub const SLEEP: &str = "exec sleep 600";
+    pub const WRITE: &str = "head -c 5000000 /dev/urandom > /tmp/file; echo written; exec sleep 600";
 }
 
 /// One engine and what a test needs beside it.
@@ -94,6 +95,7 @@ impl World {
                 memory_bytes: 256 << 20,
                 pids: 64,
                 shm_bytes: 16 << 20,
+                disk_bytes: 1 << 30,
                 gpu: None,
             },
             grant: None,
@@ -224,6 +226,9 @@ pub fn fake() -> World {
             }
             Some(apps::DEAF) => AppBehavior { lines: lines(&["ready"]), ignores_term: true, ..Default::default() },
             Some(apps::SLEEP) => AppBehavior::default(),
+            Some(apps::WRITE) => {
+                AppBehavior { lines: lines(&["written"]), disk_bytes: 5_000_000, ..Default::default() }
+            }
             _ => AppBehavior { not_runnable: Some("executable file not found".to_owned()), ..Default::default() },
         }
     });

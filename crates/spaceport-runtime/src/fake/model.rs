@@ -29,6 +29,8 @@ pub(super) struct State {
     pub(super) volume_sizes: BTreeMap<String, u64>,
     pub(super) room: Room,
     pub(super) warnings: Vec<String>,
+    pub(super) closed: Vec<String>,
+    pub(super) is_stale: bool,
     pub(super) host: EngineHost,
     pub(super) devices: BTreeSet<DeviceId>,
     pub(super) held_twice: BTreeSet<DeviceId>,
@@ -54,6 +56,8 @@ impl Default for State {
             volume_sizes: BTreeMap::new(),
             room: Room::default(),
             warnings: Vec::new(),
+            closed: Vec::new(),
+            is_stale: false,
             host: EngineHost { name: "fake".to_owned(), cpus: 64, memory_bytes: 256 << 30 },
             devices: BTreeSet::new(),
             held_twice: BTreeSet::new(),
@@ -83,6 +87,7 @@ pub(super) struct FakeContainer {
     pub(super) lines: Vec<LogLine>,
     pub(super) listening: Vec<ListeningSocket>,
     pub(super) usage: Option<Usage>,
+    pub(super) stuck: Option<String>,
     pub(super) millicores: Option<u32>,
 }
 
@@ -163,6 +168,7 @@ impl State {
             lines: Vec::new(),
             listening: behavior.listening.clone(),
             usage: None,
+            stuck: None,
             millicores: None,
             spec,
             behavior,

@@ -21,8 +21,13 @@ impl Runtime for FakeRuntime {
     async fn prepare(&self) -> Result<EngineInfo, RuntimeError> {
         let mut state = self.lock();
         let state = state.reachable()?;
-        let (host, warnings) = (state.host.clone(), state.warnings.clone());
-        Ok(EngineInfo { version: "fake".to_owned(), api_version: "1.41".to_owned(), host, warnings })
+        let (host, warnings, closed) = (state.host.clone(), state.warnings.clone(), state.closed.clone());
+        state.is_stale = false;
+        Ok(EngineInfo { version: "fake".to_owned(), api_version: "1.41".to_owned(), host, warnings, closed })
+    }
+
+    async fn is_current(&self) -> bool {
+        !self.lock().is_stale
     }
 
     async fn ping(&self) -> Result<(), RuntimeError> {
@@ -248,7 +253,15 @@ impl Runtime for FakeRuntime {
     }
 
     async fn remove(&self, container: &ContainerId) -> Result<(), RuntimeError> {
-        self.lock().reachable()?.remove(container);
+        let mut state = self.lock();
+        let state = state.reachable()?;
+        if let Some(why) = state.find(container).and_then(|found| found.stuck.clone()) {
+            return Err(RuntimeError::Engine {
+                operation: format!("remove container {}", container.0),
+                source: why.into(),
+            });
+        }
+        state.remove(container);
         Ok(())
     }
 
@@ -311,6 +324,12 @@ impl Runtime for FakeRuntime {
             let memory_limit_bytes = found.spec.hardware.memory_bytes;
             found.usage.unwrap_or(Usage { memory_limit_bytes, ..Usage::default() })
         }))
+    }
+
+    async fn disk_used(&self, container: &ContainerId) -> Result<Option<u64>, RuntimeError> {
+        let mut state = self.lock();
+        let found = state.reachable()?.find(container).filter(|found| found.is_running());
+        Ok(found.map(|found| found.behavior.disk_bytes))
     }
 
     async fn listening(&self, container: &ContainerId) -> Result<Vec<ListeningSocket>, RuntimeError> {

@@ -3,6 +3,7 @@
 use std::io::IsTerminal;
 
 use serde_json::Value;
+use spaceport_core::card::base_path;
 
 /// Width tables are made for.
 const WIDTH: usize = 80;
@@ -62,13 +63,8 @@ pub(super) fn field(value: &Value, path: &str) -> String {
 }
 
 /// Where a Space is opened: its host, and the path its author named.
-/// Hub: <https://huggingface.co/docs/hub/spaces-config-reference> (`base_path`)
 pub(super) fn address(space: &Value) -> String {
-    // The card is the author's text, whether a build takes it or not.
-    let path = space["cardData"]["base_path"]
-        .as_str()
-        .filter(|path| path.starts_with('/') && !path.contains(char::is_control));
-    field(space, "/host") + path.filter(|path| *path != "/").unwrap_or_default()
+    field(space, "/host") + base_path(space.get("cardData"))
 }
 
 /// `2026-01-02 03:04:05` of a timestamp.
@@ -77,7 +73,7 @@ pub(super) fn moment(value: &Value, path: &str) -> String {
     text.get(..19).map_or(text.clone(), |text| text.replace('T', " "))
 }
 
-/// Columns as wide as their content; the last one is cut to fit. Colours are for `paint`, after
+/// Columns as wide as their content; the last one is cut to fit, unless it is an address, which would lead nowhere. Colours are for `paint`, after
 /// the widths are known.
 pub(super) fn table(head: &[&str], rows: &[Vec<String>], paint: impl Fn(usize, &str) -> String) -> String {
     let mut widths: Vec<usize> = head.iter().map(|cell| cell.chars().count()).collect();
@@ -114,7 +110,7 @@ pub(super) fn plain_table(head: &[&str], rows: &[Vec<String>]) -> String {
 
 fn cut(text: &str, width: usize) -> String {
     let text: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-    if text.chars().count() <= width {
+    if text.chars().count() <= width || text.starts_with("http://") || text.starts_with("https://") {
         return text;
     }
     text.chars().take(width.saturating_sub(1)).chain(['…']).collect()

@@ -212,21 +212,24 @@ async fn list(client: &Client, out: &Output, search: Option<&str>, author: Optio
         }
     }
     let spaces = client.pages(&format!("/api/spaces?{}", query.append_pair("limit", "500").finish())).await?;
-    out.show(&Value::Array(spaces), |spaces| {
-        let row = |space: &Value| {
-            let (id, stage) = (field(space, "/id"), field(space, "/runtime/stage"));
-            let mark = if space["private"] == true { "private" } else { "" };
-            vec![id, stage, field(space, "/sdk"), mark.to_owned(), field(space, "/host")]
-        };
-        let rows: Vec<Vec<String>> = spaces.as_array().into_iter().flatten().map(row).collect();
-        let paint = |column, cell: &str| if column == 1 { out.stage(cell) } else { cell.to_owned() };
-        if rows.is_empty() {
-            "There are no Spaces.".to_owned()
-        } else {
-            table(&["SPACE", "STAGE", "SDK", "", "URL"], &rows, paint)
-        }
-    });
+    out.show(&Value::Array(spaces), |spaces| listed(out, spaces));
     Ok(())
+}
+
+/// A table of Spaces.
+fn listed(out: &Output, spaces: &Value) -> String {
+    let row = |space: &Value| {
+        let (id, stage) = (field(space, "/id"), field(space, "/runtime/stage"));
+        let mark = if space["private"] == true { "private" } else { "" };
+        vec![id, stage, field(space, "/sdk"), mark.to_owned(), address(space)]
+    };
+    let rows: Vec<Vec<String>> = spaces.as_array().into_iter().flatten().map(row).collect();
+    let paint = |column, cell: &str| if column == 1 { out.stage(cell) } else { cell.to_owned() };
+    if rows.is_empty() {
+        "There are no Spaces.".to_owned()
+    } else {
+        table(&["SPACE", "STAGE", "SDK", "", "URL"], &rows, paint)
+    }
 }
 
 async fn create(client: &Client, out: &Output, space: &str, body: &Value, exist_ok: bool) -> Result<(), CliError> {
@@ -245,7 +248,7 @@ async fn create(client: &Client, out: &Output, space: &str, body: &Value, exist_
     out.show(&info, |info| {
         format!(
             "Created {name}. It will be at {}\n\n  git clone {url}\n  cd {}\n  … add the app …\n  git push",
-            field(info, "/host"),
+            address(info),
             name.rsplit('/').next().unwrap_or_default()
         )
     });
@@ -254,27 +257,39 @@ async fn create(client: &Client, out: &Output, space: &str, body: &Value, exist_
 
 async fn info(client: &Client, out: &Output, space: &str) -> Result<(), CliError> {
     let info = client.get(&client.space_path(space).await?).await?;
-    out.show(&info, |info| {
-        let state = |path: &str| field(info, &format!("/runtime/spaceport/{path}"));
-        let commit: String = field(info, "/sha").chars().take(12).collect();
-        let lines = [
-            ("Space", field(info, "/id")),
-            ("Stage", out.stage(&field(info, "/runtime/stage"))),
-            ("Phase", state("phase")),
-            ("What", state("message")),
-            ("Remedy", state("remedy")),
-            ("URL", address(info)),
-            ("SDK", field(info, "/sdk")),
-            ("Hardware", field(info, "/runtime/hardware/requested")),
-            ("Access", field(info, "/visibility")),
-            ("Commit", commit),
-            ("Release", state("release")),
-            ("Changed", moment(info, "/lastModified")),
-        ];
-        let shown = lines.iter().filter(|(_, value)| !value.is_empty());
-        shown.map(|(name, value)| format!("{name:<9} {value}")).collect::<Vec<_>>().join("\n")
-    });
+    out.show(&info, |info| describe(out, info));
     Ok(())
+}
+
+/// A Space, line by line.
+fn describe(out: &Output, info: &Value) -> String {
+    let state = |path: &str| field(info, &format!("/runtime/spaceport/{path}"));
+    let commit: String = field(info, "/sha").chars().take(12).collect();
+    let mut lines = vec![
+        ("Space", field(info, "/id")),
+        ("Stage", out.stage(&field(info, "/runtime/stage"))),
+        ("Phase", state("phase")),
+        ("Since", moment(info, "/runtime/spaceport/since")),
+        ("What", state("message")),
+        ("Remedy", state("remedy")),
+    ];
+    let evidence = info["runtime"]["spaceport"]["evidence"].as_array().into_iter().flatten();
+    for (at, line) in evidence.filter_map(Value::as_str).enumerate() {
+        // An app may have printed it.
+        let line = line.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+        lines.push((if at == 0 { "Evidence" } else { "" }, line));
+    }
+    lines.extend([
+        ("URL", address(info)),
+        ("SDK", field(info, "/sdk")),
+        ("Hardware", field(info, "/runtime/hardware/requested")),
+        ("Access", field(info, "/visibility")),
+        ("Commit", commit),
+        ("Release", state("release")),
+        ("Changed", moment(info, "/lastModified")),
+    ]);
+    let shown = lines.iter().filter(|(_, value)| !value.is_empty());
+    shown.map(|(name, value)| format!("{name:<9} {value}")).collect::<Vec<_>>().join("\n")
 }
 
 async fn delete(client: &Client, out: &Output, space: &str, yes: bool) -> Result<(), CliError> {
@@ -349,6 +364,41 @@ fn duration(text: &str) -> Result<Duration, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_list_has_the_address_where_each_space_is_opened() {
+        let spaces = json!([
+            {"id": "a/one", "host": "http://a-one.localhost", "cardData": {"base_path": "/docs"}},
+            {"id": "a/two", "host": format!("http://{}.localhost", "x".repeat(60))},
+        ]);
+        let told = listed(&Output::new(false, Some("1")), &spaces);
+        let urls: Vec<_> = told.lines().skip(1).filter_map(|line| line.split_whitespace().last()).collect();
+        assert_eq!(urls, ["http://a-one.localhost/docs".to_owned(), format!("http://{}.localhost", "x".repeat(60))]);
+    }
+
+    #[test]
+    fn a_space_tells_what_it_waits_for_since_when_and_what_that_is_known_from() {
+        let info = json!({"id": "alice/demo", "host": "http://alice-demo.localhost", "runtime": {
+        "stage": "APP_STARTING", "spaceport": {
+            "phase": "waiting for the engine",
+            "since": "2026-01-02T03:04:05.678Z",
+            "message": "The app has been waiting to be started since 2026-01-02 03:04 UTC.",
+            "remedy": "Ask the administrator of this site.",
+            "evidence": ["last error: it is\u{1b}[2Jaway", "twice"],
+        }}});
+        let told = describe(&Output::new(false, Some("1")), &info);
+        for line in [
+            "Stage     APP_STARTING",
+            "Phase     waiting for the engine",
+            "Since     2026-01-02 03:04:05",
+            "Remedy    Ask the administrator of this site.",
+            "Evidence  last error: it is [2Jaway",
+            "          twice",
+            "URL       http://alice-demo.localhost",
+        ] {
+            assert!(told.lines().any(|told| told == line), "{line:?}\n{told}");
+        }
+    }
 
     #[test]
     fn times_have_units() {
