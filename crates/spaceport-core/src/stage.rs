@@ -85,6 +85,12 @@ impl SpaceStage {
         )
     }
 
+    /// Whether something is wrong that a push may mend.
+    #[must_use]
+    pub const fn is_error(self) -> bool {
+        matches!(self, Self::NoAppFile | Self::ConfigError | Self::BuildError | Self::RuntimeError)
+    }
+
     /// Whether requests reach an app.
     #[must_use]
     pub const fn is_serving(self) -> bool {

@@ -20,6 +20,8 @@ const SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
 const SOON_S: u32 = 3;
 /// Between two looks at something that waits for its turn.
 const LATER_S: u32 = 10;
+/// When a page of a Space that only its owner can mend looks again.
+const MENDED_S: u32 = 30;
 const PRODUCT: &str = "Spaceport";
 
 /// Whether a request wants a page, because a person looks at the answer.
@@ -161,9 +163,11 @@ pub(crate) fn standing(
         Some(queue) => (Mood::Going, "Waiting for hardware", queue.message.as_str()),
         None => words(*stage, waking),
     };
-    let retry = going.then_some(if queue.is_some() { LATER_S } else { SOON_S });
+    // An app that ended is tried again by itself until then.
+    let again = *stage == SpaceStage::RuntimeError && diagnosis.as_ref().is_some_and(|why| why.deadline.is_some());
+    let retry = (going || again).then_some(if queue.is_some() || again { LATER_S } else { SOON_S });
     let mut facts = vec![("Stage", stage.to_string())];
-    if let Some(diagnosis) = diagnosis.as_ref().filter(|diagnosis| going && !diagnosis.phase.is_empty()) {
+    if let Some(diagnosis) = diagnosis.as_ref().filter(|why| (going || again) && !why.phase.is_empty()) {
         facts.push(("Phase", diagnosis.phase.clone()));
     }
     let time = elapsed(now.since(*since));
@@ -186,7 +190,8 @@ pub(crate) fn standing(
             facts: &facts,
             way: None,
             link: Some(&route.hub_page),
-            refresh: retry,
+            // Its owner's next push mends it.
+            refresh: retry.or(stage.is_error().then_some(MENDED_S)),
         },
     )
 }

@@ -70,10 +70,11 @@ async fn by_host(
     mut request: Incomer,
 ) -> Response<ProxyBody> {
     let Some(host) = host else { return to_hub(worker, client, request).await };
-    let mut site = worker.site(host);
-    if site.is_none() && is_hub(worker, host) {
+    // First: a Space whose label makes the hub's own name must not take its place.
+    if is_hub(worker, host) {
         return to_hub(worker, client, request).await;
     }
+    let mut site = worker.site(host);
     // A Space that moved answers at its former host as well, so that pages that are open and programs that know
     // it by that go on.
     let moved = if site.is_none() { worker.table().moved_to(host, worker.config.spaces_domain()) } else { None };

@@ -8,6 +8,7 @@ use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 use std::sync::Arc;
 
+use http::header::CONTENT_SECURITY_POLICY;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use spaceport_core::SpaceId;
 use spaceport_core::route::{ProxyEvent, Route, RouteTable, Target};
@@ -32,10 +33,15 @@ pub(crate) struct Site {
 }
 
 impl Site {
-    /// Sets what the front matter asks for, whatever the app said.
+    /// Sets what the front matter asks for, whatever the app said; but of several content security policies all hold,
+    /// so the app keeps its own (CSP 3, section 8.1).
     pub(crate) fn set_response_headers(&self, headers: &mut HeaderMap) {
         for (name, value) in &self.response_headers {
-            headers.insert(name.clone(), value.clone());
+            if *name == CONTENT_SECURITY_POLICY {
+                headers.append(name.clone(), value.clone());
+            } else {
+                headers.insert(name.clone(), value.clone());
+            }
         }
     }
 }

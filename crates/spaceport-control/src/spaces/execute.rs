@@ -26,6 +26,8 @@ const PROBE: Duration = Duration::from_millis(400);
 const PROBE_SLOW: Duration = Duration::from_secs(2);
 /// An app that does not answer by then has its sockets looked at.
 const LOOK_AFTER: Duration = Duration::from_secs(4);
+/// An image that is gone so soon after it was built would be gone again.
+const REBUILT: Duration = Duration::from_secs(10 * 60);
 /// Lines of the log a diagnosis may use.
 const TAIL: usize = 60;
 
@@ -195,6 +197,15 @@ impl Spaces {
                     deadline: None,
                 }
             }
+            Err(RuntimeError::ImageMissing { .. }) if self.build_anew(seen, release).await? => Diagnosis {
+                reason: Reason::BaseImageUnavailable,
+                phase: "failed to start".to_owned(),
+                message: "The image of this release is gone from the engine; it is built anew.".to_owned(),
+                remedy: "Nothing to do for you: the app starts when it is built.".to_owned(),
+                evidence: Vec::new(),
+                since: now(),
+                deadline: None,
+            },
             Err(error) => {
                 let reason = match &error {
                     RuntimeError::DiskFull(_) => Reason::DiskFull,
@@ -220,6 +231,29 @@ impl Spaces {
             }
         };
         Ok(self.parts.store.instance_ended(id, Some(&why), false, now()).await?)
+    }
+
+    /// Asks for another build of a release whose image is gone: after a restore, or when somebody pruned the engine's
+    /// images. `false` when that would not help: another release is wanted, or its build ended just now.
+    async fn build_anew(&self, seen: &Seen, release: &Release) -> Result<bool, WorkError> {
+        let now = self.parts.control.clock().now();
+        if seen.observed.build.as_ref().is_none_or(|build| build.id != release.build) {
+            return Ok(false);
+        }
+        let build = self.parts.store.build_by_id(release.build).await?;
+        let finished_at = build.and_then(|build| build.finished_at);
+        if finished_at.is_none_or(|at| now.since(at) < REBUILT) {
+            return Ok(false);
+        }
+        let seen_rebuild = seen.space.desired.rebuild;
+        let changed = self.parts.store.space_change(seen.space.id, now, |desired| {
+            if desired.rebuild == seen_rebuild {
+                desired.rebuild += 1;
+                desired.restart += 1;
+                desired.no_cache = false;
+            }
+        });
+        Ok(changed.await?.is_some())
     }
 
     fn hardware(&self, release: &Release) -> Result<HardwareFlavor, Box<Diagnosis>> {

@@ -6,6 +6,7 @@ use spaceport_control::LogId;
 use spaceport_core::route::Target;
 use spaceport_core::space::BuildState;
 use spaceport_core::{FlavorName, Reason, SpaceStage};
+use spaceport_runtime::Runtime;
 
 use crate::apps::{docker, gradio, gradio_with, site};
 use crate::world::World;
@@ -40,6 +41,23 @@ async fn a_restart_starts_the_same_release_beside_the_old_app() {
     let new = world.container(space);
     assert_eq!((new.release, world.fake.builds()), (old.release, builds), "nothing is built");
     assert_ne!(new.instance, old.instance);
+}
+
+/// After a restore of the data, or when somebody prunes the engine's images.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_app_whose_image_is_gone_is_built_anew() {
+    let world = World::new().await;
+    let space = world.running("alice/demo", &gradio("one")).await;
+    world.pause(space).await;
+    world.wait_for("nothing to run", || async { world.fake.containers().is_empty() }).await;
+    world.clock.skip(Duration::from_secs(60 * 60));
+    while let Some(last) = world.fake.list_images().await.unwrap().pop() {
+        assert!(world.fake.remove_image(&last.digest).await.unwrap(), "images go before those they were made from");
+    }
+    world.restart_space(space).await;
+    world.wait_visit(space, "one").await;
+    world.wait_stage(space, SpaceStage::Running).await;
+    assert_eq!(world.store.builds_of(space, 9).await.unwrap().len(), 2, "one more build was enough");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -77,6 +77,21 @@ async fn who_waits_for_hardware_is_told_why_and_for_how_long() {
 }
 
 #[tokio::test]
+async fn who_waits_for_another_attempt_is_told_and_looks_again() {
+    let mut waiting = building();
+    waiting.stage = SpaceStage::RuntimeError;
+    if let Some(diagnosis) = &mut waiting.diagnosis {
+        diagnosis.reason = Reason::CrashLoop;
+        diagnosis.phase = "waiting to try again".to_owned();
+        diagnosis.deadline = Some(Timestamp::from_millis(60_000));
+    }
+    let response = show(&waiting, true);
+    assert_eq!(response.headers()[RETRY_AFTER], "10");
+    let html = text(response).await;
+    assert!(html.contains("waiting to try again") && html.contains("content=\"10\""), "{html}");
+}
+
+#[tokio::test]
 async fn programs_get_json() {
     let response = show(&building(), false);
     assert_eq!(response.headers()[CONTENT_TYPE], "application/json");
@@ -85,14 +100,14 @@ async fn programs_get_json() {
 }
 
 #[tokio::test]
-async fn every_stage_has_a_page_and_only_what_moves_reloads() {
+async fn every_stage_has_a_page_and_only_what_moves_or_is_mended_reloads() {
     let mut pages = String::new();
     for stage in SpaceStage::ALL {
         let standing = Standing { stage, since: Timestamp::from_millis(0), diagnosis: None };
         let response = show(&standing, true);
         assert_eq!(response.headers().contains_key(RETRY_AFTER), stage.is_transitional(), "{stage}");
         let html = text(response).await;
-        assert_eq!(html.contains("http-equiv=\"refresh\""), stage.is_transitional(), "{stage}");
+        assert_eq!(html.contains("http-equiv=\"refresh\""), stage.is_transitional() || stage.is_error(), "{stage}");
         let main = html.split("<main").nth(1).unwrap().split("</header>").nth(1).unwrap();
         pages.push_str(&format!("{stage}{}", main.split("<footer>").next().unwrap()));
     }

@@ -41,6 +41,34 @@ async fn the_hub_gets_its_own_host_and_addresses() {
 }
 
 #[tokio::test]
+async fn no_space_takes_the_place_of_the_hub() {
+    let proxy = proxy(upstream("a", saying("the app").await)).await;
+    proxy.publish([("localhost", route(upstream("b", saying("another hub").await)))]);
+    let answer = proxy.request("GET /api/x HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").await;
+    assert!(answer.body.starts_with("hub GET /api/x"), "{}", answer.body);
+}
+
+#[tokio::test]
+async fn a_policy_of_the_front_matter_stands_beside_the_apps_own() {
+    let strict = app(async |_| {
+        let mut answer = text("ok");
+        answer.headers_mut().insert("content-security-policy", "script-src 'self'".parse().unwrap());
+        answer.headers_mut().insert("x-frame-options", "ALLOW".parse().unwrap());
+        answer
+    });
+    let target = upstream("a", strict.await);
+    let proxy = proxy(target.clone()).await;
+    let headers = [("content-security-policy", "frame-ancestors 'none'"), ("x-frame-options", "DENY")];
+    let response_headers = headers.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
+    proxy.publish([(HOST, Route { response_headers, ..route(target) })]);
+    let answer = proxy.request(&format!("GET / HTTP/1.1\r\nHost: {HOST}\r\nConnection: close\r\n\r\n")).await;
+    let policies = answer.head.lines().filter_map(|line| line.strip_prefix("content-security-policy: "));
+    let all: Vec<&str> = policies.collect();
+    assert_eq!(all, ["script-src 'self'", "frame-ancestors 'none'"]);
+    assert_eq!(answer.header("x-frame-options"), Some("deny"));
+}
+
+#[tokio::test]
 async fn the_app_sees_our_headers_and_no_hop_by_hop_ones() {
     let proxy = proxy(upstream("a", mirror().await)).await;
     let answer = proxy
