@@ -13,6 +13,7 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures::{Stream, StreamExt};
 
+use spaceport_core::space::DesiredRun;
 use spaceport_core::{Repo, RepoKind, card};
 use spaceport_git::{
     BodyEncoding, GitError, PushAccess, PushMessages, PushPolicy, PushReport, Request as GitRequest, Service,
@@ -217,16 +218,23 @@ async fn messages(state: &ApiState, repo: &Repo) -> Result<PushMessages, ApiErro
         RepoKind::Model | RepoKind::Dataset => None,
     };
     let Some(space) = space else { return Ok(PushMessages::default()) };
-    let app = state.site.host(space.subdomain.as_str());
-    Ok(PushMessages {
-        main: vec![
-            String::new(),
-            format!("Spaceport builds {} now.", space.name),
+    let (app, name) = (state.site.host(space.subdomain.as_str()), &space.name);
+    let main = match space.desired.run {
+        DesiredRun::Running => vec![
+            format!("Spaceport builds {name} now."),
             format!("  App:   {app}{}", card::base_path(repo.card.as_ref())),
-            format!("  Build: {hub}/spaces/{}", space.name),
-            format!("         hf spaces logs {} --build --follow", space.name),
-            String::new(),
+            format!("  Build: {hub}/spaces/{name}"),
+            format!("         HF_ENDPOINT={hub} hf spaces logs {name} --build --follow"),
         ],
+        DesiredRun::Paused => vec![
+            format!("{name} is paused: this is built and started when you restart it."),
+            format!("  HF_ENDPOINT={hub} hf spaces restart {name}"),
+        ],
+        DesiredRun::Stopped => vec![format!("{name} was stopped by a site admin, who alone can restart it.")],
+        DesiredRun::Deleting => vec![format!("{name} is being deleted.")],
+    };
+    Ok(PushMessages {
+        main: [vec![String::new()], main, vec![String::new()]].concat(),
         other: vec![format!("Only 'main' is built; {app} stays as it is.")],
     })
 }

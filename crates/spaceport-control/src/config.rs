@@ -89,6 +89,9 @@ pub struct BuilderConfig {
     pub build_cache_bytes: u64,
     /// An owner's download cache that is larger begins anew.
     pub download_cache_bytes: u64,
+    /// Whether Dockerfiles may let the engine itself fetch something, on the node's own network: `ADD` of an address,
+    /// a `# syntax` of somebody else's.
+    pub engine_may_fetch: bool,
 }
 
 impl ControlConfig {
@@ -135,6 +138,7 @@ impl Default for BuilderConfig {
             max_source_files: 100_000,
             min_disk_bytes: 4 << 30,
             min_memory_bytes: 256 << 20,
+            engine_may_fetch: false,
             build_cache_bytes: 20 << 30,
             download_cache_bytes: 20 << 30,
         }

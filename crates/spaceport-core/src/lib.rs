@@ -13,6 +13,7 @@ pub mod config;
 pub mod diagnose;
 pub mod diagnosis;
 pub mod discussion;
+pub mod dockerfile;
 pub mod front_matter;
 pub mod gpu;
 pub mod hardware;

@@ -414,6 +414,7 @@ impl Config {
                 min_memory_bytes: builder.free_memory_mib << 20,
                 build_cache_bytes: builder.build_cache_gib << 30,
                 download_cache_bytes: builder.download_cache_gib << 30,
+                engine_may_fetch: builder.engine_may_fetch,
             },
         }
     }

@@ -1,5 +1,6 @@
 //! The real git client against a served router.
 
+use serde_json::json;
 use spaceport_testkit::{TestApp, wait_for};
 
 fn text(bytes: &[u8]) -> String {
@@ -39,6 +40,10 @@ async fn a_push_becomes_the_desired_revision_and_says_where_to_look() {
     let push = app.git(&["-C", "work", "push", "-q", "origin", "HEAD:refs/heads/other"]).await;
     assert!(push.status.success() && text(&push.stderr).contains("Only 'main' is built"), "{}", text(&push.stderr));
     assert_eq!(app.find("alice/demo").await.desired.generation, pushed.desired.generation);
+    // A paused Space says that nothing is built.
+    assert_eq!(app.post("/api/spaces/alice/demo/pause", Some(&alice.write), &json!({})).await.status, 200);
+    let push = app.git(&["-C", "work", "push", "-q", "origin", "HEAD:main"]).await;
+    assert!(text(&push.stderr).contains("alice/demo is paused"), "{}", text(&push.stderr));
 }
 
 #[tokio::test]

@@ -1,15 +1,22 @@
 //! `docker` Spaces: the repository's own Dockerfile, through BuildKit.
 
 use std::collections::BTreeMap;
+use std::io::{self, Read as _};
+use std::path::Path;
 
 use spaceport_core::Reason;
 use spaceport_core::diagnose::sentence;
+use spaceport_core::dockerfile;
 use spaceport_core::space::Artifact;
 use spaceport_runtime::{DockerfileBuild, DockerfileOutcome};
 
 use super::context::Context;
 use super::{Builds, Stop};
 
+/// The build argument that names another frontend.
+const FRONTEND: &str = "BUILDKIT_SYNTAX";
+/// Larger ones are not read, and not built.
+const MAX_DOCKERFILE: u64 = 1 << 20;
 /// What BuildKit says of a step that was killed.
 const KILLED: &str = "exit code: 137";
 
@@ -17,6 +24,10 @@ pub(super) async fn build(builds: &Builds, context: &Context) -> Result<Artifact
     let parts = &builds.parts;
     context.phase("source", "Reading the commit").await;
     let (archive, _) = context.archive(0).await?;
+    let may_fetch = parts.config.builder.engine_may_fetch;
+    if !may_fetch {
+        check_fetches(context, &archive).await?;
+    }
     let failed = |error: spaceport_store::StoreError| Stop::Again(error.to_string());
     let variables = parts.store.variables(context.space.id).await.map_err(failed)?;
     let mut secrets = BTreeMap::new();
@@ -30,7 +41,11 @@ pub(super) async fn build(builds: &Builds, context: &Context) -> Result<Artifact
     context.phase("dockerfile", "Building the Dockerfile").await;
     let build = DockerfileBuild {
         context: archive,
-        args: variables.into_iter().map(|(name, variable)| (name, variable.value)).collect(),
+        args: variables
+            .into_iter()
+            .filter(|(name, _)| may_fetch || name != FRONTEND)
+            .map(|(name, variable)| (name, variable.value))
+            .collect(),
         cache_scope: parts.vault.name(&["builder cache", &context.space.owner.to_string()])[..32].to_owned(),
         secrets,
         labels: labels(context, "release"),
@@ -72,6 +87,57 @@ pub(super) async fn build(builds: &Builds, context: &Context) -> Result<Artifact
             Err(context.failed(reason, &sentence(&format!("The Dockerfile failed: {}", plain(&message))), remedy))
         }
     }
+}
+
+/// Refuses a Dockerfile that lets the engine fetch something on the node's own network. What goes to the engine is
+/// read, and not what the repository has at that path, which may be a pointer to a large file.
+async fn check_fetches(context: &Context, archive: &Path) -> Result<(), Stop> {
+    let archive = archive.to_owned();
+    let text = tokio::task::spawn_blocking(move || find(&archive)).await;
+    let text = text.map_err(|error| Stop::Again(error.to_string()))?.map_err(|error| Stop::Again(error.to_string()))?;
+    let what = match text {
+        Found::Text(text) => dockerfile::fetches(&text).map(|fetch| fetch.to_string()),
+        Found::Nothing => None,
+        Found::Unread(why) => {
+            let message = format!("The Dockerfile {why}; this site reads it before it builds it.");
+            let remedy = "Put the file itself at the root of the repository and push again.";
+            return Err(context.failed(Reason::BuildStepFailed, &message, remedy));
+        }
+    };
+    let Some(what) = what else { return Ok(()) };
+    let message = format!(
+        "The Dockerfile lets the engine itself fetch something, which is on the node's own network, and this site does \
+         not allow that: {what}."
+    );
+    let remedy = "Fetch it in a step instead: RUN curl -fsSLo FILE ADDRESS, or git clone. Administrators: \
+        engine_may_fetch in [builder] allows it.";
+    Err(context.failed(Reason::BuildStepFailed, &message, remedy))
+}
+
+enum Found {
+    Text(String),
+    Unread(&'static str),
+    Nothing,
+}
+
+fn find(archive: &Path) -> io::Result<Found> {
+    let mut archive = tar::Archive::new(io::BufReader::new(std::fs::File::open(archive)?));
+    for entry in archive.entries()? {
+        let mut entry = entry?;
+        if entry.path()?.as_ref() != Path::new("Dockerfile") {
+            continue;
+        }
+        if !entry.header().entry_type().is_file() {
+            return Ok(Found::Unread("is a link or a folder"));
+        }
+        if entry.size() > MAX_DOCKERFILE {
+            return Ok(Found::Unread("has more than a MiB"));
+        }
+        let mut bytes = Vec::new();
+        entry.read_to_end(&mut bytes)?;
+        return Ok(Found::Text(String::from_utf8_lossy(&bytes).into_owned()));
+    }
+    Ok(Found::Nothing)
 }
 
 /// One line, without BuildKit's names for its own parts.

@@ -266,6 +266,8 @@ impl Making<'_> {
             ("UV_PYTHON_DOWNLOADS", "never"),
             ("UV_NO_PROGRESS", "1"),
             ("UV_CONCURRENT_INSTALLS", "4"),
+            // As pip does: of several indexes the best version counts, not the first index that has any.
+            ("UV_INDEX_STRATEGY", "unsafe-best-match"),
         ];
         install.env.extend(env.map(|(name, value)| (name.to_owned(), value.to_owned())));
         if self.context.build.no_cache {

@@ -90,21 +90,19 @@ async fn read_inputs(context: &Context) -> Result<Inputs, Stop> {
     let packages = packages.unwrap_or_default();
     let mut names = Vec::new();
     for (number, line) in packages.lines().enumerate() {
-        let name = line.split('#').next().unwrap_or_default().trim();
-        if name.is_empty() {
-            continue;
+        for name in line.split('#').next().unwrap_or_default().split_whitespace() {
+            // Debian policy §5.6.1, with an optional version or architecture.
+            let valid =
+                name.bytes().all(|b| b.is_ascii_alphanumeric() || b"+-.:=~_".contains(&b)) && !name.starts_with('-');
+            if !valid {
+                return Err(context.failed(
+                    Reason::PackageFailed,
+                    &format!("packages.txt, line {}: {name:?} is not the name of a Debian package.", number + 1),
+                    "Write names of packages, separated by spaces or lines.",
+                ));
+            }
+            names.push(name.to_owned());
         }
-        // Debian policy §5.6.1, with an optional version or architecture.
-        let valid =
-            name.bytes().all(|b| b.is_ascii_alphanumeric() || b"+-.:=~_".contains(&b)) && !name.starts_with('-');
-        if !valid {
-            return Err(context.failed(
-                Reason::PackageFailed,
-                &format!("packages.txt, line {}: {name:?} is not the name of a Debian package.", number + 1),
-                "Write one package name per line.",
-            ));
-        }
-        names.push(name.to_owned());
     }
     let local = [&pre_requirements, &requirements].into_iter().flatten().any(|text| names_local_files(text));
     Ok(Inputs { packages: names, pre_requirements, requirements, local })

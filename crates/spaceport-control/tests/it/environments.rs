@@ -122,7 +122,7 @@ async fn what_is_more_than_names_and_versions_is_made_from_scratch() {
     let mut before = gradio("two");
     before.push(("pre-requirements.txt", "pip<24\n".to_owned()));
     let mut debian = gradio("four");
-    debian.push(("packages.txt", "ffmpeg\n".to_owned()));
+    debian.push(("packages.txt", "# for video\nffmpeg libsm6\n".to_owned()));
     for (title, files) in [
         ("two", before),
         ("three", gradio_with("three", "git+https://example.org/a.git\n")),

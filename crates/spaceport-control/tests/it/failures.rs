@@ -18,6 +18,26 @@ async fn bad_push(world: &World, space: spaceport_core::SpaceId, files: &[File],
     assert_eq!(world.visit(space).await.as_deref(), Some("good"), "{}", world.describe().await);
 }
 
+/// The engine fetches on the node's own network, where services listen that are nobody's business.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_dockerfile_cannot_have_the_engine_fetch_something() {
+    let world = World::new().await;
+    let space = world.space("alice/demo").await;
+    for (text, told) in [
+        ("FROM scratch\nADD http://127.0.0.1:9090/metrics /x\n", "line 2: ADD http://127.0.0.1:9090/metrics"),
+        ("# syntax=evil/frontend\nFROM scratch\n", "line 1: # syntax=evil/frontend"),
+    ] {
+        world.push(space, &docker("one", text)).await;
+        world
+            .wait_for("the refusal", || async {
+                let diagnosis = world.seen(space).await.diagnosis;
+                diagnosis.is_some_and(|why| why.message.contains(told) && why.remedy.contains("RUN curl"))
+            })
+            .await;
+    }
+    assert_eq!(world.fake.builds(), 0, "nothing reached the engine");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_bad_push_leaves_the_last_good_release_serving() {
     let world = World::new().await;

@@ -44,6 +44,8 @@ pub struct Builder {
     pub build_cache_gib: u64,
     /// GiB of downloads kept for an owner's next builds.
     pub download_cache_gib: u64,
+    /// Whether Dockerfiles may let the engine itself fetch something, on the node's own network.
+    pub engine_may_fetch: bool,
 }
 
 impl Default for Builder {
@@ -68,6 +70,7 @@ impl Default for Builder {
             free_memory_mib: control.min_memory_bytes >> 20,
             build_cache_gib: control.build_cache_bytes >> 30,
             download_cache_gib: control.download_cache_bytes >> 30,
+            engine_may_fetch: control.engine_may_fetch,
         }
     }
 }
