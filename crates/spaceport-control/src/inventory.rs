@@ -48,6 +48,8 @@ pub struct Known {
     pub attachable: BTreeMap<DeviceId, Attachable>,
     /// When a source was last read.
     pub read_at: Option<Timestamp>,
+    /// Why sources that should know of devices tell nothing.
+    pub silent: Vec<String>,
 }
 
 impl Default for Inventory {
@@ -181,6 +183,9 @@ fn look(
 /// Publishes what is known, and says which devices are not as before.
 fn publish(inventory: &Inventory, known: Known) {
     let before = inventory.known();
+    for why in known.silent.iter().filter(|why| !before.silent.contains(why)) {
+        tracing::warn!("{why}");
+    }
     for device in known.nodes.iter().flat_map(|node| &node.devices) {
         let old = before.nodes.iter().flat_map(|node| &node.devices).find(|old| old.id == device.id);
         if old.is_some_and(|old| old.health == device.health) {
@@ -290,7 +295,8 @@ impl Books {
             devices,
             cordoned: false,
         };
-        Known { nodes: vec![node], usage, attachable, read_at: self.read_at }
+        let silent = self.sources.iter().filter_map(|source| source.watch.silence().map(str::to_owned)).collect();
+        Known { nodes: vec![node], usage, attachable, read_at: self.read_at, silent }
     }
 }
 

@@ -27,6 +27,10 @@ const MIG_ON: u32 = 1;
 /// How many looks a missing driver is not asked again: loading its library is work.
 const REST: u32 = 20;
 
+/// What helps where the library is there and the driver is not.
+const REMEDY: &str = "Load the driver and let Spaceport use /dev/nvidiactl and its like (docs/gpu.md, NVIDIA); without such \
+                      devices, [gpu] nvidia = false.";
+
 /// The driver of this machine. It is looked for with the first look, and again when it was not there.
 #[derive(Debug)]
 pub struct NvidiaDriver {
@@ -34,7 +38,7 @@ pub struct NvidiaDriver {
     /// Lives as long as the process: event sets borrow it.
     library: Option<&'static Nvml>,
     events: Option<EventSet<'static>>,
-    /// Why it does not answer, once it did.
+    /// Why it does not answer, although it did once or its library is here.
     failed: Option<String>,
     rest: u32,
 }
@@ -60,7 +64,7 @@ impl NvidiaDriver {
         if let Some(library) = self.library {
             return Ok(Some(library));
         }
-        // One that was there is missed; one that never was is not.
+        // One that should be there is missed; one that never was is not.
         let missing = self.failed.clone().map_or(Ok(None), Err);
         if self.rest > 0 {
             self.rest -= 1;
@@ -75,9 +79,14 @@ impl NvidiaDriver {
                 self.library = Some(library);
                 Ok(Some(library))
             }
-            // No driver, or none for this machine: no devices.
-            Err(NvmlError::LibloadingError(_) | NvmlError::LibraryNotFound | NvmlError::DriverNotLoaded) => missing,
-            Err(error) => Err(error.to_string()),
+            // No driver: no devices.
+            Err(NvmlError::LibloadingError(_) | NvmlError::LibraryNotFound) => missing,
+            // A service that cannot see the device nodes is told the same as one without a driver.
+            Err(error) => {
+                let why = format!("its library is here and says: {error}. {REMEDY}");
+                self.failed = Some(why.clone());
+                Err(why)
+            }
         }
     }
 
@@ -257,8 +266,9 @@ mod tests {
             eprintln!("skipped: this machine has an NVIDIA driver");
             return;
         }
-        assert_eq!(first, Ok(Vec::new()));
-        assert_eq!(driver.read(), Ok(Vec::new()));
+        // A library without a driver is told of each time, and what is not there at all is not.
+        assert_eq!(first.clone().unwrap_or_default(), Vec::new());
+        assert_eq!(driver.read(), first);
     }
 
     #[test]

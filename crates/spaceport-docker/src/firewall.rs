@@ -12,7 +12,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::net::{SocketAddr, SocketAddrV4};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::process::Stdio;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
@@ -158,6 +158,15 @@ fn reachable(address: &SocketAddr) -> Option<SocketAddrV4> {
     }
 }
 
+/// Whether the packet filter takes it: an IPv4 address, with the length of a prefix or without.
+#[must_use]
+pub fn is_network(text: &str) -> bool {
+    let (address, length) = text.split_once('/').unwrap_or((text, "32"));
+    address.parse::<Ipv4Addr>().is_ok()
+        && length.bytes().all(|b| b.is_ascii_digit())
+        && length.parse().is_ok_and(|length: u8| length <= 32)
+}
+
 fn script(
     config: &DockerConfig,
     chain: &str,
@@ -165,8 +174,7 @@ fn script(
     services: &BTreeSet<SocketAddrV4>,
 ) -> Result<String, String> {
     for network in config.blocked_networks.iter().chain(&config.allowed_networks) {
-        let is_network = !network.is_empty() && network.bytes().all(|b| b.is_ascii_digit() || b == b'.' || b == b'/');
-        if !is_network {
+        if !is_network(network) {
             return Err(format!("{network:?} is not an IPv4 network; write it like 10.1.0.0/16."));
         }
     }
@@ -307,7 +315,9 @@ mod tests {
         let bridges = ["sp0".to_owned()];
         let none = BTreeSet::new();
         assert!(script(&with("203.0.113.0/24"), "SP", &bridges, &none).unwrap().contains("-d 203.0.113.0/24 -j DROP"));
-        assert!(script(&with("1.2.3.4'; reboot; '"), "SP", &bridges, &none).is_err());
+        for wrong in ["1.2.3.4'; reboot; '", "10.1/16", "10.1.0.0/33", "10.1.0.0/+8", "10.1.0.0/", "fd00::/8", ""] {
+            assert!(script(&with(wrong), "SP", &bridges, &none).is_err(), "{wrong:?}");
+        }
     }
 
     fn service(host: &str, port: u16) -> (String, u16) {

@@ -40,6 +40,7 @@ mod trust;
 mod volume;
 
 pub use config::DockerConfig;
+pub use firewall::is_network;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

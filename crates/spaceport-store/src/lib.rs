@@ -67,7 +67,7 @@ use std::path::Path;
 use std::str::FromStr;
 use std::time::Duration;
 
-use sqlx::postgres::{PgPool, PgPoolOptions};
+use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
 
 /// How long a query may wait for a connection or a lock.
@@ -165,23 +165,15 @@ impl Store {
     /// When it cannot be reached or migrated.
     pub async fn open(url: &str) -> Result<Self, StoreError> {
         let failed = |source| StoreError::Open { url: without_password(url), source };
-        let pool = if url.starts_with("postgres://") || url.starts_with("postgresql://") {
-            let options = PgPoolOptions::new().max_connections(16).acquire_timeout(BUSY_TIMEOUT);
-            Pool::Postgres(options.connect(url).await.map_err(failed)?)
-        } else {
-            let path = url.strip_prefix("sqlite://").or_else(|| url.strip_prefix("sqlite:")).unwrap_or(url);
-            let options = SqliteConnectOptions::from_str("sqlite:")
-                .map_err(failed)?
-                .filename(Path::new(path))
-                .create_if_missing(true)
-                .foreign_keys(true)
-                .journal_mode(SqliteJournalMode::Wal)
-                // WAL with NORMAL loses no committed row to a crash of the process, only to one
-                // of the machine; the reconciler repairs what a power cut may take back.
-                .synchronous(SqliteSynchronous::Normal)
-                .busy_timeout(BUSY_TIMEOUT);
-            let pool = SqlitePoolOptions::new().max_connections(8).acquire_timeout(BUSY_TIMEOUT);
-            Pool::Sqlite(pool.connect_with(options).await.map_err(failed)?)
+        let pool = match Target::of(url).map_err(failed)? {
+            Target::Postgres(options) => {
+                let pool = PgPoolOptions::new().max_connections(16).acquire_timeout(BUSY_TIMEOUT);
+                Pool::Postgres(pool.connect_with(*options).await.map_err(failed)?)
+            }
+            Target::Sqlite(options) => {
+                let pool = SqlitePoolOptions::new().max_connections(8).acquire_timeout(BUSY_TIMEOUT);
+                Pool::Sqlite(pool.connect_with(*options).await.map_err(failed)?)
+            }
         };
         let migrator = sqlx::migrate!("../../migrations");
         match &pool {
@@ -246,6 +238,43 @@ fn exists(what: &'static str) -> impl FnOnce(StoreError) -> StoreError {
         }
         _ => error,
     }
+}
+
+/// What an address names.
+enum Target {
+    Postgres(Box<PgConnectOptions>),
+    Sqlite(Box<SqliteConnectOptions>),
+}
+
+impl Target {
+    fn of(url: &str) -> Result<Self, sqlx::Error> {
+        if url.starts_with("postgres://") || url.starts_with("postgresql://") {
+            return Ok(Self::Postgres(Box::new(PgConnectOptions::from_str(url)?)));
+        }
+        let path = url.strip_prefix("sqlite://").or_else(|| url.strip_prefix("sqlite:")).unwrap_or(url);
+        if path.is_empty() || path.contains("://") {
+            let wrong = "a database is sqlite:PATH or postgres://USER:PASSWORD@HOST/DATABASE";
+            return Err(sqlx::Error::Configuration(wrong.into()));
+        }
+        let options = SqliteConnectOptions::from_str("sqlite:")?
+            .filename(Path::new(path))
+            .create_if_missing(true)
+            .foreign_keys(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            // WAL with NORMAL loses no committed row to a crash of the process, only to one
+            // of the machine; the reconciler repairs what a power cut may take back.
+            .synchronous(SqliteSynchronous::Normal)
+            .busy_timeout(BUSY_TIMEOUT);
+        Ok(Self::Sqlite(Box::new(options)))
+    }
+}
+
+/// Whether an address can name a database; it is not connected to.
+///
+/// # Errors
+/// When it cannot.
+pub fn check_url(url: &str) -> Result<(), StoreError> {
+    Target::of(url).map(|_| ()).map_err(|source| StoreError::Open { url: without_password(url), source })
 }
 
 fn without_password(url: &str) -> String {

@@ -7,8 +7,11 @@ mod gpu;
 mod hardware;
 mod objects;
 mod oidc;
+#[cfg(test)]
+mod reference;
 mod secret;
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -17,6 +20,8 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use serde::{Deserialize, Serialize};
 use spaceport_core::{Catalog, FlavorName, HardwareFlavor};
+use spaceport_proxy::IpNet;
+use tracing_subscriber::EnvFilter;
 use url::Url;
 
 pub use crate::config::builder::Builder;
@@ -24,6 +29,20 @@ pub use crate::config::capacity::Capacity;
 pub use crate::config::objects::Objects;
 pub use crate::config::oidc::OidcSettings;
 pub use crate::config::secret::Secret;
+
+/// Variables of the same prefix that others read: the commands that talk to a server, the compose file, and the
+/// checks of this repository.
+const OF_OTHERS: [&str; 7] = [
+    "SPACEPORT_CONFIG",
+    "SPACEPORT_URL",
+    "SPACEPORT_TOKEN",
+    "SPACEPORT_IMAGE",
+    "SPACEPORT_CHECK_PORT",
+    "SPACEPORT_SEEDS",
+    "SPACEPORT_CRASHES",
+];
+/// Beginnings of such names.
+const OF_CHECKS: [&str; 3] = ["SPACEPORT_E2E_", "SPACEPORT_TEST_", "SPACEPORT_XTASK_"];
 
 /// Everything the server is told.
 #[derive(Debug, Clone, Deserialize, Serialize)]
@@ -155,6 +174,21 @@ pub struct Proxy {
     pub response_s: u64,
 }
 
+impl Proxy {
+    /// The peers that are believed, and what is wrong with those that are written.
+    pub fn forwarders(&self) -> (Vec<IpNet>, Vec<String>) {
+        let (mut ranges, mut problems) = (Vec::new(), Vec::new());
+        for text in &self.trusted_forwarders {
+            match text.parse() {
+                Ok(range) => ranges.push(range),
+                Err(_) => problems
+                    .push(format!("proxy.trusted_forwarders: {text:?} is not an address range such as 10.0.0.0/8")),
+            }
+        }
+        (ranges, problems)
+    }
+}
+
 impl Default for Proxy {
     fn default() -> Self {
         let trusted_forwarders = vec!["127.0.0.0/8".to_owned(), "::1/128".to_owned()];
@@ -197,6 +231,13 @@ pub struct Log {
     pub json: bool,
 }
 
+impl Log {
+    /// What is printed.
+    pub fn filter(&self) -> anyhow::Result<EnvFilter> {
+        EnvFilter::try_new(&self.filter).with_context(|| format!("log.filter {:?} is wrong", self.filter))
+    }
+}
+
 impl Default for Log {
     fn default() -> Self {
         Self { filter: "info".to_owned(), json: false }
@@ -215,7 +256,7 @@ impl Config {
             }
             None => Self::default(),
         };
-        let mut problems = config.apply_environment(&variable);
+        let mut problems = config.apply_environment(&variable, &names());
         problems.extend(config.check());
         if !problems.is_empty() {
             bail!("the configuration is wrong:\n  - {}", problems.join("\n  - "));
@@ -238,8 +279,18 @@ impl Config {
         toml::to_string_pretty(&shown).context("the configuration could not be written as TOML")
     }
 
-    fn apply_environment(&mut self, variable: &dyn Fn(&str) -> Option<String>) -> Vec<String> {
+    /// `variable` gives a value, `names` are those of all that are set.
+    fn apply_environment(
+        &mut self,
+        variable: &dyn Fn(&str) -> Option<String>,
+        names: &BTreeSet<String>,
+    ) -> Vec<String> {
         let mut problems = Vec::new();
+        let asked = RefCell::new(BTreeSet::new());
+        let variable = |name: &'static str| {
+            asked.borrow_mut().insert(name);
+            variable(name)
+        };
         if let Some(text) = variable("SPACEPORT_LISTEN") {
             match text.parse() {
                 Ok(listen) => self.listen = listen,
@@ -248,7 +299,7 @@ impl Config {
                 }
             }
         }
-        let set = |to: &mut Option<String>, name: &str| *to = variable(name).or(to.take());
+        let set = |to: &mut Option<String>, name: &'static str| *to = variable(name).or(to.take());
         set(&mut self.hub_url, "SPACEPORT_HUB_URL");
         set(&mut self.spaces_domain, "SPACEPORT_SPACES_DOMAIN");
         set(&mut self.app_hf_endpoint, "SPACEPORT_APP_HF_ENDPOINT");
@@ -278,6 +329,7 @@ impl Config {
         if let Some(text) = variable("SPACEPORT_LOG") {
             self.log.filter = text;
         }
+        problems.extend(unknown(names, &asked.into_inner()));
         problems
     }
 
@@ -298,11 +350,14 @@ impl Config {
         {
             problems.push(format!("spaces_domain {domain:?} is not HOST[:PORT]"));
         }
-        if let Some(bundle) = &self.ca_bundle
-            && !bundle.is_file()
+        problems.extend(self.check_ca_bundle().err().map(|error| format!("{error:#}")));
+        if let Some(url) = &self.database_url
+            && let Err(error) = spaceport_store::check_url(url.expose())
         {
-            problems.push(format!("ca_bundle {} is not a file", bundle.display()));
+            problems.push(format!("database_url: {:#}", anyhow::Error::from(error)));
         }
+        problems.extend(self.proxy.forwarders().1);
+        problems.extend(self.log.filter().err().map(|error| format!("{error:#}")));
         if let Some(token) = &self.admin_token
             && token.expose().len() < 16
         {
@@ -312,6 +367,18 @@ impl Config {
             && !is_own_network(network)
         {
             problems.push(format!("docker.network {network:?} is not a name for a network of Spaceport's own"));
+        }
+        let Docker { blocked_networks, allowed_networks, subnet, .. } = &self.docker;
+        for (name, networks) in [("blocked_networks", blocked_networks), ("allowed_networks", allowed_networks)] {
+            let wrong = networks.iter().filter(|network| !spaceport_docker::is_network(network));
+            problems.extend(
+                wrong.map(|network| format!("docker.{name}: {network:?} is not an IPv4 network such as 10.1.0.0/16")),
+            );
+        }
+        if let Some(subnet) = subnet
+            && subnet.parse::<IpNet>().is_err()
+        {
+            problems.push(format!("docker.subnet {subnet:?} is not an address range such as 172.30.0.0/16"));
         }
         let (flavors, wrong) = hardware::read(&self.hardware);
         problems.extend(wrong);
@@ -344,6 +411,25 @@ impl Config {
             problems.push("builder.python_image or builder.python_images must name an image".to_owned());
         }
         problems
+    }
+
+    /// The certificates that are trusted additionally.
+    pub fn ca_bundle(&self) -> anyhow::Result<Option<Vec<u8>>> {
+        let read = |bundle: &PathBuf| {
+            std::fs::read(bundle).with_context(|| format!("ca_bundle {} cannot be read", bundle.display()))
+        };
+        self.ca_bundle.as_ref().map(read).transpose()
+    }
+
+    /// Whether calls of the server itself can trust them.
+    fn check_ca_bundle(&self) -> anyhow::Result<()> {
+        let Some(bundle) = self.ca_bundle()? else { return Ok(()) };
+        let certificates = reqwest::Certificate::from_pem_bundle(&bundle).context("ca_bundle is not in PEM")?;
+        anyhow::ensure!(!certificates.is_empty(), "ca_bundle has no certificate; it is a file in PEM");
+        // A library for TLS must be chosen before; one that is chosen already does as well.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let client = reqwest::Client::builder().tls_certs_merge(certificates).build();
+        client.map(|_| ()).context("ca_bundle has a certificate that cannot be used")
     }
 
     /// What of this machine apps may reach: the hub, if they are told to use it.
@@ -438,6 +524,32 @@ fn is_own_network(name: &str) -> bool {
         && !["bridge", "host", "none", "default"].contains(&name)
 }
 
+/// Names that look like settings and are none.
+fn unknown(names: &BTreeSet<String>, settings: &BTreeSet<&'static str>) -> Option<String> {
+    let is_unknown = |name: &&String| {
+        name.starts_with("SPACEPORT_")
+            && !settings.contains(name.as_str())
+            && !OF_OTHERS.contains(&name.as_str())
+            && !OF_CHECKS.iter().any(|of| name.starts_with(of))
+    };
+    let unknown: Vec<&str> = names.iter().filter(is_unknown).map(String::as_str).collect();
+    if unknown.is_empty() {
+        return None;
+    }
+    let settings: Vec<&str> = settings.iter().copied().filter(|name| name.starts_with("SPACEPORT_")).collect();
+    let unknown = unknown.join(", ");
+    Some(format!(
+        "the environment has {unknown}, which mean nothing; there are SPACEPORT_CONFIG, {}",
+        settings.join(", ")
+    ))
+}
+
+/// The names of all environment variables that are set.
+fn names() -> BTreeSet<String> {
+    let set = std::env::vars_os().filter(|(_, value)| !value.is_empty());
+    set.filter_map(|(name, _)| name.into_string().ok()).collect()
+}
+
 /// An environment variable; an empty one counts as not set, since compose files set them so.
 fn variable(name: &str) -> Option<String> {
     #[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
@@ -452,14 +564,55 @@ mod tests {
     #[test]
     fn the_environment_wins_and_all_mistakes_are_told() {
         let mut config: Config = toml::from_str("listen = \"127.0.0.1:1\"\nhub_url = \"http://a/\"").unwrap();
-        let problems = config.apply_environment(&|name| match name {
-            "SPACEPORT_LISTEN" => Some("nonsense".to_owned()),
-            "SPACEPORT_HUB_URL" => Some("ftp://x".to_owned()),
-            "SPACEPORT_ADMIN_TOKEN" => Some("short".to_owned()),
-            _ => None,
-        });
+        let problems = config.apply_environment(
+            &|name| match name {
+                "SPACEPORT_LISTEN" => Some("nonsense".to_owned()),
+                "SPACEPORT_HUB_URL" => Some("ftp://x".to_owned()),
+                "SPACEPORT_ADMIN_TOKEN" => Some("short".to_owned()),
+                _ => None,
+            },
+            &BTreeSet::new(),
+        );
         assert_eq!(problems.len(), 1);
         assert_eq!(config.check().len(), 2);
+    }
+
+    #[test]
+    fn a_mistyped_variable_is_told() {
+        let told = |names: &[&str]| {
+            let names = names.iter().map(|name| (*name).to_owned()).collect();
+            Config::default().apply_environment(&|_| None, &names)
+        };
+        let known =
+            ["PATH", "SPACEPORT_LOG", "SPACEPORT_CONFIG", "SPACEPORT_TOKEN", "SPACEPORT_E2E_BIN", "DOCKER_HOST"];
+        assert_eq!(told(&known), Vec::<String>::new());
+        let [problem] = &told(&["SPACEPORT_LISEN", "SPACEPORT_LISTEN"])[..] else { panic!("one problem") };
+        assert!(problem.contains("has SPACEPORT_LISEN, which") && problem.contains("SPACEPORT_LISTEN, "), "{problem}");
+    }
+
+    #[test]
+    fn what_would_end_a_start_is_told_before() {
+        let folder = tempfile::tempdir().unwrap();
+        let bundle = folder.path().join("ca.pem");
+        std::fs::write(&bundle, "nothing").unwrap();
+        let bundle = format!("ca_bundle = {:?}", bundle.display().to_string());
+        for (text, expected) in [
+            (
+                "database_url = \"mysql://user:hunter2@host/x\"",
+                "database_url: could not open the database mysql://…@host/x",
+            ),
+            ("database_url = \"postgres://host:port/x\"", "database_url"),
+            ("ca_bundle = \"/nowhere/ca.pem\"", "ca_bundle /nowhere/ca.pem cannot be read"),
+            (bundle.as_str(), "ca_bundle has no certificate"),
+            ("[proxy]\ntrusted_forwarders = [\"10.0.0.1\"]", "proxy.trusted_forwarders: \"10.0.0.1\""),
+            ("[log]\nfilter = \"spaceport=loud\"", "log.filter \"spaceport=loud\" is wrong"),
+            ("[docker]\nblocked_networks = [\"10.0.0.0/99\"]", "docker.blocked_networks: \"10.0.0.0/99\""),
+            ("[docker]\nsubnet = \"ten\"", "docker.subnet \"ten\""),
+        ] {
+            let mut config: Config = toml::from_str(text).unwrap();
+            let problems = config.check();
+            assert!(matches!(&problems[..], [one] if one.contains(expected)), "{text}: {problems:?}");
+        }
     }
 
     #[test]

@@ -30,6 +30,12 @@ pub fn probe(parts: &Parts, engine_is_here: bool) -> HealthProbe {
             for (name, status) in statuses {
                 part(name, status.ok, status.message);
             }
+            // Apps run on without them.
+            let silent = &parts.control.inventory().known().silent;
+            if !silent.is_empty() {
+                let message = silent.join(" ");
+                health.insert("devices".to_owned(), HealthPart { ok: true, degraded: true, message });
+            }
             let engine = match parts.engine.info() {
                 Some(info) => {
                     let room_is_known = !engine_is_here || room_is_known(&parts).await;

@@ -25,7 +25,6 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
-use tracing_subscriber::EnvFilter;
 
 use crate::config::Config;
 use crate::health;
@@ -54,8 +53,7 @@ pub fn run(config: Config) -> anyhow::Result<()> {
 }
 
 fn init_log(config: &Config) -> anyhow::Result<()> {
-    let filter = EnvFilter::try_new(&config.log.filter).context("log.filter is wrong")?;
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let log = tracing_subscriber::fmt().with_env_filter(config.log.filter()?).with_writer(std::io::stderr);
     let result = if config.log.json {
         log.json().try_init()
     } else {
@@ -82,7 +80,7 @@ async fn serve(mut config: Config) -> anyhow::Result<()> {
         async move { axum_router::answer(&mut ready, request).await }
     });
     let (events, mut observed) = mpsc::channel(EVENTS);
-    let proxy = Proxy::bind(proxy_config(&config)?, routes.subscribe(), hub, events)?;
+    let proxy = Proxy::bind(proxy_config(&config), routes.subscribe(), hub, events)?;
     let listening = proxy.local_addr();
     let hub_url = config.hub_url(listening);
     let spaces_domain = config.spaces_domain(&hub_url);
@@ -134,7 +132,7 @@ async fn serve(mut config: Config) -> anyhow::Result<()> {
         downloads: Downloads::default(),
         weights: WeightHeaders::default(),
         uploads,
-        sign_in: SignIn::with_provider(config.oidc.provider(ca_bundle(&config)?)?),
+        sign_in: SignIn::with_provider(config.oidc.provider(config.ca_bundle()?)?),
         making: Arc::default(),
         told: Arc::default(),
     };
@@ -284,18 +282,13 @@ fn start_community(
     config: &Config,
     stop: &CancellationToken,
 ) -> anyhow::Result<()> {
-    let receivers = WebhookConfig { allow_private: config.webhooks.allow_private, ca_bundle: ca_bundle(config)? };
+    let receivers = WebhookConfig { allow_private: config.webhooks.allow_private, ca_bundle: config.ca_bundle()? };
     let Parts { store, control, vault, .. } = parts.clone();
     let webhooks = Webhooks::new(store.clone(), control.clone(), vault, &parts.config.hub_url, &receivers)?;
     let token = stop.clone();
     tasks.spawn(async move { webhooks.run(token).await });
     tasks.spawn(spaceport_control::community::run(store, control, stop.clone()));
     Ok(())
-}
-
-/// The certificates that are trusted additionally.
-fn ca_bundle(config: &Config) -> anyhow::Result<Option<Vec<u8>>> {
-    config.ca_bundle.as_ref().map(std::fs::read).transpose().context("could not read the ca_bundle")
 }
 
 fn site(config: &ControlConfig) -> Site {
@@ -307,30 +300,25 @@ fn site(config: &ControlConfig) -> Site {
     }
 }
 
-fn proxy_config(config: &Config) -> anyhow::Result<ProxyConfig> {
+fn proxy_config(config: &Config) -> ProxyConfig {
     let url = config.hub_url.clone().unwrap_or_else(|| "http://localhost".to_owned());
     let (scheme, host) = url.split_once("://").unwrap_or(("http", "localhost"));
-    let trusted = config.proxy.trusted_forwarders.iter().map(|range| {
-        range
-            .parse()
-            .with_context(|| format!("proxy.trusted_forwarders: {range:?} is not an address range such as 10.0.0.0/8"))
-    });
     let defaults = ProxyConfig::default();
-    Ok(ProxyConfig {
+    ProxyConfig {
         listen: config.listen,
         threads: if config.proxy.threads == 0 { defaults.threads } else { config.proxy.threads },
         hub_host: host.to_ascii_lowercase(),
         hub_url: config.hub_url.clone(),
         spaces_domain: config.spaces_domain.clone(),
         https: scheme == "https",
-        trusted_forwarders: trusted.collect::<anyhow::Result<_>>()?,
+        trusted_forwarders: config.proxy.forwarders().0,
         timeouts: Timeouts {
             hold: Duration::from_secs(config.proxy.hold_s),
             response_head: Duration::from_secs(config.proxy.response_s),
             ..Timeouts::default()
         },
         ..defaults
-    })
+    }
 }
 
 /// First signal: stop accepting, finish. Second: stop now.

@@ -91,7 +91,14 @@ async fn a_space_is_kept_from_its_first_to_its_last_day() {
     says(&["completions", "bash"], "complete -F _spaceport");
     fails(TOKEN, 5, &["whoami", "--url", "http://127.0.0.1:1"]);
 
-    says(&["admin", "user", "create", "ada"], "Created ada.");
+    says(&["admin", "user", "create", "ada"], "spaceport admin user signin-link ada");
+    reads(&["admin", "user", "password", "ada"], "a long password\n", "Set the password of ada");
+    says(&["admin", "user", "disable", "ada"], "Disabled ada");
+    says(&["admin", "user", "list"], "disabled");
+    says(&["admin", "user", "enable", "ada"], "Enabled ada.");
+    says(&["admin", "audit"], "ada");
+    says(&["admin", "tasks"], "ok");
+    fails(TOKEN, 2, &["admin", "user", "delete", "ada"]);
     let ada = says(&["admin", "token", "create", "ada"], "hf_").trim().to_owned();
     assert!(site.command(&ada, &["whoami"], "").output.starts_with("ada (token \"default\", role write"));
     says(&["admin", "user", "list"], "ada");
@@ -115,6 +122,12 @@ async fn a_space_is_kept_from_its_first_to_its_last_day() {
     assert!(!says(&["space", "logs", "--build", "talk"], "built-second").contains("built-first"));
     assert!(!says(&["space", "logs", "--build=1", "talk"], "built-first").contains("built-second"));
     fails(TOKEN, 3, &["space", "logs", "--build=9", "talk"]);
+    says(&["space", "instances", "talk"], "RELEASE");
+    says(&["space", "wait", "talk", "--json"], "\"stage\":\"RUNNING\"");
+    says(&["space", "set", "hidden", "--public"], "hidden is public.");
+    says(&["space", "set", "hidden", "--private"], "hidden is private.");
+    assert_eq!(site.command(TOKEN, &["space", "set", "hidden"], "").code, Some(2));
+    says(&["space", "variables", "add", "hidden", "COLOUR", "red"], "from its next build on");
 
     reads(&["space", "variables", "add", "talk", "COLOUR"], "blue\n", "Set COLOUR");
     reads(&["space", "secrets", "add", "talk", "KEY"], "not to be seen\n", "Set KEY");

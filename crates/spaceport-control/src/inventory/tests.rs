@@ -78,8 +78,11 @@ fn a_source_that_fails_drains_its_own_devices_only() {
     books.take(0, Err("it was unloaded".to_owned()), now());
     let known = books.known(&host(), None, &capacity());
     let reason = "the driver does not answer: it was unloaded".to_owned();
+    assert_eq!(known.silent, std::slice::from_ref(&reason));
     assert_eq!(health(&known, "GPU-a"), DeviceHealth::Drained { reason });
     assert_eq!(health(&known, "other"), DeviceHealth::Healthy);
+    books.take(0, Ok(vec![reading("GPU-a", 0)]), now());
+    assert!(books.known(&host(), None, &capacity()).silent.is_empty());
 }
 
 #[test]

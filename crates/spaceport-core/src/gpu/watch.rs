@@ -35,6 +35,12 @@ impl Watch {
         self.silent = Some(why);
     }
 
+    /// Why the source does not answer; `None` while it does.
+    #[must_use]
+    pub fn silence(&self) -> Option<&str> {
+        self.silent.as_deref()
+    }
+
     /// Somebody looked after a device: its past errors are forgotten, and one that is not there any more
     /// is not waited for.
     pub fn forgive(&mut self, device: &DeviceId) {

@@ -1,4 +1,4 @@
-//! `spaceport space builds|releases|cancel-build`.
+//! `spaceport space builds|releases|instances|cancel-build`.
 
 use serde_json::{Value, json};
 
@@ -47,6 +47,30 @@ pub(super) async fn releases(client: &Client, out: &Output, space: &str) -> Resu
     Ok(())
 }
 
+pub(super) async fn instances(client: &Client, out: &Output, space: &str) -> Result<(), CliError> {
+    let list = client.get(&format!("{}/instances", client.space_path(space).await?)).await?;
+    out.show(&list, attempts);
+    Ok(())
+}
+
+fn attempts(list: &Value) -> String {
+    let row = |instance: &Value| {
+        let by = if instance["endedByPlatform"] == true { "platform" } else { "app" };
+        let ended = moment(instance, "/endedAt");
+        vec![
+            field(instance, "/release"),
+            field(instance, "/attempt"),
+            moment(instance, "/createdAt"),
+            moment(instance, "/readyAt"),
+            if ended.is_empty() { String::new() } else { by.to_owned() },
+            ended,
+            field(instance, "/diagnosis/message"),
+        ]
+    };
+    let rows: Vec<Vec<String>> = list.as_array().into_iter().flatten().map(row).collect();
+    plain_table(&["RELEASE", "ATTEMPT", "CREATED", "FIRST ANSWER", "ENDED BY", "AT", "MESSAGE"], &rows)
+}
+
 pub(super) async fn cancel(client: &Client, out: &Output, space: &str, number: Option<i64>) -> Result<(), CliError> {
     let path = client.space_path(space).await?;
     let number = match number {
@@ -66,4 +90,23 @@ pub(super) async fn cancel(client: &Client, out: &Output, space: &str, number: O
 
 fn short(value: &Value) -> String {
     field(value, "/sha").chars().take(7).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_attempt_says_who_ended_it() {
+        let (created, ended) = ("2026-01-02T03:04:05.678Z", "2026-01-02T03:05:00.000Z");
+        let list = json!([
+            {"release": 2, "attempt": 1, "createdAt": created, "endedByPlatform": false},
+            {"release": 1, "attempt": 3, "createdAt": created, "endedAt": ended, "endedByPlatform": false},
+            {"release": 1, "attempt": 2, "createdAt": created, "endedAt": ended, "endedByPlatform": true},
+        ]);
+        let told = attempts(&list);
+        let ends: Vec<_> = told.lines().skip(1).map(|line| line.split("03:04:05").nth(1).unwrap_or_default()).collect();
+        assert_eq!(ends[0].trim(), "");
+        assert!(ends[1].trim().starts_with("app ") && ends[2].trim().starts_with("platform "), "{told}");
+    }
 }

@@ -36,8 +36,9 @@ impl Client {
         })?;
         let given = server.token.clone().filter(|token| !token.is_empty());
         let hub = server.hub_token.clone().filter(|token| !token.is_empty());
-        let token =
-            given.or(hub).or_else(|| is_local(&parsed).then(|| local_token(server.data_dir.as_deref())).flatten());
+        let local = || is_local(&parsed).then(|| local_token(server.data_dir.as_deref())).flatten();
+        // HF_TOKEN may be of another hub, and whoever may read the file administers this one.
+        let token = given.or_else(local).or(hub);
         // The platform's certificates; a provider must be chosen before the first connection.
         // Another one chosen earlier does as well.
         let _ = rustls::crypto::ring::default_provider().install_default();
@@ -226,6 +227,26 @@ mod tests {
         ] {
             assert_eq!(is_local(&Url::parse(url).unwrap()), local, "{url}");
         }
+    }
+
+    #[test]
+    fn the_token_of_another_hub_comes_last() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("admin-token"), "hf_admin").unwrap();
+        let token = |url: &str, given: Option<&str>| {
+            let server = Server {
+                url: url.to_owned(),
+                token: given.map(str::to_owned),
+                json: false,
+                hub_token: Some("hf_hub".to_owned()),
+                data_dir: Some(folder.path().to_owned()),
+                no_color: None,
+            };
+            Client::new(&server).ok().and_then(|client| client.token)
+        };
+        assert_eq!(token("http://localhost:8080", None).as_deref(), Some("hf_admin"));
+        assert_eq!(token("http://localhost:8080", Some("hf_given")).as_deref(), Some("hf_given"));
+        assert_eq!(token("https://hub.example", None).as_deref(), Some("hf_hub"));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::client::Client;
-use super::error::{CliError, Kind};
+use super::error::CliError;
 use super::logs::Events;
 use super::output::{Output, field, print};
 
@@ -30,14 +30,24 @@ async fn measure(client: &Client, out: &Output, space: &str, follow: bool) -> Re
     let mut measured = false;
     loop {
         let Ok(event) = tokio::time::timeout(PATIENCE, events.next()).await else {
-            let stage = field(&client.get(&format!("{path}/runtime")).await?, "/stage");
+            let info = client.get(&path).await?;
+            let stage = field(&info, "/runtime/stage");
+            if info["sdk"] == "static" {
+                return Err(CliError::failed(format!(
+                    "{space} is static: its files are served without an app to measure"
+                )));
+            }
             match on_silence(follow, measured, &stage) {
                 Silence::Wait => continue,
                 Silence::End => return Ok(()),
                 Silence::Fail => {}
             }
-            return Err(CliError::new(Kind::Failed, format!("{space} is not measured: it is {stage}"))
-                .remedy(format!("'spaceport space info {space}' says why.")));
+            let remedy = if stage.starts_with("RUNNING") {
+                format!("The server is busy: 'spaceport space metrics {space} --follow' waits.")
+            } else {
+                format!("'spaceport space info {space}' says why.")
+            };
+            return Err(CliError::failed(format!("{space} is not measured: it is {stage}")).remedy(remedy));
         };
         let Some(event) = event? else { return Ok(()) };
         measured = true;

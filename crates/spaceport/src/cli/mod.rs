@@ -7,6 +7,7 @@
 
 mod admin;
 mod amounts;
+mod ask;
 mod builds;
 mod client;
 mod error;
@@ -38,8 +39,8 @@ pub struct Server {
     /// The server's address.
     #[arg(long, env = "SPACEPORT_URL", default_value = "http://localhost:8080", global = true)]
     url: String,
-    /// The access token. Without one, HF_TOKEN is used; for a server on this machine, the file
-    /// admin-token in its data directory.
+    /// The access token. Without one, for a server on this machine, the file admin-token in its data
+    /// directory; else HF_TOKEN.
     #[arg(long, env = "SPACEPORT_TOKEN", hide_env_values = true, global = true)]
     token: Option<String>,
     /// Answers as JSON.
@@ -63,7 +64,7 @@ pub enum Command {
         #[command(subcommand)]
         action: space::SpaceCommand,
     },
-    /// Users and their tokens, for site admins.
+    /// Users, their tokens, and what happened on the site, for site admins.
     Admin {
         #[command(flatten)]
         server: Server,

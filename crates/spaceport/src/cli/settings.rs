@@ -62,10 +62,14 @@ pub(super) async fn run(
             out.show(&list, |list| show(setting, list));
         }
         SettingCommand::Add { space, key, value, description } => {
-            let value = value.map_or_else(|| read_value(&key), Ok)?;
+            let value = value.map_or_else(|| read_value(&format!("The value of {key}")), Ok)?;
             let body = json!({"key": key, "value": value, "description": description});
             let answer = client.post(&path(&space).await?, &body).await?;
-            out.show(&answer, |_| format!("Set {key}; the Space starts anew with it."));
+            let runtime = match out.is_json() {
+                true => Value::Null,
+                false => client.get(&format!("{}/runtime", client.space_path(&space).await?)).await?,
+            };
+            out.show(&answer, |_| format!("Set {key}; {}", taken_up(&field(&runtime, "/stage"))));
         }
         SettingCommand::Delete { space, key } => {
             let answer = client.send(Method::DELETE, &path(&space).await?, &json!({"key": key})).await?;
@@ -73,6 +77,15 @@ pub(super) async fn run(
         }
     }
     Ok(())
+}
+
+/// When a Space in a stage gets what was set.
+fn taken_up(stage: &str) -> &'static str {
+    match stage {
+        "PAUSED" | "STOPPED" | "SLEEPING" => "the Space has it when it starts again.",
+        "NO_APP_FILE" | "CONFIG_ERROR" | "BUILD_ERROR" => "the Space has it from its next build on.",
+        _ => "the Space starts anew with it.",
+    }
 }
 
 fn show(setting: Setting, list: &Value) -> String {
@@ -90,10 +103,11 @@ fn show(setting: Setting, list: &Value) -> String {
     }
 }
 
-fn read_value(key: &str) -> Result<String, CliError> {
+/// A value from standard input.
+pub(super) fn read_value(key: &str) -> Result<String, CliError> {
     let mut input = std::io::stdin().lock();
     if input.is_terminal() {
-        eprintln!("Value of {key}, then Ctrl-D:");
+        eprintln!("{key}, then Ctrl-D:");
     }
     let mut value = String::new();
     let read = input.read_to_string(&mut value);
@@ -101,4 +115,17 @@ fn read_value(key: &str) -> Result<String, CliError> {
     // The line break of `echo` is not part of a value.
     let end = value.strip_suffix('\n').map(|value| value.strip_suffix('\r').unwrap_or(value));
     Ok(end.unwrap_or(&value).to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::taken_up;
+
+    #[test]
+    fn only_a_space_that_runs_starts_anew() {
+        assert!(taken_up("RUNNING").contains("starts anew"));
+        for stage in ["PAUSED", "STOPPED", "SLEEPING", "NO_APP_FILE", "CONFIG_ERROR", "BUILD_ERROR"] {
+            assert!(!taken_up(stage).contains("starts anew"), "{stage}");
+        }
+    }
 }

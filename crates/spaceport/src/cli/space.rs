@@ -7,9 +7,10 @@ use clap::Subcommand;
 use reqwest::Method;
 use serde_json::{Value, json};
 
+use super::ask::confirm;
 use super::builds;
 use super::client::Client;
-use super::error::{CliError, Kind};
+use super::error::CliError;
 use super::logs::{self, Wanted};
 use super::metrics;
 use super::output::{Output, address, field, moment, table};
@@ -113,6 +114,18 @@ pub enum SpaceCommand {
         /// The Space, owner/name.
         space: String,
     },
+    /// Set who may see a Space.
+    #[command(group(clap::ArgGroup::new("access").required(true)))]
+    Set {
+        /// The Space, owner/name.
+        space: String,
+        /// The owner's people alone see it.
+        #[arg(long, group = "access")]
+        private: bool,
+        /// Everybody sees it.
+        #[arg(long, group = "access")]
+        public: bool,
+    },
     /// Ask for other hardware.
     Hardware {
         /// The Space, owner/name.
@@ -148,6 +161,11 @@ pub enum SpaceCommand {
     },
     /// List the releases of a Space.
     Releases {
+        /// The Space, owner/name.
+        space: String,
+    },
+    /// List the attempts to run a Space: when each answered, and why it ended.
+    Instances {
         /// The Space, owner/name.
         space: String,
     },
@@ -189,6 +207,7 @@ pub(super) async fn run(command: SpaceCommand, client: &Client, out: &Output) ->
         }
         SpaceCommand::Pause { space } => act(client, out, &space, "pause", &json!({})).await,
         SpaceCommand::Stop { space } => act(client, out, &space, "stop", &json!({})).await,
+        SpaceCommand::Set { space, private, public: _ } => set_access(client, out, &space, private).await,
         SpaceCommand::Hardware { space, flavor } => {
             act(client, out, &space, "hardware", &json!({"flavor": flavor})).await
         }
@@ -200,6 +219,7 @@ pub(super) async fn run(command: SpaceCommand, client: &Client, out: &Output) ->
         SpaceCommand::Builds { space } => builds::builds(client, out, &space).await,
         SpaceCommand::CancelBuild { space, number } => builds::cancel(client, out, &space, number).await,
         SpaceCommand::Releases { space } => builds::releases(client, out, &space).await,
+        SpaceCommand::Instances { space } => builds::instances(client, out, &space).await,
         SpaceCommand::Open { space } => open(client, out, &space).await,
     }
 }
@@ -295,7 +315,7 @@ fn describe(out: &Output, info: &Value) -> String {
 async fn delete(client: &Client, out: &Output, space: &str, yes: bool) -> Result<(), CliError> {
     let name = client.space_name(space).await?;
     if !yes {
-        confirm(&name)?;
+        confirm(&name, "with its code, logs and settings")?;
     }
     let body = json!({"name": name, "type": "space"});
     let gone = client.send(Method::DELETE, "/api/repos/delete", &body).await?;
@@ -303,18 +323,11 @@ async fn delete(client: &Client, out: &Output, space: &str, yes: bool) -> Result
     Ok(())
 }
 
-/// Asks a person; a script must say `--yes`.
-fn confirm(name: &str) -> Result<(), CliError> {
-    if !std::io::stdin().is_terminal() {
-        return Err(CliError::new(Kind::Usage, format!("deleting {name} needs --yes when nobody can be asked")));
-    }
-    eprint!("Delete {name} with its code, logs and settings? Type its name: ");
-    let mut answer = String::new();
-    let read = std::io::stdin().read_line(&mut answer);
-    if read.is_ok() && answer.trim() == name {
-        return Ok(());
-    }
-    Err(CliError::failed("nothing was deleted"))
+async fn set_access(client: &Client, out: &Output, space: &str, private: bool) -> Result<(), CliError> {
+    let path = format!("{}/settings", client.space_path(space).await?);
+    let settings = client.send(Method::PUT, &path, &json!({"private": private})).await?;
+    out.show(&settings, |settings| format!("{space} is {}.", field(settings, "/visibility")));
+    Ok(())
 }
 
 /// An action that answers the runtime.

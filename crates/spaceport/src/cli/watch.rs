@@ -79,6 +79,8 @@ async fn watch(client: &Client, out: &Output, space: &str, patience: Patience) -
                 Verdict::Running => {
                     if !out.is_json() {
                         print(&format!("{space} runs at {}", address(&state)));
+                    } else if !patience.tell {
+                        print(&state.to_string());
                     }
                     return Ok(());
                 }

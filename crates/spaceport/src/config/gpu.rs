@@ -1,6 +1,6 @@
 //! `[gpu]` and `[[gpu.device]]`: which accelerators there are and how containers get them.
 
-mod policy;
+pub(super) mod policy;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,8 +11,9 @@ use toml::{Table, Value};
 
 use super::hardware::{parse, take_unknown};
 
-const KEYS: [&str; 4] = ["nvidia", "attach", "node", "device"];
-const DEVICE_KEYS: [&str; 9] = ["id", "model", "memory_gib", "count", "attach", "cdi", "paths", "groups", "env"];
+pub(super) const KEYS: [&str; 4] = ["nvidia", "attach", "node", "device"];
+pub(super) const DEVICE_KEYS: [&str; 9] =
+    ["id", "model", "memory_gib", "count", "attach", "cdi", "paths", "groups", "env"];
 /// Stands for a device's number where `count` makes several of one entry.
 const NUMBER: &str = "{n}";
 /// Devices of one entry at most.

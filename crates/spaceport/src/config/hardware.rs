@@ -8,9 +8,9 @@ use serde::de::DeserializeOwned;
 use spaceport_core::{Catalog, FlavorName, HardwareFlavor};
 use toml::{Table, Value};
 
-const FLAVOR_KEYS: [&str; 7] =
+pub(super) const FLAVOR_KEYS: [&str; 7] =
     ["pretty_name", "cpu_millicores", "memory_bytes", "pids", "shm_bytes", "disk_bytes", "gpu"];
-const GPU_KEYS: [&str; 5] = ["count", "models", "min_memory_gib", "share_milli", "share_memory_gib"];
+pub(super) const GPU_KEYS: [&str; 5] = ["count", "models", "min_memory_gib", "share_milli", "share_memory_gib"];
 
 /// The flavors of the table, and what is wrong with them.
 pub(super) fn read(tables: &Table) -> (BTreeMap<FlavorName, HardwareFlavor>, Vec<String>) {

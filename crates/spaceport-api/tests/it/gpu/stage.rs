@@ -80,7 +80,7 @@ impl Stage {
         let busy =
             DeviceUsage { utilization_percent: Some(42), memory_used_bytes: Some(1 << 30), ..Default::default() };
         let usage = BTreeMap::from([(DeviceId("GPU-0".to_owned()), busy)]);
-        let known = Known { nodes, usage, attachable: BTreeMap::new(), read_at: Some(now) };
+        let known = Known { nodes, usage, attachable: BTreeMap::new(), read_at: Some(now), silent: Vec::new() };
         self.app.control.inventory().set(known);
     }
 

@@ -17,7 +17,7 @@ const MOST_MINUTES: u32 = 366 * 24 * 60;
 /// `[gpu.idle]`, in minutes and parts of them; 0 is never.
 #[derive(Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-struct Idle {
+pub(in crate::config) struct Idle {
     after_minutes: f64,
     warning_minutes: f64,
     flavors: BTreeMap<FlavorName, f64>,
