@@ -376,11 +376,12 @@ fn names_one_part(path: &str) -> bool {
     ];
     let Some(rest) = path.strip_prefix("/api/") else {
         let mut parts = path.trim_start_matches('/').split('/');
-        return match (parts.nth(1), parts.next()) {
-            (Some("resolve" | "raw"), Some(_)) | (Some("info"), Some("refs" | "lfs")) => true,
-            (Some("git-upload-pack" | "git-receive-pack"), None) => true,
-            _ => false,
-        };
+        return matches!(
+            (parts.nth(1), parts.next()),
+            (Some("resolve" | "raw"), Some(_))
+                | (Some("info"), Some("refs" | "lfs"))
+                | (Some("git-upload-pack" | "git-receive-pack"), None)
+        );
     };
     let mut parts = rest.split('/');
     let kind = parts.next().and_then(RepoKind::from_segment);
