@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use spaceport_testkit::xet::{XetFile, sha256};
 use spaceport_testkit::{Answer, Person, TestApp};
 
-use crate::support::{header, put};
+use crate::support::{committed, header, put};
 
 const LFS: &str = "application/vnd.git-lfs+json";
 
@@ -193,6 +193,40 @@ async fn the_author_of_a_pull_request_brings_large_files_to_it() {
     assert_eq!(closed.status, 200, "{}", closed.text);
     let late = app.get(&format!("/api/models/{repo}/xet-write-token/refs%2Fpr%2F1"), Some(&bob.write)).await;
     assert_eq!(late.status, 403, "{}", late.text);
+}
+
+#[tokio::test]
+async fn a_refused_commit_leaves_nothing_that_counts() {
+    let app = TestApp::start().await;
+    let alice = app.person("alice").await;
+    let repo = crate::support::model(&app, &alice, "tiny").await;
+    let head = app.get(&format!("/api/models/{repo}"), None).await.json["sha"].clone();
+    committed(&app, &alice, &repo, &[header("Later"), put("b.txt", b"b")]).await;
+    let used = async || app.get(&format!("/api/models/{repo}"), None).await.json["usedStorage"].clone();
+    let content = b"weights".repeat(1000);
+    upload(&app, &repo, &alice, &content).await;
+    let file = |path: &str| {
+        let file = json!({"path": path, "algo": "sha256", "oid": sha256(&content), "size": content.len()});
+        json!({"key": "lfsFile", "value": file})
+    };
+    let stale = json!({"key": "header", "value": {"summary": "x", "parentCommit": head}});
+    let absent = json!({"key": "deletedFile", "value": {"path": "absent"}});
+    for (lines, revision, status) in [
+        (&[stale.clone(), file("a.bin")][..], "main", 412),
+        (&[stale, file("a.bin")][..], "main?create_pr=1", 412),
+        (&[header("x"), file("a.bin"), absent.clone()][..], "main", 404),
+        (&[header("x"), file("a.bin"), absent][..], "main?create_pr=1", 404),
+        (&[header("x"), file("b.txt/a.bin")][..], "main", 400),
+    ] {
+        let refused = crate::support::commit(&app, &alice.write, &repo, revision, lines).await;
+        assert_eq!(refused.status, status, "{revision}: {}", refused.text);
+        assert_eq!(used().await, 0, "{revision} {status}");
+    }
+    // It is there all the same, for a commit that can be made, and what is refused afterwards leaves that alone.
+    committed(&app, &alice, &repo, &[header("Add"), file("a.bin")]).await;
+    let lines = [header("x"), file("b.txt/a.bin")];
+    assert_eq!(crate::support::commit(&app, &alice.write, &repo, "main", &lines).await.status, 400);
+    assert_eq!(used().await, 7000);
 }
 
 #[tokio::test]
