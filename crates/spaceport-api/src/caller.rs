@@ -158,6 +158,17 @@ impl User {
         }
     }
 
+    /// The same, if the token may read everything its account may.
+    ///
+    /// # Errors
+    /// 403 when it may only what its scopes say.
+    pub fn into_full_reader(self) -> Result<Self, ApiError> {
+        match self.viewer.credential.role() {
+            TokenRole::FineGrained => Err(ApiError::token_lacks("the role 'read' or 'write'")),
+            TokenRole::Read | TokenRole::Write => Ok(self),
+        }
+    }
+
     /// The same, if the token may do everything its account may.
     ///
     /// # Errors

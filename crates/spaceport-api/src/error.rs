@@ -224,6 +224,12 @@ impl ApiError {
         Self::new(StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed", message)
     }
 
+    /// What older clients ask for, and what there is instead.
+    #[must_use]
+    pub fn gone(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::GONE, "Gone", message)
+    }
+
     /// It collides with what is there.
     #[must_use]
     pub fn conflict(message: impl Into<String>) -> Self {

@@ -163,14 +163,20 @@ pub async fn receive_pack(State(state): State<ApiState>, request: Request) -> Re
     allowance::for_bytes(&state, &repo, allowance::length(request.headers())).await?;
     let pushing =
         ReadRepo { rights: rights(&repo, &user.clone().into()), repo: repo.clone(), caller: user.clone().into() };
-    let lfs = Some(push_check(&state, pushing));
-    let policy = PushPolicy { messages: messages(&state, &repo).await?, access, lfs };
+    let (lfs, first) = push_check(&state, pushing);
+    let policy = PushPolicy { messages: messages(&state, &repo).await?, access, lfs: Some(lfs) };
     let push = state.repositories.receive_pack(repo.id, git_request(request)?, policy)?;
     // A task of its own: the push counts even when the client leaves after its last byte.
     let recorded = state.lifetime.detach({
         let state = state.clone();
         async move {
-            pushed(&state, &repo, &user, push.done.await).await;
+            let report = push.done.await;
+            if report.as_ref().is_ok_and(|report| report.moved.is_empty())
+                && let Some(first) = first.get()
+            {
+                first.clone().give_back(&state, repo.id).await;
+            }
+            pushed(&state, &repo, &user, report).await;
             allowance::measure(&state, &repo).await;
             drop(slot);
         }

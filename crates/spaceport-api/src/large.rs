@@ -27,10 +27,13 @@ use bytes::Bytes;
 use futures::{Stream, StreamExt, stream};
 
 use spaceport_core::AccountId;
+use spaceport_git::PushAccess;
 use spaceport_objects::ObjectStore;
 
 use crate::access::ReadRepo;
+use crate::community::pushable_pulls;
 use crate::error::ApiError;
+use crate::state::ApiState;
 
 /// A body may pause so long before it is given up.
 const IDLE: Duration = Duration::from_secs(120);
@@ -46,15 +49,34 @@ pub struct LargeFiles {
     pub multipart_above: u64,
 }
 
-/// The same with the account, if the caller may bring files to the repository: writers may, and for
-/// a proposal everybody who may make one.
+/// What files are brought for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum UploadFor<'a> {
+    /// A pull request that is not open yet.
+    Proposal,
+    /// A commit or a push to this revision.
+    Revision(&'a str),
+}
+
+/// The same with the account, if the caller may bring files to the repository: writers may, for a proposal everybody
+/// who may make one, and for a pull request its author.
 ///
 /// # Errors
 /// 401 when anonymous, 403 with the missing right otherwise.
-fn may_upload(read: ReadRepo, proposes: bool) -> Result<(ReadRepo, AccountId), ApiError> {
-    if let Some(account) = read.caller.account().filter(|_| proposes && read.rights.discuss) {
+async fn may_upload(state: &ApiState, read: ReadRepo, what: UploadFor<'_>) -> Result<(ReadRepo, AccountId), ApiError> {
+    if let Some(account) = read.caller.account().filter(|_| read.rights.discuss && !read.rights.write) {
         let account = account.id;
-        return Ok((read, account));
+        let allowed = match what {
+            UploadFor::Proposal => true,
+            UploadFor::Revision(name) => {
+                let user = read.caller.clone().into_user()?;
+                let own = pushable_pulls(state, &read.repo, &user).await?;
+                matches!(own, Some(PushAccess::Only(refs)) if refs.iter().any(|own| own == name))
+            }
+        };
+        if allowed {
+            return Ok((read, account));
+        }
     }
     let to = read.into_write()?;
     let account = to.user.account().id;

@@ -250,6 +250,8 @@ fn documented() -> (Router<ApiState>, utoipa::openapi::OpenApi) {
         .routes(routes!(spaces::jwt::get_jwt))
         .routes(routes!(spaces::run::pause_space))
         .routes(routes!(spaces::refused::set_dev_mode))
+        .routes(routes!(spaces::refused::set_replicas))
+        .routes(routes!(spaces::refused::set_storage, spaces::refused::delete_storage))
         .routes(routes!(spaces::run::stop_space))
         .routes(routes!(spaces::run::restart_space))
         .routes(routes!(spaces::run::set_sleep_time))
@@ -349,14 +351,16 @@ async fn elsewhere(request: Request) -> Response {
 /// Whether the path asks for a repository without an owner, such as `gpt2`: a path that fits no route,
 /// and for which clients expect the answer of a missing repository.
 fn names_one_part(path: &str) -> bool {
-    const BELOW: [&str; 16] = [
+    const BELOW: [&str; 21] = [
         "auth-check",
         "branch",
         "commit",
         "commits",
+        "compare",
         "discussions",
         "duplicate",
         "like",
+        "lfs-files",
         "likers",
         "paths-info",
         "preupload",
@@ -364,12 +368,20 @@ fn names_one_part(path: &str) -> bool {
         "resolve",
         "revision",
         "settings",
+        "super-squash",
         "tag",
         "tree",
+        "xet-read-token",
+        "xet-write-token",
     ];
     let Some(rest) = path.strip_prefix("/api/") else {
         let mut parts = path.trim_start_matches('/').split('/');
-        return parts.nth(1).is_some_and(|second| matches!(second, "resolve" | "raw")) && parts.next().is_some();
+        return matches!(
+            (parts.nth(1), parts.next()),
+            (Some("resolve" | "raw"), Some(_))
+                | (Some("info"), Some("refs" | "lfs"))
+                | (Some("git-upload-pack" | "git-receive-pack"), None)
+        );
     };
     let mut parts = rest.split('/');
     let kind = parts.next().and_then(RepoKind::from_segment);

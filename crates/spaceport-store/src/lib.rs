@@ -62,6 +62,7 @@ pub use settings::{Secret, Variable};
 pub use spaces::NewSpace;
 pub use tallies::{EndTally, WaitTally};
 pub use tokens::{NewToken, token_hash};
+pub use webhooks::WebhookChange;
 
 use std::path::Path;
 use std::str::FromStr;

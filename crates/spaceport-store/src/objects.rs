@@ -79,8 +79,13 @@ impl ObjectRow {
 const OBJECT_UPLOADED: &str = "INSERT INTO repo_objects (repo_id, sha256, size, xet, uploader_id, pushed_at) \
      VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (repo_id, sha256) DO UPDATE SET \
      xet = COALESCE(excluded.xet, repo_objects.xet), uploader_id = excluded.uploader_id, pushed_at = excluded.pushed_at";
-const OBJECT_COMMITTED: &str = "UPDATE repo_objects SET committed_at = COALESCE(committed_at, $1), path = COALESCE($2, path) \
-     WHERE repo_id = $3 AND sha256 = $4";
+const OBJECT_FIRST_COMMITTED: &str = "UPDATE repo_objects SET committed_at = $1, path = COALESCE($2, path) \
+     WHERE repo_id = $3 AND sha256 = $4 AND committed_at IS NULL";
+// The time moves, by which whoever was first sees that somebody else relies on the file as well.
+const OBJECT_COMMITTED: &str = "UPDATE repo_objects SET committed_at = committed_at + 1, path = COALESCE($1, path) \
+     WHERE repo_id = $2 AND sha256 = $3";
+const OBJECT_GIVE_BACK: &str = "UPDATE repo_objects SET committed_at = NULL, pushed_at = $1 \
+     WHERE repo_id = $2 AND sha256 = $3 AND committed_at = $4";
 const OBJECT_REPOS: &str = "SELECT r.* FROM repo_objects o JOIN repos r ON r.id = o.repo_id \
      WHERE o.sha256 = $1 AND o.committed_at IS NOT NULL AND r.name_key NOT LIKE '!%' \
      ORDER BY r.visibility DESC, r.id LIMIT $2";
@@ -156,7 +161,7 @@ impl Store {
         Ok(found)
     }
 
-    /// Records that a commit has these files, with a path of each.
+    /// Records that a commit has these files, with a path of each. Gives those that were in none before.
     ///
     /// # Errors
     /// When the database fails; then nothing is recorded.
@@ -165,14 +170,49 @@ impl Store {
         repo: RepoId,
         objects: &[(Sha256, Option<String>)],
         at: Timestamp,
-    ) -> Result<(), StoreError> {
+    ) -> Result<Vec<Sha256>, StoreError> {
+        let mut first = Vec::new();
         let mut tx = self.begin().await?;
         for (name, path) in objects {
-            run_tx!(&mut tx, "object_committed", db => sqlx::query(OBJECT_COMMITTED)
+            let rows = run_tx!(&mut tx, "object_first_committed", db => sqlx::query(OBJECT_FIRST_COMMITTED)
                 .bind(at.as_millis())
                 .bind(path.clone())
                 .bind(repo.to_string())
                 .bind(name.to_string())
+                .execute(db).map_ok(crate::Rows::rows))?;
+            if rows == 1 {
+                first.push(*name);
+            } else if !first.contains(name) {
+                run_tx!(&mut tx, "object_committed", db => sqlx::query(OBJECT_COMMITTED)
+                    .bind(path.clone())
+                    .bind(repo.to_string())
+                    .bind(name.to_string())
+                    .execute(db).map_ok(crate::unit))?;
+            }
+        }
+        tx.commit().await?;
+        Ok(first)
+    }
+
+    /// Takes back that files are in a commit, for the one that was first to have them, at that time, and was not
+    /// made. Those that another commit relies on meanwhile stay; the others are uploads from now on.
+    ///
+    /// # Errors
+    /// When the database fails; then nothing is taken back.
+    pub async fn objects_give_back(
+        &self,
+        repo: RepoId,
+        first: &[Sha256],
+        committed_at: Timestamp,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let mut tx = self.begin().await?;
+        for name in first {
+            run_tx!(&mut tx, "object_give_back", db => sqlx::query(OBJECT_GIVE_BACK)
+                .bind(now.as_millis())
+                .bind(repo.to_string())
+                .bind(name.to_string())
+                .bind(committed_at.as_millis())
                 .execute(db).map_ok(crate::unit))?;
         }
         tx.commit().await

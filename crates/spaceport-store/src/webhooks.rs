@@ -11,6 +11,19 @@ use spaceport_core::{AccountId, RepoId, Timestamp, WebhookId};
 use crate::rows::{json, text, to_json};
 use crate::{Store, StoreError, Tx, run, run_tx};
 
+/// What shall be different about a webhook; the rest stays.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct WebhookChange {
+    /// Where it is delivered to.
+    pub url: Option<String>,
+    /// What it is told of.
+    pub domains: Option<BTreeSet<Domain>>,
+    /// All of what it watches.
+    pub watched: Option<Vec<Watched>>,
+    /// Its sealed secret; the inner `None` takes it away.
+    pub secret: Option<Option<String>>,
+}
+
 #[derive(FromRow)]
 struct WebhookRow {
     id: String,
@@ -31,7 +44,10 @@ struct WatchedRow {
 
 const WEBHOOK_ADD: &str = "INSERT INTO webhooks (id, owner_id, url, sealed_secret, domains, disabled, created_at) \
      VALUES ($1, $2, $3, $4, $5, $6, $7)";
-const WEBHOOK_SET: &str = "UPDATE webhooks SET url = $1, sealed_secret = $2, domains = $3, disabled = $4 WHERE id = $5";
+const WEBHOOK_CHANGE: &str =
+    "UPDATE webhooks SET url = COALESCE($1, url), domains = COALESCE($2, domains) WHERE id = $3";
+const WEBHOOK_SEAL: &str = "UPDATE webhooks SET sealed_secret = $1 WHERE id = $2";
+const WEBHOOK_SWITCH: &str = "UPDATE webhooks SET disabled = $1 WHERE id = $2";
 const WEBHOOK: &str = "SELECT * FROM webhooks WHERE id = $1";
 const WEBHOOKS_OF: &str = "SELECT * FROM webhooks WHERE owner_id = $1 ORDER BY created_at, id";
 const WEBHOOKS_WATCHING: &str = "SELECT * FROM webhooks h WHERE NOT disabled \
@@ -58,30 +74,48 @@ impl Store {
             .bind(webhook.disabled)
             .bind(webhook.created_at.as_millis())
             .execute(db).map_ok(crate::unit))?;
-        watch(&mut tx, webhook).await?;
+        watch(&mut tx, webhook.id, &webhook.watched).await?;
         tx.commit().await
     }
 
-    /// Writes a webhook anew; its owner stays.
+    /// Changes a webhook; what is not given, and whether it is disabled, stays as somebody else may have made
+    /// it meanwhile. `false` when there is none.
+    ///
+    /// # Errors
+    /// When the database fails; then nothing is changed.
+    pub async fn webhook_change(&self, id: WebhookId, change: &WebhookChange) -> Result<bool, StoreError> {
+        let WebhookChange { url, domains, watched, secret } = change;
+        let mut tx = self.begin().await?;
+        let rows = run_tx!(&mut tx, "webhook_change", db => sqlx::query(WEBHOOK_CHANGE)
+            .bind(url.clone())
+            .bind(domains.as_ref().map(to_json))
+            .bind(id.to_string())
+            .execute(db).map_ok(crate::Rows::rows))?;
+        // Deleted by somebody else meanwhile: nothing is left to write to.
+        if rows == 0 {
+            return Ok(false);
+        }
+        if let Some(sealed) = secret {
+            run_tx!(&mut tx, "webhook_seal", db => sqlx::query(WEBHOOK_SEAL)
+                .bind(sealed.clone()).bind(id.to_string()).execute(db).map_ok(crate::unit))?;
+        }
+        if let Some(watched) = watched {
+            run_tx!(&mut tx, "watched_forget", db => sqlx::query(WATCHED_FORGET)
+                .bind(id.to_string()).execute(db).map_ok(crate::unit))?;
+            watch(&mut tx, id, watched).await?;
+        }
+        tx.commit().await?;
+        Ok(true)
+    }
+
+    /// Enables or disables a webhook; `false` when there is none.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn webhook_set(&self, webhook: &Webhook) -> Result<(), StoreError> {
-        let mut tx = self.begin().await?;
-        let rows = run_tx!(&mut tx, "webhook_set", db => sqlx::query(WEBHOOK_SET)
-            .bind(&webhook.url)
-            .bind(&webhook.sealed_secret)
-            .bind(to_json(&webhook.domains))
-            .bind(webhook.disabled)
-            .bind(webhook.id.to_string())
-            .execute(db).map_ok(crate::Rows::rows))?;
-        // Deleted by somebody else meanwhile: nothing is left to write to.
-        if rows == 1 {
-            run_tx!(&mut tx, "watched_forget", db => sqlx::query(WATCHED_FORGET)
-                .bind(webhook.id.to_string()).execute(db).map_ok(crate::unit))?;
-            watch(&mut tx, webhook).await?;
-        }
-        tx.commit().await
+    pub async fn webhook_switch(&self, id: WebhookId, disabled: bool) -> Result<bool, StoreError> {
+        run!(self, "webhook_switch", db => sqlx::query(WEBHOOK_SWITCH)
+            .bind(disabled).bind(id.to_string()).execute(db).map_ok(crate::Rows::rows))
+        .map(|rows| rows == 1)
     }
 
     /// By id.
@@ -154,10 +188,10 @@ impl Store {
     }
 }
 
-async fn watch(tx: &mut Tx, webhook: &Webhook) -> Result<(), StoreError> {
-    for (place, watched) in (0i64..).zip(&webhook.watched) {
+async fn watch(tx: &mut Tx, webhook: WebhookId, watched: &[Watched]) -> Result<(), StoreError> {
+    for (place, watched) in (0i64..).zip(watched) {
         run_tx!(tx, "watched_add", db => sqlx::query(WATCHED_ADD)
-            .bind(webhook.id.to_string())
+            .bind(webhook.to_string())
             .bind(&watched.target)
             .bind(watched.kind.as_str())
             .bind(&watched.name)

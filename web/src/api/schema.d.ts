@@ -1603,6 +1603,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/spaces/{owner}/{name}/replicas": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Replicas of a Space
+         * @description An app runs once. Asking for one copy is answered as on the Hub.
+         */
+        post: operations["set_replicas"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/spaces/{owner}/{name}/restart": {
         parameters: {
             query?: never;
@@ -1698,6 +1718,30 @@ export interface paths {
          */
         post: operations["stop_space"];
         delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/spaces/{owner}/{name}/storage": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Persistent storage of a Space
+         * @description Volumes took its place, as on the Hub.
+         */
+        post: operations["set_storage"];
+        /**
+         * Remove the persistent storage of a Space
+         * @description Volumes took its place, as on the Hub.
+         */
+        delete: operations["delete_storage"];
         options?: never;
         head?: never;
         patch?: never;
@@ -4187,6 +4231,11 @@ export interface components {
             sha: string;
             /** @description The names of its variables. */
             variables: string[];
+        };
+        /** @description How many copies of an app shall run. */
+        Replicas: {
+            /** @description A number, or `auto`; 1 is what it always is here. */
+            replicas: unknown;
         };
         /** @description A repository. */
         RepoInfo: {
@@ -8342,6 +8391,50 @@ export interface operations {
             };
         };
     };
+    set_replicas: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The account it belongs to. */
+                owner: string;
+                /** @description Its name. */
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Replicas"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SpaceRuntime"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
     restart_space: {
         parameters: {
             query?: {
@@ -8574,6 +8667,70 @@ export interface operations {
                 };
             };
             403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    set_storage: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The account it belongs to. */
+                owner: string;
+                /** @description Its name. */
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            410: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    delete_storage: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The account it belongs to. */
+                owner: string;
+                /** @description Its name. */
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            410: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -10822,7 +10979,7 @@ export interface operations {
                 owner: string;
                 /** @description Its name. */
                 name: string;
-                /** @description Branch, tag or commit; not looked at */
+                /** @description `refs/pr/N` is for its author, everything else for writers */
                 revision: string;
             };
             cookie?: never;

@@ -37,6 +37,7 @@ pub struct SessionView {
 #[utoipa::path(get, path = "/api/settings/sessions", tag = "account",
     responses((status = 200, body = [SessionView]), (status = 401, body = ErrorBody)))]
 pub async fn list_sessions(State(state): State<ApiState>, user: User) -> Result<Json<Vec<SessionView>>, ApiError> {
+    let user = user.into_full_reader()?;
     let current = match &user.viewer.credential {
         Credential::Session(session) => Some(session.id),
         Credential::Token(_) => None,

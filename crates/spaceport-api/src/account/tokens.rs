@@ -106,6 +106,7 @@ pub struct NewTokenView {
 #[utoipa::path(get, path = "/api/settings/tokens", tag = "account",
     responses((status = 200, body = [TokenView]), (status = 401, body = ErrorBody)))]
 pub async fn list_own_tokens(State(state): State<ApiState>, user: User) -> Result<Json<Vec<TokenView>>, ApiError> {
+    let user = user.into_full_reader()?;
     list(&state, user.account()).await
 }
 

@@ -31,6 +31,7 @@ use crate::files::commit::spool::Spool;
 use crate::files::large::{Taken, take};
 use crate::files::target::{Target, ref_moved};
 use crate::files::{MAIN, ReadAt};
+use crate::large::holdings::First;
 use crate::repos::create::author;
 use crate::repos::record::record_head;
 use crate::state::ApiState;
@@ -127,21 +128,30 @@ async fn make(state: &ApiState, target: Target, wish: Wish, proposes: bool) -> R
     check_readme(&repo, &changes).await?;
     let parent = parent_of(state, &repo, parent).await?;
     let read = ReadRepo { repo, caller: user.clone().into(), rights };
-    let operations = operations(state, &read, changes).await?;
+    if proposes && parent.as_ref().is_some_and(|parent| *parent != head) {
+        return Err(ApiError::stale(STALE));
+    }
+    let (operations, first) = operations(state, &read, changes).await?;
     let repo = read.repo;
     let author = author(user.account());
     let at = state.control.clock().now();
     let (title, text) = (summary.clone(), description.clone());
     let spec = CommitSpec { committer: author.clone(), author, at, summary, description, parent, operations };
     if !proposes {
+        // When it fails, nobody knows whether the branch moved, so its files stay.
         let outcome = state.repositories.commit(repo.id, &reference, spec).await?;
+        if let (false, Some(first)) = (is_made(&outcome), first) {
+            first.give_back(state, repo.id).await;
+        }
         return Ok(Made { commit: record(state, &repo, &user, &reference, outcome).await?, pull: None });
-    }
-    if spec.parent.as_ref().is_some_and(|parent| *parent != head) {
-        return Err(ApiError::stale(STALE));
     }
     let reserved = reserve_pull(state, &repo, &head).await?;
     let outcome = state.repositories.commit(repo.id, &reserved.reference(), spec).await;
+    if let (Ok(outcome), Some(first)) = (&outcome, first)
+        && !is_made(outcome)
+    {
+        first.give_back(state, repo.id).await;
+    }
     let made = match outcome {
         Ok(CommitOutcome::Committed { commit, .. }) => Ok(commit),
         // A proposal of nothing is a draft.
@@ -159,6 +169,11 @@ async fn make(state: &ApiState, target: Target, wish: Wish, proposes: bool) -> R
     let new = NewPull { title, description: text, base: reference, head: commit.clone() };
     let opened = reserved.open(state, &repo, &user, new).await?;
     Ok(Made { commit, pull: Some(opened.number) })
+}
+
+/// Whether the branch has what was asked for.
+fn is_made(outcome: &CommitOutcome) -> bool {
+    matches!(outcome, CommitOutcome::Committed { .. } | CommitOutcome::Unchanged(Some(_)))
 }
 
 /// The commit the caller believes the branch to be at. An id may be abbreviated; one that is unknown is
@@ -262,13 +277,18 @@ async fn beginning(path: &std::path::Path) -> std::io::Result<Vec<u8>> {
 }
 
 /// What git shall do. Large files must have been uploaded; from now on they belong to the repository.
-async fn operations(state: &ApiState, read: &ReadRepo, changes: Vec<Change>) -> Result<Vec<Operation>, ApiError> {
+async fn operations(
+    state: &ApiState,
+    read: &ReadRepo,
+    changes: Vec<Change>,
+) -> Result<(Vec<Operation>, Option<First>), ApiError> {
     let large = |change: &Change| match change {
         Change::PutLarge(file) => Some(file.clone()),
         _ => None,
     };
     let named = changes.iter().filter_map(large).collect();
-    let mut objects = take(state, read, named).await?.into_iter();
+    let (objects, first) = take(state, read, named).await?;
+    let mut objects = objects.into_iter();
     let mut operations = Vec::with_capacity(changes.len());
     for change in changes {
         operations.push(match change {
@@ -281,5 +301,5 @@ async fn operations(state: &ApiState, read: &ReadRepo, changes: Vec<Change>) -> 
             Change::DeleteFolder { path } => Operation::DeleteFolder { path },
         });
     }
-    Ok(operations)
+    Ok((operations, first))
 }

@@ -13,7 +13,7 @@ use spaceport_store::RepoObject;
 use crate::access::ReadRepo;
 use crate::error::{ApiError, clip};
 use crate::large::content;
-use crate::large::holdings::{Held, Named, hold, readable};
+use crate::large::holdings::{First, Held, Named, hold, readable};
 use crate::state::ApiState;
 
 const X_XET_HASH: HeaderName = HeaderName::from_static("x-xet-hash");
@@ -77,13 +77,18 @@ impl Large {
     }
 }
 
-/// Takes large files that were uploaded into a repository, for a commit.
+/// Takes large files that were uploaded into a repository, for a commit. Gives those, too, that it is the first to
+/// have, which go back when it is not made.
 ///
 /// # Errors
 /// 400 when one was not uploaded, or is not what the commit says.
-pub(super) async fn take(state: &ApiState, to: &ReadRepo, files: Vec<Taken>) -> Result<Vec<LfsObject>, ApiError> {
+pub(super) async fn take(
+    state: &ApiState,
+    to: &ReadRepo,
+    files: Vec<Taken>,
+) -> Result<(Vec<LfsObject>, Option<First>), ApiError> {
     if files.is_empty() {
-        return Ok(Vec::new());
+        return Ok((Vec::new(), None));
     }
     let mut named = Vec::with_capacity(files.len());
     for Taken { path, sha256, size } in files {
@@ -96,9 +101,9 @@ pub(super) async fn take(state: &ApiState, to: &ReadRepo, files: Vec<Taken>) -> 
         named.push(Named { sha256, size, path: Some(path) });
     }
     match hold(state, to, &named).await? {
-        Held::All(sizes) => {
+        Held::All { sizes, first } => {
             let object = |(named, size): (Named, u64)| LfsObject { sha256: named.sha256.to_string(), size };
-            Ok(named.into_iter().zip(sizes).map(object).collect())
+            Ok((named.into_iter().zip(sizes).map(object).collect(), Some(first)))
         }
         Held::Missing(missing) => {
             let names: Vec<String> = missing.iter().take(10).map(describe).collect();

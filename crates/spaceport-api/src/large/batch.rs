@@ -19,7 +19,7 @@ use spaceport_objects::Multipart;
 
 use super::claims::Claim;
 use super::holdings::{Holding, Named, look};
-use super::may_upload;
+use super::{UploadFor, may_upload};
 use crate::access::{ReadFiles, ReadRepo, find_repo};
 use crate::allowance;
 use crate::caller::Caller;
@@ -131,8 +131,12 @@ async fn answer(state: &ApiState, hub: &str, read: ReadRepo, batch: Batch) -> Re
             (objects, "basic")
         }
         "upload" => {
-            // A push names its branch; what is uploaded for a pull request comes without.
-            let (read, account) = may_upload(read, batch.reference.is_none())?;
+            // A push names its branch; what is uploaded for a new pull request comes without.
+            let what = batch
+                .reference
+                .as_ref()
+                .map_or(UploadFor::Proposal, |reference| UploadFor::Revision(reference["name"].as_str().unwrap_or("")));
+            let (read, account) = may_upload(state, read, what).await?;
             let holdings = look(state, &read, &known).await?;
             let new = known.iter().zip(&holdings).filter(|(_, holding)| !matches!(holding, Holding::Here(_)));
             let bytes = new.map(|(named, _)| named.size.unwrap_or(0)).fold(0, u64::saturating_add);

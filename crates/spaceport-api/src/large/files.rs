@@ -14,7 +14,7 @@ use spaceport_core::Sha256;
 use spaceport_store::RepoObject;
 
 use super::holdings::{Holding, Named, look};
-use super::may_upload;
+use super::{UploadFor, may_upload};
 use crate::access::{ReadFiles, ReadRepo, find_used};
 use crate::allowance;
 use crate::error::{ApiError, ErrorBody};
@@ -144,7 +144,7 @@ pub async fn copy_large_files(
     let kind = kind(body.target.kind.as_deref())?;
     let to = find_used(&state, kind, owner, name, from.caller.clone()).await?;
     let ReadFiles(to) = to.into_files()?;
-    let (to, account) = may_upload(to, true)?;
+    let (to, account) = may_upload(&state, to, UploadFor::Proposal).await?;
     let mut failed = Vec::new();
     for file in &body.files {
         let Ok(sha256) = file.sha256.parse() else {

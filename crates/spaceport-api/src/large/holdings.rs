@@ -5,8 +5,9 @@
 //! another repository.
 
 use std::collections::HashMap;
+use std::sync::{Arc, OnceLock};
 
-use spaceport_core::{Repo, Sha256};
+use spaceport_core::{Repo, RepoId, Sha256, Timestamp};
 use spaceport_git::{LfsCheck, LfsObject};
 use spaceport_store::{NewObject, RepoObject};
 
@@ -78,17 +79,44 @@ pub(crate) async fn look(state: &ApiState, read: &ReadRepo, named: &[Named]) -> 
     Ok(holdings)
 }
 
+/// Files that a commit is the first to have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct First {
+    names: Vec<Sha256>,
+    at: Timestamp,
+}
+
+impl First {
+    /// Gives them back, for a commit that was not made: they are uploads again, which go after a while unless a
+    /// commit follows. What another commit relies on meanwhile stays.
+    pub(crate) async fn give_back(self, state: &ApiState, repo: RepoId) {
+        let Self { names, at } = self;
+        if names.is_empty() {
+            return;
+        }
+        let now = state.control.clock().now();
+        if let Err(error) = state.store.objects_give_back(repo, &names, at, now).await {
+            tracing::warn!(repo.id = %repo, %error, "large files of a refused commit of {repo} still count: {error}");
+        }
+    }
+}
+
 /// What became of the wish to commit files.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Held {
-    /// All may be committed; their sizes in bytes, in the order they were named.
-    All(Vec<u64>),
+    /// All may be committed.
+    All {
+        /// Their sizes in bytes, in the order they were named.
+        sizes: Vec<u64>,
+        /// Those that no commit had before.
+        first: First,
+    },
     /// These may not, and nothing was recorded.
     Missing(Vec<Named>),
 }
 
-/// Records that a commit is about to have these files. Call this before a ref moves: what no ref
-/// needs in the end does no harm.
+/// Records that a commit is about to have these files. Call this before a ref moves, and give back what was
+/// recorded first when it does not.
 ///
 /// # Errors
 /// When database or disk fail.
@@ -113,29 +141,39 @@ pub(crate) async fn hold(state: &ApiState, read: &ReadRepo, named: &[Named]) -> 
         allowance::take_object(state, read.repo.id, object, account.id).await?;
     }
     let committed: Vec<_> = named.iter().map(|named| (named.sha256, named.path.clone())).collect();
-    state.store.objects_committed(read.repo.id, &committed, now).await?;
-    Ok(Held::All(sizes))
+    let names = state.store.objects_committed(read.repo.id, &committed, now).await?;
+    Ok(Held::All { sizes, first: First { names, at: now } })
 }
 
-/// Holds the files of a push, for git to ask about while refs wait.
-pub(crate) fn push_check(state: &ApiState, read: ReadRepo) -> LfsCheck {
+/// Holds the files of a push, for git to ask about while refs wait. The cell has what it was the first to have.
+pub(crate) fn push_check(state: &ApiState, read: ReadRepo) -> (LfsCheck, Arc<OnceLock<First>>) {
     let state = state.clone();
+    let cell = Arc::new(OnceLock::new());
+    let kept = cell.clone();
     let named = |object: &LfsObject| {
         let LfsObject { sha256, size } = object;
         Some(Named { sha256: sha256.parse().ok()?, size: Some(*size), path: None })
     };
-    Box::new(move |objects| {
+    let check: LfsCheck = Box::new(move |objects| {
         Box::pin(async move {
             let named: Vec<Named> = objects.iter().filter_map(named).collect();
             let held = hold(&state, &read, &named).await.map_err(|error| {
                 error.log();
                 error.message().to_owned()
             })?;
-            let Held::Missing(missing) = held else { return Ok(Vec::new()) };
+            let missing = match held {
+                Held::All { first, .. } => {
+                    // Git asks once.
+                    let _ = kept.set(first);
+                    return Ok(Vec::new());
+                }
+                Held::Missing(missing) => missing,
+            };
             let is_missing = |object: &LfsObject| missing.iter().any(|named| named.sha256.to_string() == object.sha256);
             Ok(objects.into_iter().filter(is_missing).collect())
         })
-    })
+    });
+    (check, cell)
 }
 
 /// The row of a file that the caller may read in a repository.

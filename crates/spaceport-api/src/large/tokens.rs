@@ -10,11 +10,12 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::claims::Claim;
-use super::may_upload;
+use super::{UploadFor, may_upload};
 use crate::access::{ReadFiles, ReadRepo};
 use crate::allowance;
 use crate::error::{ApiError, ErrorBody};
 use crate::extract::{CalledUrl, Params};
+use crate::files::ReadAt;
 use crate::state::ApiState;
 use crate::views::RepoPath;
 
@@ -49,16 +50,17 @@ pub async fn get_xet_read_token(
 
 /// A token to upload with Xet
 #[utoipa::path(get, path = "/api/{kind}/{owner}/{name}/xet-write-token/{*revision}", tag = "large files",
-    params(RepoPath, ("revision" = String, Path, description = "Branch, tag or commit; not looked at"),
+    params(RepoPath, ("revision" = String, Path, description = "`refs/pr/N` is for its author, everything else for writers"),
         ("create_pr" = Option<bool>, Query, description = "For a pull request, which readers may open")),
     responses((status = 200, body = XetToken), (status = 403, body = ErrorBody), (status = 404, body = ErrorBody)))]
 pub async fn get_xet_write_token(
     State(state): State<ApiState>,
     hub: CalledUrl,
-    ReadFiles(read): ReadFiles,
+    ReadAt { read, place }: ReadAt,
     params: Params,
 ) -> Result<Response, ApiError> {
-    let (read, _) = may_upload(read, params.flag("create_pr"))?;
+    let what = if params.flag("create_pr") { UploadFor::Proposal } else { UploadFor::Revision(&place.whole) };
+    let (read, _) = may_upload(&state, read, what).await?;
     allowance::for_bytes(&state, &read.repo, 0).await?;
     answer(&state, &hub, &read, true)
 }

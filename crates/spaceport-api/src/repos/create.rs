@@ -24,7 +24,7 @@ use crate::repos::kind;
 use crate::spaces::hardware::known_flavor;
 use crate::spaces::run::sleep_after;
 use crate::spaces::templates;
-use crate::spaces::volumes::{VolumeView, allowed};
+use crate::spaces::volumes::{Place, VolumeView, allowed};
 use crate::spaces::{NewSetting, check_settings};
 use crate::state::ApiState;
 
@@ -97,7 +97,10 @@ pub async fn create_repo(
         return Err(taken(&repo.name));
     }
     let volumes = match &body.volumes {
-        Some(volumes) if kind == RepoKind::Space => allowed(&state, &user, &owner.name, volumes).await?,
+        Some(volumes) if kind == RepoKind::Space => {
+            let place = Place { owner: owner.id, name: &owner.name, has: &[] };
+            allowed(&state, &user, place, volumes).await?
+        }
         _ => Vec::new(),
     };
     let mut plan = Plan::of(&state, user.account(), &owner, kind, name.clone(), body)?;

@@ -26,7 +26,7 @@ use crate::extract::{CalledUrl, JsonBody};
 use crate::repos::create::{App, new_space, owner, settle, taken, visibility};
 use crate::spaces::hardware::known_flavor;
 use crate::spaces::run::sleep_after;
-use crate::spaces::volumes::{VolumeView, allowed};
+use crate::spaces::volumes::{Place, VolumeView, allowed};
 use crate::spaces::{NewSetting, check_settings};
 use crate::state::ApiState;
 use crate::views::RepoPath;
@@ -141,7 +141,10 @@ async fn app(state: &ApiState, user: &User, from: &Repo, owner: &Account, body: 
     let secrets = body.secrets.clone().unwrap_or_default();
     check_settings("secrets", &secrets)?;
     let volumes = match &body.volumes {
-        Some(volumes) => allowed(state, user, &owner.name, volumes).await?,
+        Some(volumes) => {
+            let place = Place { owner: owner.id, name: &owner.name, has: &[] };
+            allowed(state, user, place, volumes).await?
+        }
         None => Vec::new(),
     };
     Ok(App {

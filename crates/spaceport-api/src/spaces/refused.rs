@@ -40,6 +40,58 @@ pub async fn set_dev_mode(
     Ok(Json(runtime_view(&state, &to.space, Insight::of(true, true)).await?))
 }
 
+/// How many copies of an app shall run.
+#[derive(Debug, Deserialize, ToSchema)]
+pub struct Replicas {
+    /// A number, or `auto`; 1 is what it always is here.
+    pub replicas: serde_json::Value,
+}
+
+/// Replicas of a Space
+///
+/// An app runs once. Asking for one copy is answered as on the Hub.
+#[utoipa::path(post, path = "/api/spaces/{owner}/{name}/replicas", tag = "spaces", params(SpacePath),
+    request_body = Replicas,
+    responses((status = 200, body = RuntimeView), (status = 400, body = ErrorBody), (status = 403, body = ErrorBody)))]
+pub async fn set_replicas(
+    State(state): State<ApiState>,
+    to: WriteSpace,
+    JsonBody(body): JsonBody<Replicas>,
+) -> Result<Json<RuntimeView>, ApiError> {
+    if body.replicas != 1 {
+        return Err(ApiError::bad_request(
+            "An app runs once on this server: 'replicas' can only be 1. Larger hardware, which 'hf spaces hardware' \
+             lists, is how it serves more",
+        ));
+    }
+    Ok(Json(runtime_view(&state, &to.space, Insight::of(true, true)).await?))
+}
+
+/// Persistent storage of a Space
+///
+/// Volumes took its place, as on the Hub.
+#[utoipa::path(post, path = "/api/spaces/{owner}/{name}/storage", tag = "spaces", params(SpacePath),
+    responses((status = 403, body = ErrorBody), (status = 410, body = ErrorBody)))]
+pub async fn set_storage(_: WriteSpace) -> ApiError {
+    storage_is_gone()
+}
+
+/// Remove the persistent storage of a Space
+///
+/// Volumes took its place, as on the Hub.
+#[utoipa::path(delete, path = "/api/spaces/{owner}/{name}/storage", tag = "spaces", params(SpacePath),
+    responses((status = 403, body = ErrorBody), (status = 410, body = ErrorBody)))]
+pub async fn delete_storage(_: WriteSpace) -> ApiError {
+    storage_is_gone()
+}
+
+fn storage_is_gone() -> ApiError {
+    ApiError::gone(
+        "Storage tiers were replaced by volumes: mount a bucket, with 'hf spaces volumes set' or \
+         'PUT /api/spaces/{owner}/{name}/volumes'; updating huggingface_hub brings the command",
+    )
+}
+
 /// How much ZeroGPU is left
 ///
 /// There is none.

@@ -6,8 +6,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 
+use spaceport_core::account::{OrgRole, Permission};
 use spaceport_core::volume::{VolumeKind, check_all};
-use spaceport_core::{RepoName, Volume};
+use spaceport_core::{AccountId, RepoName, Volume};
 
 use crate::access::{WriteSpace, find_used};
 use crate::audit;
@@ -89,7 +90,9 @@ pub async fn set_volumes(
     to: WriteSpace,
     JsonBody(body): JsonBody<VolumesRequest>,
 ) -> Result<Json<VolumesAnswer>, ApiError> {
-    let volumes = allowed(&state, &to.user, to.space.name.owner(), &body.volumes).await?;
+    let has = state.store.volumes(to.space.id).await?;
+    let place = Place { owner: to.space.owner, name: to.space.name.owner(), has: &has };
+    let volumes = allowed(&state, &to.user, place, &body.volumes).await?;
     save(&state, &to, &volumes).await?;
     Ok(Json(VolumesAnswer { volumes: volumes.iter().map(VolumeView::of).collect() }))
 }
@@ -119,15 +122,27 @@ async fn save(state: &ApiState, to: &WriteSpace, volumes: &[Volume]) -> Result<(
     audit::record(state, &to.user, "volumes.set", &to.space.name.to_string(), json!({"volumes": list})).await
 }
 
+/// The Space that volumes are for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Place<'a> {
+    /// Whose it is.
+    pub owner: AccountId,
+    /// The name of that account.
+    pub name: &'a str,
+    /// The volumes it has.
+    pub has: &'a [Volume],
+}
+
 /// Reads a list of volumes and checks that the caller may read what they show. A bucket belongs to the
-/// owner of the Space: nobody gets at another's through a Space.
+/// owner of the Space: nobody gets at another's through a Space. One that the Space does not have yet is
+/// given to it by whoever may write everything of that owner, since all their Spaces may keep things in it.
 ///
 /// # Errors
 /// When one is wrong, or not the caller's to read.
 pub(crate) async fn allowed(
     state: &ApiState,
     user: &User,
-    owner: &str,
+    to: Place<'_>,
     asked: &[VolumeView],
 ) -> Result<Vec<Volume>, ApiError> {
     let volumes = asked.iter().map(VolumeView::read).collect::<Result<Vec<_>, _>>()?;
@@ -135,12 +150,16 @@ pub(crate) async fn allowed(
     for volume in &volumes {
         let name = &volume.source;
         let Some(kind) = volume.kind.repo_kind() else {
-            if name.owner().eq_ignore_ascii_case(owner) {
-                continue;
+            let owner = to.name;
+            if !name.owner().eq_ignore_ascii_case(owner) {
+                let message =
+                    format!("A Space of {owner} can only have buckets of {owner}, not {:?}", clip(&name.to_string()));
+                return Err(ApiError::forbidden(message));
             }
-            let message =
-                format!("A Space of {owner} can only have buckets of {owner}, not {:?}", clip(&name.to_string()));
-            return Err(ApiError::forbidden(message));
+            if !to.has.iter().any(|old| covers(old, volume)) {
+                may_give_bucket(user, to, volume)?;
+            }
+            continue;
         };
         let missing = || {
             let text = clip(&name.to_string());
@@ -157,4 +176,25 @@ pub(crate) async fn allowed(
         }
     }
     Ok(volumes)
+}
+
+/// Whether a Space that has one bucket gets nothing more with the other.
+fn covers(old: &Volume, new: &Volume) -> bool {
+    let same = old.kind == VolumeKind::Bucket && old.source.to_string().eq_ignore_ascii_case(&new.source.to_string());
+    let inside = old.path.is_none() || old.path == new.path;
+    same && inside && (!old.read_only || new.read_only)
+}
+
+/// Refuses who may not write everything of an owner.
+fn may_give_bucket(user: &User, to: Place<'_>, volume: &Volume) -> Result<(), ApiError> {
+    let (owner, bucket) = (to.name, clip(&volume.source.to_string()));
+    let writes = user.viewer.role_in(to.owner).is_some_and(|role| role >= OrgRole::Write);
+    if !user.account().is_admin && !writes {
+        let message = format!("Giving a Space the bucket {bucket:?} needs the role 'write' in {owner}; ask who has it");
+        return Err(ApiError::forbidden(message));
+    }
+    if !user.viewer.token_allows(Permission::Write, to.owner, None) {
+        return Err(ApiError::token_lacks(&format!("'repo.write' for all of {owner}, which a bucket needs")));
+    }
+    Ok(())
 }

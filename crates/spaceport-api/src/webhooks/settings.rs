@@ -12,6 +12,7 @@ use utoipa::ToSchema;
 use spaceport_core::account::{AccountKind, TokenRole};
 use spaceport_core::webhook::{Domain, Watched, WatchedKind, Webhook};
 use spaceport_core::{RepoKind, RepoName, WebhookId};
+use spaceport_store::WebhookChange;
 
 use crate::access::rights;
 use crate::audit;
@@ -71,6 +72,7 @@ pub struct WebhookAnswer {
 #[utoipa::path(get, path = "/api/settings/webhooks", tag = "webhooks",
     responses((status = 200, body = [WebhookView]), (status = 401, body = ErrorBody)))]
 pub async fn list_webhooks(State(state): State<ApiState>, user: User) -> Result<Json<Vec<WebhookView>>, ApiError> {
+    let user = user.into_full_reader()?;
     let webhooks = state.store.webhooks_of(user.account().id).await?;
     Ok(Json(webhooks.iter().map(|webhook| view(&state, &user, webhook)).collect()))
 }
@@ -105,7 +107,7 @@ pub async fn create_webhook(
     if state.store.webhooks_of(webhook.owner).await?.len() >= MAX_WEBHOOKS {
         return Err(ApiError::conflict(format!("An account has at most {MAX_WEBHOOKS} webhooks; delete one first")));
     }
-    write(&state, user, webhook, "webhook.create", true).await
+    write(&state, user, webhook.id, Write::New(webhook)).await
 }
 
 /// One webhook
@@ -117,6 +119,7 @@ pub async fn get_webhook(
     user: User,
     Path(id): Path<String>,
 ) -> Result<Json<WebhookAnswer>, ApiError> {
+    let user = user.into_full_reader()?;
     let webhook = find(&state, &user, &id).await?;
     Ok(Json(WebhookAnswer { webhook: view(&state, &user, &webhook) }))
 }
@@ -134,15 +137,11 @@ pub async fn update_webhook(
     JsonBody(body): JsonBody<WebhookBody>,
 ) -> Result<Json<WebhookAnswer>, ApiError> {
     let user = user.into_full_writer()?;
-    let mut webhook = find(&state, &user, &id).await?;
+    let webhook = find(&state, &user, &id).await?;
     let wanted = Wanted::of(&state, &user, body).await?;
-    webhook.url = wanted.url.unwrap_or(webhook.url);
-    webhook.domains = wanted.domains.unwrap_or(webhook.domains);
-    webhook.watched = wanted.watched.unwrap_or(webhook.watched);
-    if let Some(secret) = wanted.secret {
-        webhook.sealed_secret = seal(&state, webhook.id, &secret);
-    }
-    write(&state, user, webhook, "webhook.update", false).await
+    let secret = wanted.secret.map(|secret| seal(&state, webhook.id, &secret));
+    let change = WebhookChange { url: wanted.url, domains: wanted.domains, watched: wanted.watched, secret };
+    write(&state, user, webhook.id, Write::Change(change)).await
 }
 
 /// Deliver to a webhook again
@@ -173,9 +172,8 @@ pub async fn disable_webhook(
 
 async fn switch(state: &ApiState, user: User, id: &str, disabled: bool) -> Result<Json<WebhookAnswer>, ApiError> {
     let user = user.into_full_writer()?;
-    let webhook = Webhook { disabled, ..find(state, &user, id).await? };
-    let action = if disabled { "webhook.disable" } else { "webhook.enable" };
-    write(state, user, webhook, action, false).await
+    let webhook = find(state, &user, id).await?;
+    write(state, user, webhook.id, Write::Switch { disabled }).await
 }
 
 /// Delete a webhook with its deliveries
@@ -213,21 +211,33 @@ pub(super) async fn find(state: &ApiState, user: &User, id: &str) -> Result<Webh
     found.ok_or_else(|| ApiError::not_found(format!("You have no webhook {:?}", clip(id))))
 }
 
-async fn write(
-    state: &ApiState,
-    user: User,
-    webhook: Webhook,
-    action: &'static str,
-    new: bool,
-) -> Result<Json<WebhookAnswer>, ApiError> {
+/// What is written of a webhook.
+enum Write {
+    New(Webhook),
+    Change(WebhookChange),
+    Switch { disabled: bool },
+}
+
+async fn write(state: &ApiState, user: User, id: WebhookId, what: Write) -> Result<Json<WebhookAnswer>, ApiError> {
     let work = state.lifetime.detach({
         let state = state.clone();
         async move {
-            if new {
-                state.store.webhook_add(&webhook).await?;
-            } else {
-                state.store.webhook_set(&webhook).await?;
-            }
+            let action = match what {
+                Write::New(webhook) => {
+                    state.store.webhook_add(&webhook).await?;
+                    "webhook.create"
+                }
+                Write::Change(change) => {
+                    state.store.webhook_change(id, &change).await?;
+                    "webhook.update"
+                }
+                Write::Switch { disabled } => {
+                    state.store.webhook_switch(id, disabled).await?;
+                    if disabled { "webhook.disable" } else { "webhook.enable" }
+                }
+            };
+            // As it is now: somebody else may have changed another part of it, or deleted it.
+            let webhook = find(&state, &user, &id.to_string()).await?;
             let watched: Vec<_> = webhook.watched.iter().map(|watched| &watched.name).collect();
             let detail = json!({"url": webhook.url, "domains": webhook.domains, "watched": watched});
             audit::record(&state, &user, action, &webhook.id.to_string(), detail).await?;

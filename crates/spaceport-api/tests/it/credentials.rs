@@ -16,6 +16,8 @@ enum Needs {
     Nothing,
     /// Somebody, whatever the credential may do.
     Anybody,
+    /// To read everything the account may.
+    Account,
     /// To read a private repository.
     Read,
     /// To change it.
@@ -32,7 +34,7 @@ enum Needs {
     Elsewhere(&'static str),
 }
 
-use Needs::{Anybody, Elsewhere, Everything, Manage, Namespace, Nothing, Read, SiteAdmin, Write};
+use Needs::{Account, Anybody, Elsewhere, Everything, Manage, Namespace, Nothing, Read, SiteAdmin, Write};
 
 /// What a credential can do of it.
 #[derive(Debug, Clone, Copy)]
@@ -41,13 +43,15 @@ struct Can {
     write: bool,
     namespace: bool,
     manage: bool,
+    account: bool,
     everything: bool,
 }
 
-const NOTHING: Can = Can { read: false, write: false, namespace: false, manage: false, everything: false };
+const NOTHING: Can =
+    Can { read: false, write: false, namespace: false, manage: false, account: false, everything: false };
 const READ: Can = Can { read: true, ..NOTHING };
 const WRITE: Can = Can { write: true, ..READ };
-const ALL: Can = Can { read: true, write: true, namespace: true, manage: true, everything: true };
+const ALL: Can = Can { read: true, write: true, namespace: true, manage: true, account: true, everything: true };
 
 fn rows() -> Vec<(&'static str, &'static str, Value, Needs)> {
     let none = || Value::Null;
@@ -79,9 +83,9 @@ fn rows() -> Vec<(&'static str, &'static str, Value, Needs)> {
         ("POST", "/api/login/device", none(), Elsewhere("a browser's session alone may do it")),
         ("POST", "/api/logout", none(), Elsewhere("ends the credential")),
         ("GET", "/api/whoami-v2", none(), Anybody),
-        ("GET", "/api/settings/tokens", none(), Anybody),
-        ("GET", "/api/settings/sessions", none(), Anybody),
-        ("GET", "/api/settings/identities", none(), Anybody),
+        ("GET", "/api/settings/tokens", none(), Account),
+        ("GET", "/api/settings/sessions", none(), Account),
+        ("GET", "/api/settings/identities", none(), Account),
         ("POST", "/api/settings/identities", none(), Elsewhere("a browser's session alone may do it")),
         ("DELETE", "/api/settings/identities", json!({"issuer": "x"}), Everything),
         ("GET", "/api/settings/repositories", none(), Anybody),
@@ -129,6 +133,9 @@ fn rows() -> Vec<(&'static str, &'static str, Value, Needs)> {
         ("POST", below("/restart"), none(), Write),
         ("POST", below("/stop"), none(), Elsewhere("also needs a site admin")),
         ("POST", below("/dev-mode"), json!({"enabled": false}), Write),
+        ("POST", below("/replicas"), json!({"replicas": 1}), Write),
+        ("POST", below("/storage"), json!({"tier": "small"}), Write),
+        ("DELETE", below("/storage"), none(), Write),
         ("GET", "/api/spaces/zero-gpu/quota", none(), Anybody),
         ("GET", below("/queue"), none(), Read),
         ("GET", "/api/gpu/devices", none(), Anybody),
@@ -274,6 +281,7 @@ fn expected(needs: Needs, can: Can, safe: bool, same_origin: bool) -> &'static s
         Write => all(can.write),
         Namespace => all(can.namespace),
         Manage => all(can.manage),
+        Account => all(can.account),
         Everything | SiteAdmin => all(can.everything),
         Elsewhere(why) => panic!("not here: {why}"),
     }
@@ -330,7 +338,12 @@ async fn bearers(app: &TestApp, owner: &Person, lab: spaceport_core::AccountId) 
     ];
     let token = |token: &str| vec![("authorization".to_owned(), format!("Bearer {token}"))];
     let mut bearers = vec![
-        Bearer { name: "a read token".to_owned(), headers: token(&owner.read), can: READ, same_origin: true },
+        Bearer {
+            name: "a read token".to_owned(),
+            headers: token(&owner.read),
+            can: Can { account: true, ..READ },
+            same_origin: true,
+        },
         Bearer { name: "a write token".to_owned(), headers: token(&owner.write), can: ALL, same_origin: true },
     ];
     for (name, scopes, can) in fine {
@@ -404,7 +417,7 @@ async fn every_credential_at_every_endpoint() {
         check("an old cookie", &[("cookie".to_owned(), "spaceport_session=old".to_owned())], anonymous).await;
         let stranger = [("authorization".to_owned(), format!("Bearer {}", bob.write))];
         let strange = match needs {
-            Nothing | Anybody | Everything if !template.contains("{org}") || method == "GET" => "let in",
+            Nothing | Anybody | Account | Everything if !template.contains("{org}") || method == "GET" => "let in",
             Read | Write => "hidden",
             Namespace => "let in",
             _ => "refused",

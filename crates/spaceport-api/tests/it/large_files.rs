@@ -6,6 +6,8 @@ use serde_json::{Value, json};
 use spaceport_testkit::xet::{XetFile, sha256};
 use spaceport_testkit::{Answer, Person, TestApp};
 
+use crate::support::{committed, header, put};
+
 const LFS: &str = "application/vnd.git-lfs+json";
 
 async fn model(app: &TestApp, owner: &Person, name: &str, visibility: &str) -> String {
@@ -142,6 +144,89 @@ async fn a_commit_takes_only_files_that_its_author_may_have() {
     assert_eq!(commit(&app, &copy, &alice, secret).await.status, 200);
     let got = app.get(&format!("/{copy}/resolve/main/a.bin"), Some(&alice.read)).await;
     assert_eq!(got.text.as_bytes(), secret);
+}
+
+#[tokio::test]
+async fn the_author_of_a_pull_request_brings_large_files_to_it() {
+    let app = TestApp::start().await;
+    let (alice, bob, carol) = (app.person("alice").await, app.person("bob").await, app.person("carol").await);
+    let repo = crate::support::model(&app, &alice, "tiny").await;
+    for (author, number) in [(&bob, 1), (&alice, 2)] {
+        let lines = [header("Mine"), put("a.txt", b"a")];
+        let opened = crate::support::commit(&app, &author.write, &repo, "main?create_pr=1", &lines).await;
+        assert_eq!(opened.status, 200, "{}", opened.text);
+        assert!(opened.json["pullRequestUrl"].as_str().unwrap().ends_with(&format!("/{number}")));
+    }
+    let content = b"weights".repeat(1000);
+    let object = json!({"oid": sha256(&content), "size": content.len()});
+    let mut actions = Value::Null;
+    for (person, revision, status) in [
+        (&bob, "refs/pr/1", 200),
+        (&bob, "refs/pr/2", 403),
+        (&bob, "refs/pr/3", 403),
+        (&bob, "refs/heads/main", 403),
+        (&bob, "main", 403),
+        (&carol, "refs/pr/1", 403),
+        (&alice, "refs/pr/1", 200),
+    ] {
+        for spelt in [revision.replace('/', "%2F"), revision.to_owned()] {
+            let token = app.get(&format!("/api/models/{repo}/xet-write-token/{spelt}"), Some(&person.write)).await;
+            assert_eq!(token.status, status, "{} {spelt}: {}", person.account.name, token.text);
+        }
+        let body = json!({"operation": "upload", "objects": [object], "ref": {"name": revision}});
+        let asked = batch(&app, &repo, Some(&person.write), &body).await;
+        assert_eq!(asked.status, status, "{} {revision}: {}", person.account.name, asked.text);
+        if actions.is_null() {
+            actions = asked.json["objects"][0]["actions"].clone();
+        }
+    }
+    let unnamed = json!({"operation": "upload", "objects": [object], "ref": {}});
+    assert_eq!(batch(&app, &repo, Some(&bob.write), &unnamed).await.status, 403);
+    assert_eq!(follow(&app, "PUT", &actions["upload"]["href"], &content).await.status, 200);
+    let file = json!({"path": "a.bin", "algo": "sha256", "oid": sha256(&content), "size": content.len()});
+    let lines = [header("Weights"), json!({"key": "lfsFile", "value": file})];
+    let made = crate::support::commit(&app, &bob.write, &repo, "refs%2Fpr%2F1", &lines).await;
+    assert_eq!(made.status, 200, "{}", made.text);
+    // What is closed takes nothing more.
+    let close = json!({"status": "closed"});
+    let closed = app.post(&format!("/api/models/{repo}/discussions/1/status"), Some(&bob.write), &close).await;
+    assert_eq!(closed.status, 200, "{}", closed.text);
+    let late = app.get(&format!("/api/models/{repo}/xet-write-token/refs%2Fpr%2F1"), Some(&bob.write)).await;
+    assert_eq!(late.status, 403, "{}", late.text);
+}
+
+#[tokio::test]
+async fn a_refused_commit_leaves_nothing_that_counts() {
+    let app = TestApp::start().await;
+    let alice = app.person("alice").await;
+    let repo = crate::support::model(&app, &alice, "tiny").await;
+    let head = app.get(&format!("/api/models/{repo}"), None).await.json["sha"].clone();
+    committed(&app, &alice, &repo, &[header("Later"), put("b.txt", b"b")]).await;
+    let used = async || app.get(&format!("/api/models/{repo}"), None).await.json["usedStorage"].clone();
+    let content = b"weights".repeat(1000);
+    upload(&app, &repo, &alice, &content).await;
+    let file = |path: &str| {
+        let file = json!({"path": path, "algo": "sha256", "oid": sha256(&content), "size": content.len()});
+        json!({"key": "lfsFile", "value": file})
+    };
+    let stale = json!({"key": "header", "value": {"summary": "x", "parentCommit": head}});
+    let absent = json!({"key": "deletedFile", "value": {"path": "absent"}});
+    for (lines, revision, status) in [
+        (&[stale.clone(), file("a.bin")][..], "main", 412),
+        (&[stale, file("a.bin")][..], "main?create_pr=1", 412),
+        (&[header("x"), file("a.bin"), absent.clone()][..], "main", 404),
+        (&[header("x"), file("a.bin"), absent][..], "main?create_pr=1", 404),
+        (&[header("x"), file("b.txt/a.bin")][..], "main", 400),
+    ] {
+        let refused = crate::support::commit(&app, &alice.write, &repo, revision, lines).await;
+        assert_eq!(refused.status, status, "{revision}: {}", refused.text);
+        assert_eq!(used().await, 0, "{revision} {status}");
+    }
+    // It is there all the same, for a commit that can be made, and what is refused afterwards leaves that alone.
+    committed(&app, &alice, &repo, &[header("Add"), file("a.bin")]).await;
+    let lines = [header("x"), file("b.txt/a.bin")];
+    assert_eq!(crate::support::commit(&app, &alice.write, &repo, "main", &lines).await.status, 400);
+    assert_eq!(used().await, 7000);
 }
 
 #[tokio::test]

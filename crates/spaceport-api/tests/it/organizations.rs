@@ -14,6 +14,41 @@ async fn set(app: &TestApp, by: &Person, org: &str, user: &str, role: &str) -> u
 }
 
 #[tokio::test]
+async fn a_bucket_is_given_by_who_may_write_everything_of_its_owner() {
+    let app = TestApp::start().await;
+    let (alice, carl, wilma) = (app.person("alice").await, app.person("carl").await, app.person("wilma").await);
+    org(&app, &alice, "lab").await;
+    assert_eq!(set(&app, &alice, "lab", "carl", "contributor").await, 200);
+    assert_eq!(set(&app, &alice, "lab", "wilma", "write").await, 200);
+    let bucket = |read_only: bool| json!([{"type": "bucket", "source": "lab/notes", "mountPath": "/data", "readOnly": read_only}]);
+    let new = |name: &str, volumes: &Value| json!({"type": "space", "organization": "lab", "name": name, "sdk": "static", "volumes": volumes});
+    let made = app.post("/api/repos/create", Some(&carl.write), &new("early", &bucket(true))).await;
+    assert_eq!(made.status, 403, "{}", made.text);
+    assert_eq!(app.post("/api/repos/create", Some(&carl.write), &new("demo", &json!([]))).await.status, 200);
+    let copy = json!({"repository": "lab/copy", "volumes": bucket(true)});
+    let copied = app.post("/api/spaces/lab/demo/duplicate", Some(&carl.write), &copy).await;
+    assert_eq!(copied.status, 403, "{}", copied.text);
+    let scopes = json!({"scoped": [{"repo": "spaces/lab/demo", "permissions": ["repo.write"]}]});
+    let request = json!({"name": "ci", "role": "fineGrained", "fineGrained": scopes});
+    let narrow = app.post("/api/settings/tokens", Some(&wilma.write), &request).await.json["token"].clone();
+    let narrow = narrow.as_str().unwrap();
+    let put = async |token: &str, volumes: Value| {
+        let body = json!({"volumes": volumes});
+        app.call("PUT", "/api/spaces/lab/demo/volumes", Some(token), &body).await.status.as_u16()
+    };
+    assert_eq!(put(&carl.write, bucket(true)).await, 403);
+    assert_eq!(put(narrow, bucket(true)).await, 403);
+    assert_eq!(put(&wilma.write, bucket(true)).await, 200);
+    // What the Space has stays with it, and gets no wider.
+    for token in [&carl.write, narrow] {
+        assert_eq!(put(token, bucket(true)).await, 200);
+        assert_eq!(put(token, bucket(false)).await, 403);
+    }
+    assert_eq!(put(&carl.write, json!([])).await, 200);
+    assert_eq!(put(&carl.write, bucket(true)).await, 403);
+}
+
+#[tokio::test]
 async fn the_four_roles() {
     let app = TestApp::start().await;
     let alice = app.person("alice").await;

@@ -232,10 +232,22 @@ async fn models_and_data_sets_are_repositories_without_an_app() {
 async fn an_id_of_one_part_is_a_missing_repository() {
     let app = TestApp::start().await;
     let alice = app.person("alice").await;
-    for path in
-        ["/api/models/gpt2", "/api/models/gpt2/tree/main", "/api/datasets/squad/revision/main", "/gpt2/resolve/main/x"]
-    {
-        assert_eq!(app.get(path, Some(&alice.read)).await.header("x-error-code"), "RepoNotFound", "{path}");
+    for (method, path) in [
+        ("GET", "/api/models/gpt2"),
+        ("GET", "/api/models/gpt2/tree/main"),
+        ("GET", "/api/datasets/squad/revision/main"),
+        ("GET", "/api/models/gpt2/xet-read-token/main"),
+        ("GET", "/api/models/gpt2/xet-write-token/main"),
+        ("GET", "/api/models/gpt2/lfs-files"),
+        ("POST", "/api/models/gpt2/super-squash/main"),
+        ("GET", "/api/models/gpt2/compare/main..x"),
+        ("GET", "/gpt2/resolve/main/x"),
+        ("GET", "/gpt2.git/info/refs?service=git-upload-pack"),
+        ("POST", "/gpt2.git/git-upload-pack"),
+        ("POST", "/gpt2.git/info/lfs/objects/batch"),
+    ] {
+        let answer = app.call(method, path, Some(&alice.read), &Value::Null).await;
+        assert_eq!(answer.header("x-error-code"), "RepoNotFound", "{path}: {}", answer.text);
     }
 }
 

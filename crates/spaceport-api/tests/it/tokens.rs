@@ -34,7 +34,7 @@ async fn a_fine_grained_token_is_for_what_it_names() {
     assert_eq!((&entities[2]["type"], &entities[2]["name"]), (&json!("org"), &json!("Lab")));
     assert_eq!(shown["scoped"][2]["permissions"], json!(["repo.content.read", "org.write"]));
     assert_eq!(me["orgs"][0]["roleInOrg"], "admin");
-    let listed = app.get("/api/settings/tokens", Some(&token)).await.json;
+    let listed = app.get("/api/settings/tokens", Some(&alice.read)).await.json;
     let ci = listed.as_array().unwrap().iter().find(|one| one["name"] == "ci").unwrap();
     assert_eq!(ci["fineGrained"], *shown);
     assert_eq!(ci["id"], made.json["id"]);

@@ -423,8 +423,15 @@ async fn large_files_of_repositories() {
         assert_eq!(store.repo_storage(tiny.id).await.unwrap(), 0);
         assert!(store.object_repos(name("a"), 10).await.unwrap().is_empty());
         let committed = [(name("a"), Some("a.bin".to_owned())), (name("b"), None)];
-        store.objects_committed(tiny.id, &committed, at(5)).await.unwrap();
-        store.objects_committed(tiny.id, &[(name("a"), None)], at(6)).await.unwrap();
+        let first = store.objects_committed(tiny.id, &committed, at(5)).await.unwrap();
+        assert_eq!(first, [name("a"), name("b")]);
+        assert!(store.objects_committed(tiny.id, &[(name("a"), None)], at(5)).await.unwrap().is_empty());
+        // The first commit was not made: the second keeps its file.
+        store.objects_give_back(tiny.id, &first, at(5), at(6)).await.unwrap();
+        assert_eq!(store.repo_storage(tiny.id).await.unwrap(), 7_000_000_000, "{}", store.engine());
+        let found = store.repo_objects(tiny.id, &[name("b")]).await.unwrap();
+        assert_eq!((found[0].is_committed, found[0].pushed_at), (false, at(6)));
+        assert_eq!(store.objects_committed(tiny.id, &committed[1..], at(6)).await.unwrap(), [name("b")]);
         let page = store.repo_objects_page(tiny.id, None, 1).await.unwrap();
         assert_eq!((page[0].sha256, page[0].path.as_deref(), page[0].is_committed), (name("a"), Some("a.bin"), true));
         let page = store.repo_objects_page(tiny.id, Some(name("a")), 10).await.unwrap();

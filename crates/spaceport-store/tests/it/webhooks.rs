@@ -7,7 +7,7 @@ use spaceport_core::discussion::{Act, MAIN};
 use spaceport_core::space::{BuildState, Visibility};
 use spaceport_core::webhook::{Change, Delivery, DeliveryState, Domain, HookEvent, Watched, WatchedKind, Webhook};
 use spaceport_core::{BuildId, DeliveryId, DiscussionStatus, RepoId, SpaceStage, WebhookId};
-use spaceport_store::{AttemptEnd, BuildEnd, CommentChange, NewDiscussion, Store};
+use spaceport_store::{AttemptEnd, BuildEnd, CommentChange, NewDiscussion, Store, WebhookChange};
 use spaceport_testkit::databases;
 
 use crate::community::model;
@@ -40,16 +40,29 @@ async fn webhooks_of_an_account() {
         hook.watched =
             vec![Watched { kind: WatchedKind::Model, target: repo.id.to_string(), name: repo.name.to_string() }];
         hook.sealed_secret = None;
-        store.webhook_set(&hook).await.unwrap();
+        let change =
+            WebhookChange { watched: Some(hook.watched.clone()), secret: Some(None), ..WebhookChange::default() };
+        assert!(store.webhook_change(hook.id, &change).await.unwrap());
         assert_eq!(store.webhooks_of(alice.id).await.unwrap(), std::slice::from_ref(&hook));
         assert_eq!(watching(RepoId::new(at(1), 77), alice.id).await, 0);
         assert_eq!(watching(repo.id, alice.id).await, 1);
-        hook.disabled = true;
-        store.webhook_set(&hook).await.unwrap();
+        assert!(store.webhook_switch(hook.id, true).await.unwrap());
         assert_eq!(watching(repo.id, alice.id).await, 0);
+        // Whoever saw it enabled and changes something else leaves it disabled.
+        hook.disabled = true;
+        hook.url = "https://other.example/".to_owned();
+        hook.domains = BTreeSet::from([Domain::Build]);
+        let change = WebhookChange {
+            url: Some(hook.url.clone()),
+            domains: Some(hook.domains.clone()),
+            ..WebhookChange::default()
+        };
+        assert!(store.webhook_change(hook.id, &change).await.unwrap());
+        assert_eq!(store.webhook(hook.id).await.unwrap().as_ref(), Some(&hook), "{}", store.engine());
         assert!(store.webhook_delete(hook.id).await.unwrap());
         assert!(!store.webhook_delete(hook.id).await.unwrap());
-        store.webhook_set(&hook).await.unwrap();
+        assert!(!store.webhook_change(hook.id, &change).await.unwrap());
+        assert!(!store.webhook_switch(hook.id, false).await.unwrap());
         assert_eq!(store.webhook(hook.id).await.unwrap(), None, "a change does not bring it back");
     }
 }

@@ -138,6 +138,7 @@ async fn settle(
 #[utoipa::path(get, path = "/api/settings/identities", tag = "account",
     responses((status = 200, body = [IdentityView]), (status = 401, body = ErrorBody)))]
 pub async fn list_identities(State(state): State<ApiState>, user: User) -> Result<Json<Vec<IdentityView>>, ApiError> {
+    let user = user.into_full_reader()?;
     let identities = state.store.identities_of(user.account().id).await?;
     let view =
         |identity: spaceport_store::Identity| IdentityView { issuer: identity.issuer, subject: identity.subject };
