@@ -16,6 +16,7 @@ use spaceport_core::{Repo, RepoKind, RepoName};
 
 use crate::caller::{Caller, User};
 use crate::error::ApiError;
+use crate::git::git_kind;
 use crate::state::ApiState;
 
 /// A repository the caller may see; of a Space that is not public perhaps its app only.
@@ -109,7 +110,7 @@ pub(crate) async fn find_repo(
         None => match state.store.repo_moved_from(kind, &wanted).await? {
             Some(repo) if asked.method.is_safe() => {
                 let ReadRepo { repo, .. } = seen(repo, caller)?;
-                Err(ApiError::moved(renamed(&asked.uri, owner, name, &repo.name)))
+                Err(ApiError::moved(renamed(&asked.uri, &repo.name)))
             }
             Some(repo) => seen(repo, caller),
             None => Err(missing()),
@@ -161,10 +162,25 @@ fn seen(repo: Repo, caller: Caller) -> Result<ReadRepo, ApiError> {
     if rights.see { Ok(ReadRepo { repo, caller, rights }) } else { Err(ApiError::no_repo(caller.is_anonymous())) }
 }
 
-/// The same path and query with another repository in it.
-fn renamed(asked: &Uri, owner: &str, name: &str, to: &RepoName) -> String {
-    let text = asked.path_and_query().map_or("/", |path| path.as_str());
-    text.replacen(&format!("/{owner}/{name}"), &format!("/{to}"), 1)
+/// The same path and query with another repository in it, however the path spells the old one.
+fn renamed(asked: &Uri, to: &RepoName) -> String {
+    let mut segments: Vec<&str> = asked.path().split('/').collect();
+    let before = match segments.get(1) {
+        Some(&"api") => 3,
+        _ if git_kind(asked.path()).prefix().is_empty() => 1,
+        _ => 2,
+    };
+    let name = match segments.get(before + 1) {
+        Some(name) if name.ends_with(".git") => format!("{}.git", to.name()),
+        _ => to.name().to_owned(),
+    };
+    for (place, part) in [(before, to.owner()), (before + 1, &name)] {
+        if let Some(segment) = segments.get_mut(place) {
+            *segment = part;
+        }
+    }
+    let path = segments.join("/");
+    asked.query().map_or_else(|| path.clone(), |query| format!("{path}?{query}"))
 }
 
 impl ReadRepo {
@@ -330,12 +346,18 @@ mod tests {
     #[test]
     fn a_redirect_keeps_the_rest_of_the_path() {
         let to = "bob/new".parse().unwrap();
-        let of = |asked: &str| renamed(&asked.parse().unwrap(), "alice", "old", &to);
+        let of = |asked: &str| renamed(&asked.parse().unwrap(), &to);
         assert_eq!(
             of("/api/models/alice/old/tree/main?recursive=true"),
             "/api/models/bob/new/tree/main?recursive=true"
         );
         assert_eq!(of("/datasets/alice/old.git/info/refs?service=x"), "/datasets/bob/new.git/info/refs?service=x");
         assert_eq!(of("/alice/old/resolve/main/a%20b"), "/bob/new/resolve/main/a%20b");
+        assert_eq!(of("/api/models/alice/o%6Cd"), "/api/models/bob/new");
+        assert_eq!(of("/spaces/%61lice/old/agents.md"), "/spaces/bob/new/agents.md");
+        assert_eq!(
+            of("/api/datasets/alice/old/resolve/main/alice/old"),
+            "/api/datasets/bob/new/resolve/main/alice/old"
+        );
     }
 }

@@ -10,6 +10,7 @@ use tokio::process::Command;
 use crate::command::{LONG_TIMEOUT, SHORT_TIMEOUT, git, run, with_args};
 use crate::opened::SETTINGS;
 use crate::readers::Readers;
+use crate::tree::check_new_path;
 use crate::turns::Turns;
 use crate::{GitError, InitialCommit, hooks, import};
 
@@ -112,6 +113,12 @@ impl Repositories {
     }
 
     async fn make(&self, folder: &Path, initial: &InitialCommit) -> Result<CommitSha, GitError> {
+        // What fast-import writes is looked at by nobody afterwards.
+        if let Some((path, why)) =
+            initial.files.iter().find_map(|file| Some((&file.path, check_new_path(&file.path).err()?)))
+        {
+            return Err(GitError::Request(format!("{path:?} cannot be in a commit: {why}")));
+        }
         self.init(folder).await?;
         import::initial(git(&self.root, folder), initial).await?;
         let head = with_args(git(&self.root, folder), ["rev-parse", "--verify", "refs/heads/main"]);

@@ -45,8 +45,10 @@ const MAX_PATH: usize = 4096;
 const MAX_PART: usize = 255;
 const MAX_PARTS: usize = 128;
 
-/// Why a path cannot be in a commit that is made here. Stricter than what is read: the path must also be
-/// harmless on file systems of other kinds, where `.git` has more names.
+/// Why a path cannot be in a commit that is made here. Stricter than what is read: whatever some file system
+/// takes for `.git` is refused, and so are backslashes, which Windows takes for `/`, and control characters. Names
+/// that Windows merely cannot have (`CON`, `a:b`, `what?.txt`, `x.`) are accepted as git and the Hub do: data sets
+/// have such names, and all that fails is a checkout there.
 ///
 /// # Errors
 /// What is wrong with it, in words that follow "because".
@@ -149,7 +151,21 @@ mod tests {
 
     #[test]
     fn paths_of_commits_are_plain() {
-        for path in ["a", "a/b c/ü.txt", ".gitignore", ".github/x", "git~2", "..a", "a..", &"d/".repeat(99)[..197]] {
+        for path in [
+            "a",
+            "a/b c/ü.txt",
+            ".gitignore",
+            ".github/x",
+            "git~2",
+            "..a",
+            "a..",
+            "CON",
+            "aux.txt",
+            "a:b",
+            "what?.txt",
+            "x ",
+            &"d/".repeat(99)[..197],
+        ] {
             assert_eq!(check_new_path(path), Ok(()), "{path}");
         }
         let long = "x".repeat(256);

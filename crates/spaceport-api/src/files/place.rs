@@ -4,6 +4,8 @@
 //! slashes percent-encoded, and paths with plain slashes or encoded ones. A router that decodes
 //! first has lost the boundary.
 
+use std::borrow::Cow;
+
 use axum::extract::FromRequestParts;
 use axum::http::Uri;
 use axum::http::request::Parts;
@@ -33,8 +35,7 @@ impl Place {
     fn of(raw: &str) -> Result<Self, ApiError> {
         let decode = |segment: &str| {
             let text = percent_decode_str(segment).decode_utf8();
-            text.map(std::borrow::Cow::into_owned)
-                .map_err(|_| ApiError::bad_request("The path is not percent-encoded UTF-8"))
+            text.map(Cow::into_owned).map_err(|_| ApiError::bad_request("The path is not percent-encoded UTF-8"))
         };
         let segments: Vec<String> = raw.split('/').map(decode).collect::<Result<_, _>>()?;
         // `refs/pr/3` and the like, from whoever did not encode them: `refs` alone is no revision.
@@ -63,8 +64,9 @@ pub struct WriteAt {
 /// `/{prefix}{owner}/{name}/{verb}/…`.
 struct Parsed<'a> {
     kind: RepoKind,
-    owner: &'a str,
-    name: &'a str,
+    owner: Cow<'a, str>,
+    name: Cow<'a, str>,
+    /// As it arrived.
     rest: &'a str,
 }
 
@@ -82,7 +84,8 @@ impl<'a> Parsed<'a> {
             }
         };
         let mut parts = path.splitn(4, '/');
-        let (owner, name, _verb) = (parts.next()?, parts.next()?, parts.next()?);
+        let mut decoded = || percent_decode_str(parts.next()?).decode_utf8().ok();
+        let (owner, name, _verb) = (decoded()?, decoded()?, decoded()?);
         Some(Self { kind, owner, name, rest: parts.next().unwrap_or("") })
     }
 }
@@ -94,7 +97,7 @@ impl FromRequestParts<ApiState> for ReadAt {
         let Some(Parsed { kind, owner, name, rest }) = Parsed::of(&parts.uri) else {
             return Err(ApiError::no_repo(caller.is_anonymous()));
         };
-        let read = find_repo(state, kind, owner, name, caller, parts).await?;
+        let read = find_repo(state, kind, &owner, &name, caller, parts).await?;
         let ReadFiles(read) = read.into_files()?;
         Ok(Self { read, place: Place::of(rest)? })
     }
@@ -134,13 +137,14 @@ mod tests {
     fn pages_and_api_name_repositories_alike() {
         let of = |path: &str| {
             let uri = path.parse().unwrap();
-            Parsed::of(&uri).map(|parsed| (parsed.kind, parsed.owner.to_owned(), parsed.rest.to_owned()))
+            Parsed::of(&uri).map(|parsed| (parsed.kind, parsed.owner.into_owned(), parsed.rest.to_owned()))
         };
         let some = |kind, rest: &str| Some((kind, "a".to_owned(), rest.to_owned()));
         assert_eq!(of("/api/datasets/a/b/tree/main/x"), some(RepoKind::Dataset, "main/x"));
         assert_eq!(of("/a/b/resolve/main/x"), some(RepoKind::Model, "main/x"));
         assert_eq!(of("/spaces/a/b/raw/main/x%2Fy"), some(RepoKind::Space, "main/x%2Fy"));
         assert_eq!(of("/api/kernels/a/b/tree/main"), None);
+        assert_eq!(of("/api/models/%61/b/tree/main/x%2Fy"), some(RepoKind::Model, "main/x%2Fy"));
         assert_eq!(of("/a"), None);
     }
 }

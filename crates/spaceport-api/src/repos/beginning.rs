@@ -1,5 +1,7 @@
 //! The first commit of a repository: the caller's files, a template's, and what every repository begins with.
 
+use std::collections::HashSet;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
@@ -7,13 +9,11 @@ use utoipa::ToSchema;
 
 use spaceport_core::front_matter::InitialReadme;
 use spaceport_core::{RepoKind, RepoName, Sdk, front_matter};
-use spaceport_git::InitialFile;
+use spaceport_git::{InitialFile, check_new_path};
 
 use crate::error::{ApiError, clip};
 use crate::repos::attributes::attributes;
 
-/// Longest path of a file.
-const MAX_PATH_BYTES: usize = 1024;
 /// Most files of a first commit.
 const MAX_FILES: usize = 100;
 
@@ -44,7 +44,9 @@ pub(super) fn files(kind: RepoKind, given: Vec<NewFile>, readme: Option<String>)
     }
     let mut files = Vec::new();
     for NewFile { path, content, encoding } in given {
-        check_path(&path)?;
+        check_new_path(&path).map_err(|why| {
+            ApiError::bad_request(format!("{:?} cannot be a path of a repository: {why}", clip(&path)))
+        })?;
         let content = match encoding.as_deref() {
             Some("base64") => STANDARD
                 .decode(content.trim())
@@ -65,18 +67,24 @@ pub(super) fn files(kind: RepoKind, given: Vec<NewFile>, readme: Option<String>)
     if let Some(readme) = readme.filter(|_| !files.iter().any(|file| file.path == "README.md")) {
         files.push(InitialFile { path: "README.md".to_owned(), content: readme.into_bytes() });
     }
+    check_together(&files)?;
     Ok(files)
 }
 
-/// Refuses what no checkout should be asked to make.
-fn check_path(path: &str) -> Result<(), ApiError> {
-    let plain = |part: &str| !part.is_empty() && part != "." && part != ".." && !part.eq_ignore_ascii_case(".git");
-    if path.len() <= MAX_PATH_BYTES && path.split('/').all(plain) && !path.chars().any(|c| c.is_control() || c == '\\')
-    {
-        return Ok(());
+/// Refuses two files of one path, and a file that is a folder of another: git would keep the later one alone.
+fn check_together(files: &[InitialFile]) -> Result<(), ApiError> {
+    let mut paths = HashSet::new();
+    if let Some(twice) = files.iter().find(|file| !paths.insert(file.path.as_str())) {
+        return Err(ApiError::bad_request(format!("{:?} is in 'files' twice", clip(&twice.path))));
     }
-    let path = clip(path);
-    Err(ApiError::bad_request(format!("{path:?} is not a path inside the repository, such as \"assets/logo.png\"")))
+    for InitialFile { path, .. } in files {
+        let mut folders = path.match_indices('/').map(|(end, _)| &path[..end]);
+        if let Some(folder) = folders.find(|folder| paths.contains(folder)) {
+            let (path, folder) = (clip(path), clip(folder));
+            return Err(ApiError::bad_request(format!("{path:?} cannot be a file: {folder:?} is one, not a folder")));
+        }
+    }
+    Ok(())
 }
 
 /// The first README. Hub: emoji and colours are drawn there too; here the name decides, so that

@@ -36,6 +36,7 @@ async fn creating_a_space_checks_every_field() {
         body[field] = value;
         body
     };
+    let file = |path: &str| with("files", json!([{"path": path, "content": ""}]));
     for (body, status, says) in [
         (with("name", json!("../etc")), 400, "valid name"),
         (with("name", json!("a/b")), 400, "valid name"),
@@ -55,9 +56,18 @@ async fn creating_a_space_checks_every_field() {
         (with("sleepTimeSeconds", json!(-5)), 400, "sleep time"),
         (with("secrets", json!([{"key": "A-B", "value": ""}])), 400, "A-B"),
         (with("variables", json!([{"key": "A", "value": ""}, {"key": "A", "value": ""}])), 400, "twice"),
-        (with("files", json!([{"path": "../x", "content": ""}])), 400, "not a path"),
-        (with("files", json!([{"path": "/x", "content": ""}])), 400, "not a path"),
-        (with("files", json!([{"path": "a/.git/hooks/x", "content": ""}])), 400, "not a path"),
+        (file("../x"), 400, "cannot be a path"),
+        (file("/x"), 400, "cannot be a path"),
+        (file("a/.git/hooks/x"), 400, "cannot be a path"),
+        (file(".git /config"), 400, "cannot be a path"),
+        (file("git~1/x"), 400, "cannot be a path"),
+        (file(".git::$DATA"), 400, "cannot be a path"),
+        (file("a\\b"), 400, "cannot be a path"),
+        (file(&"x".repeat(256)), 400, "too long"),
+        (file("README.md/x"), 400, "not a folder"),
+        (with("files", json!([{"path": "a", "content": ""}, {"path": "a", "content": ""}])), 400, "twice"),
+        (with("files", json!([{"path": "a", "content": ""}, {"path": "a/b/c", "content": ""}])), 400, "not a folder"),
+        (with("files", json!([{"path": "a/b", "content": ""}, {"path": "a", "content": ""}])), 400, "not a folder"),
         (with("files", json!([{"path": "a", "content": "!", "encoding": "base64"}])), 400, "base64"),
         (with("organization", json!("bob")), 403, "bob"),
         (with("organization", json!("nobody")), 403, "nobody"),

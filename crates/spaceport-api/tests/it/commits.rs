@@ -287,6 +287,29 @@ async fn a_client_learns_how_to_upload() {
     assert_eq!(app.post(&url, Some(&bob.write), &body).await.status, 403);
 }
 
+#[tokio::test]
+async fn names_that_only_windows_cannot_have_are_accepted() {
+    let app = TestApp::start().await;
+    let alice = app.person("alice").await;
+    let id = model(&app, &alice, "tiny").await;
+    let names = ["CON", "aux.txt", "a:b", "what?.txt", "x.", "x ", "<a>|\"*"];
+    let files: Vec<_> = names.iter().map(|path| json!({"path": path, "sample": "", "size": 1})).collect();
+    let url = format!("/api/models/{id}/preupload/main");
+    assert_eq!(app.post(&url, Some(&alice.write), &json!({"files": files})).await.status, 200);
+    let lines: Vec<_> = std::iter::once(header("Names")).chain(names.iter().map(|path| put(path, b"x"))).collect();
+    committed(&app, &alice, &id, &lines).await;
+    let files: Vec<_> = names.iter().map(|path| json!({"path": path, "content": "x"})).collect();
+    let body = json!({"type": "model", "name": "begun", "files": files});
+    let made = app.post("/api/repos/create", Some(&alice.write), &body).await;
+    assert_eq!(made.status, 200, "{}", made.text);
+    for id in [id.as_str(), "alice/begun"] {
+        let tree = app.get(&format!("/api/models/{id}/tree/main"), None).await.json;
+        for name in names {
+            assert!(tree.as_array().unwrap().iter().any(|entry| entry["path"] == name), "{id}: {name}");
+        }
+    }
+}
+
 fn large(path: &str, content: &[u8], size: Option<usize>) -> Value {
     let mut value = json!({"path": path, "algo": "sha256", "oid": sha256(content)});
     if let Some(size) = size {

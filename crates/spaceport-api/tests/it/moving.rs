@@ -56,6 +56,26 @@ async fn what_asks_for_the_old_name_finds_the_repository() {
 }
 
 #[tokio::test]
+async fn a_name_may_be_percent_encoded() {
+    let app = TestApp::start().await;
+    let alice = app.person("alice").await;
+    let old = model(&app, &alice, "old-name.v1").await;
+    committed(&app, &alice, &old, &[header("one"), put("a.txt", b"text")]).await;
+    for path in ["", "/tree/main", "/revision/main"] {
+        let answer = app.get(&format!("/api/models/%61lice/old%2Dname%2Ev1{path}"), None).await;
+        assert_eq!(answer.status.as_u16(), 200, "{path}");
+    }
+    assert_eq!(app.get("/alice/old%2Dname.v1/resolve/main/a.txt", None).await.status, 200);
+    assert_eq!(move_to(&app, &alice.write, "model", "alice/old-name.v1", "alice/new").await.status, 200);
+    for asked in ["old%2Dname.v1?blobs=1", "%6Fld-name%2Ev1/tree/main", "old%2Dname.v1/revision/main"] {
+        let answer = app.get(&format!("/api/models/%61lice/{asked}"), None).await;
+        assert_eq!(answer.status.as_u16(), 200, "{asked}");
+    }
+    let file = app.get("/alice/old%2Dname.v1/resolve/main/a.txt", None).await;
+    assert_eq!((file.status.as_u16(), file.text.as_str()), (200, "text"));
+}
+
+#[tokio::test]
 async fn a_taken_name_is_a_conflict_and_another_case_is_not() {
     let app = TestApp::start().await;
     let alice = app.person("alice").await;
