@@ -5,7 +5,7 @@ pub mod discussions;
 pub mod follows;
 pub mod likes;
 pub mod merge;
-mod page;
+pub(crate) mod page;
 pub(crate) mod pulls;
 pub mod status;
 

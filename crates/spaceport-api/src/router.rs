@@ -8,7 +8,9 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::Request;
 use axum::http::Method;
-use axum::http::header::{ACCEPT_RANGES, AUTHORIZATION, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderName, LINK, RANGE};
+use axum::http::header::{
+    ACCEPT_RANGES, AUTHORIZATION, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderName, IF_NONE_MATCH, IF_RANGE, LINK, RANGE,
+};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get, post, put};
 use tower_http::cors::{Any, CorsLayer};
@@ -400,6 +402,8 @@ fn cors() -> CorsLayer {
         .allow_headers([
             AUTHORIZATION,
             CONTENT_TYPE,
+            IF_NONE_MATCH,
+            IF_RANGE,
             RANGE,
             X_REQUEST_ID,
             named("x-amzn-trace-id"),

@@ -70,6 +70,8 @@ pub struct Listing {
     pub after: Option<String>,
     /// The most entries of a page.
     pub limit: usize,
+    /// Whether folders are left out; then a page has the most files, and begins anew at a file.
+    pub only_files: bool,
 }
 
 /// A path at a revision.
@@ -177,7 +179,7 @@ struct Level<'r> {
 }
 
 fn page(opened: &Repository, folder: Tree<'_>, listing: &Listing) -> Result<Page, git2::Error> {
-    let Listing { folder: path, recursive, after, limit } = listing;
+    let Listing { folder: path, recursive, after, limit, only_files } = listing;
     let odb = opened.odb()?;
     let prefix = if path.is_empty() { String::new() } else { format!("{path}/") };
     let mut stack = vec![Level { tree: folder, next: 0, prefix }];
@@ -194,17 +196,20 @@ fn page(opened: &Repository, folder: Tree<'_>, listing: &Listing) -> Result<Page
             level.next += 1;
             continue;
         };
-        if entries.len() == *limit {
+        let is_folder = item.kind() == Some(ObjectType::Tree);
+        let left_out = is_folder && *only_files;
+        if entries.len() == *limit && !left_out {
             let next = entries.last().map(|last: &Entry| last.path.clone());
             return Ok(Page { entries, next });
         }
-        let is_folder = item.kind() == Some(ObjectType::Tree);
         let below = if is_folder && *recursive {
             Some(Level { tree: opened.find_tree(item.id())?, next: 0, prefix: format!("{path}/") })
         } else {
             None
         };
-        entries.push(entry(&odb, path, item.id(), is_folder)?);
+        if !left_out {
+            entries.push(entry(&odb, path, item.id(), is_folder)?);
+        }
         drop(item);
         level.next += 1;
         stack.extend(below);

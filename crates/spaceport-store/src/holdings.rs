@@ -1,5 +1,7 @@
 //! What each account has of what quotas limit besides devices, and where in the quota tree it is.
 
+use std::collections::HashMap;
+
 use futures::TryFutureExt;
 use sqlx::FromRow;
 
@@ -28,6 +30,9 @@ const BUCKETS_FORGET: &str = "DELETE FROM buckets";
 const BUCKET_ADD: &str = "INSERT INTO buckets (owner_id, name, bytes) SELECT $1, $2, $3 \
      WHERE EXISTS (SELECT 1 FROM accounts WHERE id = $1)";
 const REPO_SET_GIT_BYTES: &str = "UPDATE repos SET git_bytes = $1 WHERE id = $2 AND git_bytes <> $1";
+const REPO_SIZES: &str = "SELECT repos.id AS id, repos.git_bytes AS git, \
+     CAST(COALESCE((SELECT SUM(size) FROM repo_objects WHERE repo_id = repos.id AND committed_at IS NOT NULL), 0) AS BIGINT) \
+     AS large FROM repos WHERE repos.owner_id = $1";
 const QUOTA_PATH: &str = "SELECT owners.name AS owner, owners.kind AS kind, creators.name AS creator \
      FROM accounts AS owners JOIN accounts AS creators ON creators.id = $2 WHERE owners.id = $1";
 
@@ -40,6 +45,22 @@ pub struct BucketSize {
     pub name: String,
     /// How much.
     pub bytes: u64,
+}
+
+/// What a repository takes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct RepoSize {
+    /// Its git objects, when they were last measured; 0 before that.
+    pub git_bytes: u64,
+    /// Its committed large files.
+    pub large_bytes: u64,
+}
+
+#[derive(FromRow)]
+struct SizeRow {
+    id: String,
+    git: i64,
+    large: i64,
 }
 
 #[derive(FromRow)]
@@ -115,6 +136,20 @@ impl Store {
     pub async fn repo_set_git_bytes(&self, id: RepoId, bytes: u64) -> Result<(), StoreError> {
         run!(self, "repo_set_git_bytes", db => sqlx::query(REPO_SET_GIT_BYTES)
             .bind(i64::try_from(bytes).unwrap_or(i64::MAX)).bind(id.to_string()).execute(db).map_ok(crate::unit))
+    }
+
+    /// What each repository of an account takes, as far as it was measured.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn repo_sizes(&self, owner: AccountId) -> Result<HashMap<RepoId, RepoSize>, StoreError> {
+        run!(self, "repo_sizes", db => sqlx::query_as::<_, SizeRow>(REPO_SIZES).bind(owner.to_string()).fetch_all(db))?
+            .into_iter()
+            .map(|SizeRow { id, git, large }| {
+                let size = RepoSize { git_bytes: git.unsigned_abs(), large_bytes: large.unsigned_abs() };
+                Ok((text("repos.id", &id)?, size))
+            })
+            .collect()
     }
 
     /// The place in the quota tree of what this owner has and this account made; `None` when one of them is gone.

@@ -47,7 +47,7 @@ pub use community::{After, Counts};
 pub use deliveries::AttemptEnd;
 pub use devices::{KnownDevice, KnownNode, Mark};
 pub use discussions::{CommentChange, DiscussionFilter, MAX_DISCUSSION_BYTES, NewDiscussion};
-pub use holdings::BucketSize;
+pub use holdings::{BucketSize, RepoSize};
 pub use identities::Identity;
 pub use leases::{LeasedPart, NewLease, Outage, StoredLease};
 pub use ledger::{LedgerFilter, Refunded};

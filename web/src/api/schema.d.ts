@@ -791,7 +791,7 @@ export interface paths {
         };
         /**
          * An organization's repositories and their sizes
-         * @description Those the caller may see.
+         * @description Those the caller may see, the newest first. In pages: the header `Link` with `rel="next"` leads to the next one.
          */
         get: operations["list_org_repositories"];
         put?: never;
@@ -960,7 +960,10 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** The caller's repositories and their sizes */
+        /**
+         * The caller's repositories and their sizes
+         * @description The newest first. In pages: the header `Link` with `rel="next"` leads to the next one.
+         */
         get: operations["list_own_repositories"];
         put?: never;
         post?: never;
@@ -2749,7 +2752,7 @@ export interface components {
         Author: {
             /** @description Never changes. */
             _id: string;
-            /** @description Its picture; empty when it has none. */
+            /** @description Its picture. */
             avatarUrl: string;
             /** @description For people. */
             fullname: string;
@@ -3621,11 +3624,11 @@ export interface components {
         ListedAccount: {
             /** @description Never changes. */
             _id: string;
-            /** @description Its picture; empty when it has none. */
+            /** @description Its picture. */
             avatarUrl: string;
             /** @description For people. */
             fullname: string;
-            /** @description Always true for a user: this server sells nothing. */
+            /** @description True for a user, as this server sells nothing; false for an organization. */
             isPro: boolean;
             /** @description `user` or `org`. */
             type: string;
@@ -6632,7 +6635,12 @@ export interface operations {
     };
     list_org_repositories: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Entries of a page; 100 when absent, 1000 at most */
+                limit?: number;
+                /** @description From `Link` */
+                cursor?: string;
+            };
             header?: never;
             path: {
                 /** @description Its name */
@@ -7134,7 +7142,12 @@ export interface operations {
     };
     list_own_repositories: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Entries of a page; 100 when absent, 1000 at most */
+                limit?: number;
+                /** @description From `Link` */
+                cursor?: string;
+            };
             header?: never;
             path?: never;
             cookie?: never;

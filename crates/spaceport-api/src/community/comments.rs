@@ -66,7 +66,7 @@ pub async fn comment_discussion(
     let discussion = find(&state, &to.repo, &path).await?;
     let said = check_comment("comment", &body.comment)?;
     may_speak(&to, &discussion)?;
-    let authors = Authors::of(vec![to.user.account().clone()]);
+    let authors = Authors::of(vec![to.user.account().clone()], &state.site);
     let events = act(&state, to, discussion, vec![Act::Comment(said)], "discussion.comment").await?;
     let event = events.first().ok_or_else(gone)?;
     Ok(Json(NewMessage { new_message: EventView::of(event, &authors) }))
@@ -155,7 +155,7 @@ async fn change_comment(
         }
     });
     let event = work.await.map_err(ApiError::internal)??;
-    let authors = Authors::of(state.store.accounts_of(&people(std::slice::from_ref(&event))).await?);
+    let authors = Authors::of(state.store.accounts_of(&people(std::slice::from_ref(&event))).await?, &state.site);
     Ok(Json(UpdatedComment { updated_comment: EventView::of(&event, &authors) }))
 }
 

@@ -92,7 +92,7 @@ pub async fn list_discussions(
     let (found, count) =
         if unknown_author { (Vec::new(), 0) } else { state.store.discussions(read.repo.id, &filter).await? };
     let ids: BTreeSet<_> = found.iter().map(|discussion| discussion.author).collect();
-    let authors = Authors::of(state.store.accounts_of(&ids).await?);
+    let authors = Authors::of(state.store.accounts_of(&ids).await?, &state.site);
     let views = found.iter().map(|discussion| DiscussionView::of(discussion, &read.repo, &authors, &hub));
     let mut response = Json(DiscussionPage { discussions: views.collect(), count, start }).into_response();
     response.headers_mut().insert(X_TOTAL_COUNT, count.into());
@@ -128,7 +128,7 @@ pub async fn create_discussion(
         let state = state.clone();
         async move {
             let opened = open(&state, &to, title, description, body.pull_request).await?;
-            let authors = Authors::of(vec![to.user.account().clone()]);
+            let authors = Authors::of(vec![to.user.account().clone()], &state.site);
             Ok::<_, ApiError>(DiscussionView::of(&opened, &to.repo, &authors, &hub))
         }
     });
@@ -185,7 +185,7 @@ pub async fn get_discussion(
     let events = state.store.discussion_events(discussion.id).await?;
     let mut ids = people(&events);
     ids.insert(discussion.author);
-    let authors = Authors::of(state.store.accounts_of(&ids).await?);
+    let authors = Authors::of(state.store.accounts_of(&ids).await?, &state.site);
     let mut details = DetailsView {
         discussion: DiscussionView::of(&discussion, &read.repo, &authors, &hub),
         events: events.iter().map(|event| EventView::of(event, &authors)).collect(),

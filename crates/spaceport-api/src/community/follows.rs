@@ -185,5 +185,5 @@ async fn list(
         state.store.following(of.id, after, rows).await?
     };
     let next = page.cut(&mut rows, |(account, at)| After { at: *at, id: account.id.to_string() });
-    Page::answer(rows.iter().map(|(account, _)| AccountView::of(account)).collect(), next, url, params)
+    Page::answer(rows.iter().map(|(account, _)| AccountView::of(account, &state.site)).collect(), next, url, params)
 }

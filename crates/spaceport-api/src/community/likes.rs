@@ -96,7 +96,7 @@ pub async fn list_likers(
     let page = Page::of(&params)?;
     let mut rows = state.store.likers(read.repo.id, page.after.as_ref(), page.rows()).await?;
     let next = page.cut(&mut rows, |(account, at)| After { at: *at, id: account.id.to_string() });
-    let views = rows.iter().map(|(account, _)| AccountView::of(account)).collect();
+    let views = rows.iter().map(|(account, _)| AccountView::of(account, &state.site)).collect();
     let url = format!("{hub}/api/{}/{}/likers", read.repo.kind.segment(), read.repo.name);
     Page::answer(views, next, &url, &params)
 }

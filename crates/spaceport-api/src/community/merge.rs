@@ -109,7 +109,7 @@ async fn merge(
     state.control.activate_webhooks();
     let detail = json!({"number": discussion.number, "base": pull.base, "commit": commit});
     audit::record(state, user, "pull.merge", &repo.path(), detail).await?;
-    let authors = Authors::of(vec![user.account().clone()]);
+    let authors = Authors::of(vec![user.account().clone()], &state.site);
     let new_status = EventView::of(status_event(&events)?, &authors);
     Ok(MergeAnswer { new_status, merge_commit_id: commit.into() })
 }

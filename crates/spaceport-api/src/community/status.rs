@@ -83,7 +83,7 @@ pub async fn rename_discussion(
     let discussion = find(&state, &to.repo, &path).await?;
     may_steer(&to, &discussion)?;
     let title = check_title(&body.title)?;
-    let authors = Authors::of(vec![to.user.account().clone()]);
+    let authors = Authors::of(vec![to.user.account().clone()], &state.site);
     let same = ApiError::conflict("The discussion has this title already");
     let events = act(&state, to, discussion, vec![Act::Title(title)], "discussion.title").await?;
     let event = events.first().ok_or(same)?;
@@ -115,7 +115,7 @@ pub async fn change_status(
     };
     let mut acts = said_with(&to, &discussion, body.comment.as_deref())?;
     acts.push(Act::Status(status));
-    let authors = Authors::of(vec![to.user.account().clone()]);
+    let authors = Authors::of(vec![to.user.account().clone()], &state.site);
     let events = act(&state, to, discussion, acts, "discussion.status").await?;
     Ok(Json(StatusAnswer { new_status: EventView::of(status_event(&events)?, &authors) }))
 }

@@ -47,10 +47,12 @@ impl Large {
         read: &ReadRepo,
         object: &LfsObject,
         path: &str,
+        commit: &CommitSha,
     ) -> Result<Self, ApiError> {
-        let name = object.sha256.parse().map_err(|_| missing(object, path))?;
+        let missing = || missing(object, path).at_commit(commit);
+        let name = object.sha256.parse().map_err(|_| missing())?;
         let found = readable(state, read, name).await?.filter(|found| found.size == object.size);
-        let RepoObject { sha256, size, xet, .. } = found.ok_or_else(|| missing(object, path))?;
+        let RepoObject { sha256, size, xet, .. } = found.ok_or_else(missing)?;
         Ok(Self { sha256, size, xet })
     }
 

@@ -73,7 +73,7 @@ async fn serve(
     let entry = entry.ok_or_else(|| ApiError::no_entry(&path).at_commit(&commit))?;
     let served = Served { entry, commit, content, attachment: params.flag("download") };
     let large = match &served.entry.lfs {
-        Some(pointer) if content => Some(Large::find(state, &read, &pointer.object, &path).await?),
+        Some(pointer) if content => Some(Large::find(state, &read, &pointer.object, &path, &served.commit).await?),
         _ => None,
     };
     let mut answer = served.answer(repo, headers, method == Method::HEAD)?;

@@ -59,6 +59,7 @@ pub async fn list_tree(
         recursive: params.flag("recursive"),
         after,
         limit: usize::try_from(limit).unwrap_or(usize::MAX),
+        only_files: false,
     };
     let page = state.repositories.list(repo.id, &commit, listing).await?;
     let Page { entries, next } = page.ok_or_else(|| ApiError::no_entry(&place.path).at_commit(&commit))?;

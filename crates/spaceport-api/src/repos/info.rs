@@ -21,8 +21,9 @@ use crate::views::runtime::{Insight, runtime_view};
 use crate::views::space::SpaceView;
 use crate::views::{RepoPath, SpacePath};
 
-/// Most files and folders looked at; a commit with more is listed in part.
-const MAX_SIBLINGS: usize = 10_000;
+/// Most files of an answer; a commit with more is listed in part. The tree has all of them, in pages, and is what clients
+/// download by.
+const MAX_SIBLINGS: usize = 100_000;
 
 /// A model or a data set
 #[utoipa::path(get, path = "/api/{kind}/{owner}/{name}", tag = "repositories",
@@ -150,10 +151,10 @@ pub(crate) async fn siblings(
     Ok(as_siblings(entries(state, repo, sha).await?, blobs))
 }
 
-/// The files and folders of a commit, as many as are looked at.
-async fn entries(state: &ApiState, repo: &Repo, sha: Option<&CommitSha>) -> Result<Vec<Entry>, ApiError> {
+/// The files of a commit, as many as are looked at.
+pub(crate) async fn entries(state: &ApiState, repo: &Repo, sha: Option<&CommitSha>) -> Result<Vec<Entry>, ApiError> {
     let Some(sha) = sha else { return Ok(Vec::new()) };
-    let all = Listing { folder: String::new(), recursive: true, after: None, limit: MAX_SIBLINGS };
+    let all = Listing { folder: String::new(), recursive: true, after: None, limit: MAX_SIBLINGS, only_files: true };
     Ok(state.repositories.list(repo.id, sha, all).await?.map(|page| page.entries).unwrap_or_default())
 }
 

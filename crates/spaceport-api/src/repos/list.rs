@@ -9,14 +9,15 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 
-use spaceport_core::{Repo, RepoKind};
+use spaceport_core::{Repo, RepoKind, card};
 use spaceport_store::{RepoFilter, RepoSort};
 
-use crate::access::rights;
+use crate::access::{ReadRepo, rights};
 use crate::caller::Caller;
 use crate::error::{ApiError, ErrorBody, clip};
 use crate::extract::{CalledUrl, Params};
-use crate::repos::info::{siblings, space_view, view};
+use crate::repos::info::{entries, siblings, space_view, view};
+use crate::repos::weights::weights;
 use crate::state::ApiState;
 use crate::views::repo::{Fields, RepoView};
 use crate::views::space::SpaceView;
@@ -25,7 +26,7 @@ use crate::views::space::SpaceView;
 const DEFAULT_LIMIT: u64 = 100;
 /// Most entries of a page.
 const MAX_LIMIT: u64 = 1000;
-/// Files listed in a page, in all its entries: whoever asks for more gets the rest with the next page.
+/// Files looked at for a page, in all its entries: whoever asks for more gets the rest with the next page.
 const MAX_FILES: usize = 50_000;
 /// Rows read at once: not every row of them need be in the answer.
 const BATCH: i64 = 200;
@@ -126,10 +127,7 @@ async fn list(
                 break 'pages filter.after;
             }
             filter.after = Some((position, repo.id.to_string()));
-            if let Some(entry) = entry(state, caller, &fields, params, &repo).await? {
-                files += entry["siblings"].as_array().map_or(0, Vec::len);
-                page.push(entry);
-            }
+            page.extend(entry(state, caller, &fields, params, &repo, &mut files).await?);
         }
         if !full {
             break None;
@@ -144,21 +142,34 @@ async fn list(
     Ok(response)
 }
 
-/// One entry, unless this token may not see it, or it does not use what is asked for.
+/// One entry, unless this token may not see it, or it does not use what is asked for. Adds to `files` how many were
+/// looked at.
 async fn entry(
     state: &ApiState,
     caller: &Caller,
     fields: &Fields,
     params: &Params,
     repo: &Repo,
+    files: &mut usize,
 ) -> Result<Option<Value>, ApiError> {
     let rights = rights(repo, caller);
     if !rights.see {
         return Ok(None);
     }
+    if repo.kind == RepoKind::Space && !uses(repo, rights.code, params) {
+        return Ok(None);
+    }
     let mut view = view(state, repo, rights.code).await?;
     if rights.code && (fields.names("siblings") || (params.flag("full") && !fields.is_restricted())) {
-        view.siblings = Some(siblings(state, repo, repo.head.as_ref(), false).await?);
+        let siblings = siblings(state, repo, repo.head.as_ref(), false).await?;
+        *files += siblings.len();
+        view.siblings = Some(siblings);
+    }
+    if rights.code && repo.kind == RepoKind::Model && fields.names("safetensors") {
+        let read = ReadRepo { repo: repo.clone(), caller: caller.clone(), rights };
+        let entries = entries(state, repo, repo.head.as_ref()).await?;
+        *files += entries.len();
+        view.safetensors = weights(state, &read, &entries).await?;
     }
     if rights.code && fields.names("usedStorage") {
         view.used_storage = Some(state.store.repo_storage(repo.id).await?);
@@ -173,11 +184,19 @@ async fn entry(
     if !rights.code && params.all("filter").any(|tag| !tag.is_empty() && tag != view.sdk) {
         return Ok(None);
     }
-    let uses = |list: &[String], key: &str| {
+    Ok(Some(fields.keep(&view)))
+}
+
+/// Whether a Space uses the models and data sets that are asked for: its front matter says so. Looked at before the rest
+/// of a Space is, since a question that fits nothing looks at all of them.
+fn uses(repo: &Repo, code: bool, params: &Params) -> bool {
+    let texts = |key| if code { card::texts(repo.card.as_ref(), key) } else { Vec::new() };
+    let (models, datasets) = (texts("models"), texts("datasets"));
+    let all = |list: &[String], key: &str| {
         params.all(key).all(|wanted| wanted.is_empty() || list.iter().any(|one| one == wanted))
     };
-    let linked = !params.flag("linked") || !view.models.is_empty() || !view.datasets.is_empty();
-    Ok((linked && uses(&view.models, "models") && uses(&view.datasets, "datasets")).then(|| fields.keep(&view)))
+    let linked = !params.flag("linked") || !models.is_empty() || !datasets.is_empty();
+    linked && all(&models, "models") && all(&datasets, "datasets")
 }
 
 fn filter(kind: RepoKind, caller: &Caller, params: &Params) -> Result<RepoFilter, ApiError> {

@@ -6,7 +6,10 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use spaceport_core::AccountId;
-use spaceport_core::account::Account;
+use spaceport_core::account::{Account, AccountKind};
+
+use crate::avatar::avatar_url;
+use crate::state::Site;
 
 /// An account in a list. Hub: the name is under `user`.
 #[derive(Debug, Clone, Serialize, ToSchema)]
@@ -20,9 +23,9 @@ pub struct AccountView {
     pub user: String,
     /// For people.
     pub fullname: String,
-    /// Its picture; empty when it has none.
+    /// Its picture.
     pub avatar_url: String,
-    /// Always true for a user: this server sells nothing.
+    /// True for a user, as this server sells nothing; false for an organization.
     pub is_pro: bool,
     /// `user` or `org`.
     #[serde(rename = "type")]
@@ -32,13 +35,13 @@ pub struct AccountView {
 impl AccountView {
     /// Of an account.
     #[must_use]
-    pub fn of(account: &Account) -> Self {
+    pub fn of(account: &Account, site: &Site) -> Self {
         Self {
             internal_id: account.id.to_string(),
             user: account.name.clone(),
             fullname: account.full_name.clone(),
-            avatar_url: String::new(),
-            is_pro: true,
+            avatar_url: avatar_url(site, &account.name),
+            is_pro: account.kind == AccountKind::User,
             kind: account.kind.as_str().to_owned(),
         }
     }
@@ -56,7 +59,7 @@ pub struct AuthorView {
     pub name: String,
     /// For people.
     pub fullname: String,
-    /// Its picture; empty when it has none.
+    /// Its picture.
     pub avatar_url: String,
     /// `user` or `org`.
     #[serde(rename = "type")]
@@ -70,13 +73,13 @@ pub struct Authors(HashMap<AccountId, AuthorView>);
 impl Authors {
     /// Of accounts.
     #[must_use]
-    pub fn of(accounts: Vec<Account>) -> Self {
+    pub fn of(accounts: Vec<Account>, site: &Site) -> Self {
         let view = |account: Account| {
             let view = AuthorView {
                 internal_id: account.id.to_string(),
+                avatar_url: avatar_url(site, &account.name),
                 name: account.name,
                 fullname: account.full_name,
-                avatar_url: String::new(),
                 kind: account.kind.as_str().to_owned(),
             };
             (account.id, view)

@@ -480,6 +480,8 @@ async fn a_model_tells_how_many_parameters_it_has() {
     assert_eq!(info().await, expected);
     let expanded = app.get(&format!("{url}?expand=safetensors"), None).await.json;
     assert_eq!((&expanded["safetensors"], expanded.get("siblings")), (&expected, None));
+    let listed = app.get("/api/models?expand=safetensors", None).await.json;
+    assert_eq!(listed[0]["safetensors"], expected);
     let before = app.get(&url, None).await.json["sha"].as_str().unwrap().to_owned();
     // One whole model beside its parts is the model; small enough, it is kept in git.
     let whole = safetensors(&[("F16", &[7])]);

@@ -190,10 +190,17 @@ async fn users_and_organizations_in_short() {
     assert!(picture.header("content-security-policy").contains("sandbox"));
     assert_eq!(app.get("/api/avatars/..%2fx", None).await.status, 404);
 
+    // The newest first.
     let storage = app.get("/api/settings/repositories", Some(&alice.read)).await.json;
     assert_eq!(storage.as_array().unwrap().len(), 2);
+    let first = app.get("/api/settings/repositories?limit=1", Some(&alice.read)).await;
+    assert_eq!(first.json, json!([storage[0]]));
+    let link = first.header("link").to_owned();
+    let next = link.strip_prefix(&format!("<{}", app.url)).and_then(|link| link.split_once('>')).unwrap().0;
+    let second = app.get(next, Some(&alice.read)).await;
+    assert_eq!((&second.json, second.header("link")), (&json!([storage[1]]), ""));
     assert!(storage[0]["storage"].as_u64().unwrap() > 0, "{storage}");
-    assert_eq!((&storage[0]["type"], &storage[0]["id"]), (&json!("space"), &json!("Alice/hidden")));
+    assert_eq!((&storage[0]["type"], &storage[0]["id"]), (&json!("space"), &json!("Alice/open")));
     let empty = app.get("/api/organizations/lab/settings/repositories", Some(&alice.read)).await;
     assert_eq!((empty.status.as_u16(), &empty.json), (200, &json!([])));
 }

@@ -10,7 +10,7 @@ use crate::commit::{committed, delete, put};
 use crate::support::*;
 
 fn listing(folder: &str, recursive: bool) -> Listing {
-    Listing { folder: folder.to_owned(), recursive, after: None, limit: 1000 }
+    Listing { folder: folder.to_owned(), recursive, after: None, limit: 1000, only_files: false }
 }
 
 async fn listed(hub: &Hub, commit: &CommitSha, listing: Listing) -> Vec<String> {

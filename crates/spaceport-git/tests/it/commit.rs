@@ -193,7 +193,7 @@ async fn a_repository_without_commits_gets_its_first() {
     assert!(matches!(made, CommitOutcome::Committed { previous: None, .. }), "{made:?}");
     // Deleting the last file leaves a commit without files.
     committed(&hub, "empty", vec![delete("a/b")]).await;
-    let listing = Listing { folder: String::new(), recursive: true, after: None, limit: 10 };
+    let listing = Listing { folder: String::new(), recursive: true, after: None, limit: 10, only_files: false };
     let page = hub.repositories.list(hub.repo, &main().await.unwrap(), listing).await.unwrap().unwrap();
     assert_eq!(page, Page { entries: vec![], next: None });
     fsck(&hub).await;

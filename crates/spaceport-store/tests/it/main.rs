@@ -380,6 +380,7 @@ async fn repositories_of_other_kinds() {
         assert!(store.repo_delete(heir.id, at(99)).await.unwrap());
         assert!(!store.repo_delete(heir.id, at(99)).await.unwrap());
         assert_eq!(store.repos_of(alice.id).await.unwrap().len(), 3);
+        assert_eq!(store.repo_sizes(alice.id).await.unwrap().len(), 3);
 
         // What is going away is found by nobody.
         assert!(store.space_doom(demo.id, at(40)).await.unwrap());

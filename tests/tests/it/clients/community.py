@@ -1,5 +1,6 @@
 """Discussions, pull requests, likes, overviews and webhooks through huggingface_hub and `hf`."""
 
+import concurrent.futures
 import http.server
 import threading
 
@@ -88,10 +89,10 @@ for kind in ("model", "dataset", "space"):
     bob.unlike(repo, repo_type=kind)
     equal(list(api.list_repo_likers(repo, repo_type=kind)), [])
 
-# More than a page.
-for number in range(5, 22):
-    api.create_discussion("admin/talk-model", f"Number {number}")
-equal([found.num for found in api.get_repo_discussions("admin/talk-model")], list(range(21, 0, -1)))
+# More than a page, which has fifty.
+with concurrent.futures.ThreadPoolExecutor(8) as pool:
+    list(pool.map(lambda number: api.create_discussion("admin/talk-model", f"Number {number}"), range(5, 56)))
+equal([found.num for found in api.get_repo_discussions("admin/talk-model")], list(range(55, 0, -1)))
 
 # The command line.
 repo = "admin/talk-cli"

@@ -1,6 +1,8 @@
 """Every `hf` command about repositories, their files, branches and tags; lists; cards."""
 
-from huggingface_hub import HfApi
+import concurrent.futures
+
+from huggingface_hub import HfApi, CommitOperationAdd
 
 from prelude import *
 
@@ -136,11 +138,18 @@ own = hf_json("repos", "ls")
 assert {model, data, space} <= {entry["id"] for entry in own}, own
 equal([entry["id"] for entry in hf_json("repos", "ls", "--type", "dataset", "--search", f"cli-data-{way}")], [data])
 
-# Paging is the client's business: more than a page arrives whole.
-for number in range(7):
-    api.create_repo(f"admin/page-{way}-{number}")
+# Paging is the client's business: more than a page, which has a hundred, arrives whole.
+wanted = [f"admin/page-{way}-{number}" for number in range(105)]
+with concurrent.futures.ThreadPoolExecutor(8) as pool:
+    list(pool.map(api.create_repo, wanted))
 found = list(api.list_models(search=f"page-{way}", limit=None, sort="created_at"))
-equal([entry.id for entry in found], [f"admin/page-{way}-{number}" for number in reversed(range(7))])
+equal(sorted(entry.id for entry in found), sorted(wanted))
+assert all(one.created_at >= older.created_at for one, older in zip(found, found[1:])), found
+assert set(wanted) <= {entry.id for entry in api.list_user_repos()}
+titles = [f"Commit {number}" for number in range(55)]
+for title in titles:
+    api.create_commit(wanted[0], [CommitOperationAdd("title.txt", title.encode())], commit_message=title)
+equal([commit.title for commit in api.list_repo_commits(wanted[0])], [*reversed(titles), "initial commit"])
 pages = list(api.list_models(search=f"page-{way}", limit=5))
 equal(len(pages), 5)
 
