@@ -43,7 +43,9 @@ mistakes! {
     unknown_debian_package: fails("A misspelt package in packages.txt",
         |_| python("").file("packages.txt", "libspaceport-no-such-package\n"), "package_failed", "Failed while installing packages.txt: E: Unable to locate package libspaceport-no-such-package.", "Correct the package's name in packages.txt; it must exist in the base image's Debian release.");
     hostile_packages: fails("A line in packages.txt that is a command",
-        |_| python("").file("packages.txt", "ffmpeg\ncurl; rm -rf /\n"), "package_failed", "packages.txt, line 2: \"curl; rm -rf /\" is not the name of a Debian package.", "Write one package name per line.");
+        |_| python("").file("packages.txt", "ffmpeg\ncurl; rm -rf /\n"), "package_failed", "packages.txt, line 2: \"curl;\" is not the name of a Debian package.", "Write names of packages, separated by spaces or lines.");
+    engine_fetches: fails("`ADD` of an address in a Dockerfile",
+        |base| docker(format!("FROM {base}\nADD http://127.0.0.1:9/x /x\n")), "build_step_failed", "The Dockerfile lets the engine itself fetch something, which is on the node's own network, and this site does not allow that: line 2: ADD http://127.0.0.1:9/x.", "Fetch it in a step instead: RUN curl -fsSLo FILE ADDRESS, or git clone. Administrators: engine_may_fetch in [builder] allows it.");
     python_not_here: Mistake {
         did: "A `python_version` this site does not offer",
         files: |_| python("python_version: 3.9"),
