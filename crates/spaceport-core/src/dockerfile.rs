@@ -40,8 +40,16 @@ impl fmt::Display for Fetch {
 #[must_use]
 pub fn fetches(text: &str) -> Option<Fetch> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    // Another frontend's file may be JSON that names it.
+    if let Ok(json) = serde_json::from_str::<serde_json::Value>(text) {
+        let image = json.get("syntax").map_or("in JSON", |image| image.as_str().unwrap_or("in JSON"));
+        return Some(Fetch { line: 1, kind: FetchKind::Frontend(image.to_owned()) });
+    }
     let mut escape = '\\';
     for (number, line) in (1..).zip(text.lines()) {
+        if number == 1 && line.starts_with("#!") {
+            continue;
+        }
         // Directives come first, each once, before anything else.
         let Some((key, value)) = directive(line) else { break };
         match key.as_str() {
@@ -158,6 +166,8 @@ mod tests {
             ("FROM a\nONBUILD ADD git@example.org:a/b.git /y", "line 2: ADD git@example.org:a/b.git"),
             ("FROM a\nADD github.com/a/b /y", "line 2: ADD github.com/a/b"),
             ("#syntax = evil/frontend\nFROM a", "line 1: # syntax=evil/frontend"),
+            ("#!/bin/x\n# syntax=evil/frontend\nFROM a", "line 2: # syntax=evil/frontend"),
+            ("{\n\"syntax\": \"evil/frontend\"}", "line 1: # syntax=evil/frontend"),
             ("# check=skip=all\n# SYNTAX=evil/frontend:1\nFROM a", "line 2: # syntax=evil/frontend:1"),
         ] {
             assert_eq!(found(text).as_deref(), Some(told), "{text}");
