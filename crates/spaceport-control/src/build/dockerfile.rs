@@ -95,29 +95,26 @@ async fn check_fetches(context: &Context, archive: &Path) -> Result<(), Stop> {
     let archive = archive.to_owned();
     let text = tokio::task::spawn_blocking(move || find(&archive)).await;
     let text = text.map_err(|error| Stop::Again(error.to_string()))?.map_err(|error| Stop::Again(error.to_string()))?;
-    let what = match text {
-        Found::Text(text) => dockerfile::fetches(&text).map(|fetch| fetch.to_string()),
-        Found::Nothing => None,
+    let fetch = match text {
+        Found::Text(text) => dockerfile::fetches(&text),
         Found::Unread(why) => {
             let message = format!("The Dockerfile {why}; this site reads it before it builds it.");
             let remedy = "Put the file itself at the root of the repository and push again.";
             return Err(context.failed(Reason::BuildStepFailed, &message, remedy));
         }
     };
-    let Some(what) = what else { return Ok(()) };
+    let Some(fetch) = fetch else { return Ok(()) };
     let message = format!(
         "The Dockerfile lets the engine itself fetch something, which is on the node's own network, and this site does \
-         not allow that: {what}."
+         not allow that: {fetch}."
     );
-    let remedy = "Fetch it in a step instead: RUN curl -fsSLo FILE ADDRESS, or git clone. Administrators: \
-        engine_may_fetch in [builder] allows it.";
-    Err(context.failed(Reason::BuildStepFailed, &message, remedy))
+    let remedy = format!("{} Administrators: engine_may_fetch in [builder] allows it.", fetch.remedy());
+    Err(context.failed(Reason::BuildStepFailed, &message, &remedy))
 }
 
 enum Found {
     Text(String),
     Unread(&'static str),
-    Nothing,
 }
 
 fn find(archive: &Path) -> io::Result<Found> {
@@ -137,7 +134,7 @@ fn find(archive: &Path) -> io::Result<Found> {
         entry.read_to_end(&mut bytes)?;
         return Ok(Found::Text(String::from_utf8_lossy(&bytes).into_owned()));
     }
-    Ok(Found::Nothing)
+    Ok(Found::Unread("is not there"))
 }
 
 /// One line, without BuildKit's names for its own parts.

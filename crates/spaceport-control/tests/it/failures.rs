@@ -25,13 +25,13 @@ async fn a_dockerfile_cannot_have_the_engine_fetch_something() {
     let space = world.space("alice/demo").await;
     for (text, told) in [
         ("FROM scratch\nADD http://127.0.0.1:9090/metrics /x\n", "line 2: ADD http://127.0.0.1:9090/metrics"),
-        ("# syntax=evil/frontend\nFROM scratch\n", "line 1: # syntax=evil/frontend"),
+        ("# syntax=evil/frontend\nFROM scratch\n", "line 1: syntax=evil/frontend"),
     ] {
         world.push(space, &docker("one", text)).await;
         world
             .wait_for("the refusal", || async {
                 let diagnosis = world.seen(space).await.diagnosis;
-                diagnosis.is_some_and(|why| why.message.contains(told) && why.remedy.contains("RUN curl"))
+                diagnosis.is_some_and(|why| why.message.contains(told) && why.remedy.contains("engine_may_fetch"))
             })
             .await;
     }
